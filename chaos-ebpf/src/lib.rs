@@ -1,0 +1,2 @@
+//! The eBPF side of chaos.
+#![no_std]

@@ -1,0 +1,1 @@
+//! chaos: in-kernel fault injection. The folders are the steps of an experiment; see ARCHITECTURE.md.

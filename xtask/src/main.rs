@@ -1,0 +1,3 @@
+//! Development commands of chaos: `cargo xtask <verb>`.
+
+fn main() {}
