@@ -1,1 +1,3 @@
 //! chaos: in-kernel fault injection. The folders are the steps of an experiment; see ARCHITECTURE.md.
+pub mod kernel;
+pub mod resolve;
