@@ -1,1 +1,4 @@
 //! chaos: in-kernel fault injection. The folders are the steps of an experiment; see ARCHITECTURE.md.
+
+pub mod observe;
+pub mod spec;
