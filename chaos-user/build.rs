@@ -1,2 +1,46 @@
-//! Builds the eBPF object and leaves it in `OUT_DIR`, from where `kernel/` embeds it.
-fn main() {}
+//! Builds the eBPF objects, one per binary of `chaos-ebpf`, and leaves them in `OUT_DIR`, from where `kernel/` embeds
+//! them.
+//!
+//! The linker is given rustc's default CPU, `generic`: to LLVM's BPF backend that is v1, which every kernel from 5.10 on
+//! takes. (bpf-linker refuses a second `--cpu`, and aya-build a `-C target-cpu`.)
+
+use std::{env, process::ExitCode};
+
+use anyhow::{Context as _, Result};
+use aya_build::{Package, Toolchain};
+
+#[expect(dead_code, reason = "cargo xtask setup uses the rest")]
+#[path = "../xtask/src/toolchain.rs"]
+mod toolchain;
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not `-> Result`: with RUST_BACKTRACE set the reason would be buried under a backtrace.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<()> {
+    // Any rerun-if line turns cargo's default (every file of this package) off; aya-build adds ../chaos-ebpf.
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=../xtask/src/toolchain.rs");
+    for name in ["CHAOS_CACHE", "RUSTC_BOOTSTRAP", "PATH"] {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    let tools = toolchain::BpfToolchain::find()?;
+    for input in tools.inputs() {
+        println!("cargo:rerun-if-changed={}", input.display());
+    }
+    for (name, value) in tools.environment()? {
+        // SAFETY: a build script has one thread until aya-build starts its own.
+        unsafe { env::set_var(name, value) };
+    }
+    // Under rustup cargo says which toolchain it runs as, which need not be called by its version.
+    let name = env::var("RUSTUP_TOOLCHAIN").unwrap_or_else(|_| tools.rustc.version.clone());
+    let package = Package { name: "chaos-ebpf", root_dir: "../chaos-ebpf", ..Package::default() };
+    aya_build::build_ebpf([package], Toolchain::Custom(&name)).context("build the eBPF objects of chaos-ebpf")
+}
