@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::value::Duration;
-use super::{Fault, Probe, Selector, is_default};
+use super::{Fault, Probe, Selector, is_default, name};
 
 /// The only group and version that there is so far.
 pub const API_VERSION: &str = "chaos-ebpf.dev/v1alpha1";
@@ -37,12 +37,12 @@ pub struct Metadata {
     /// The experiment's name: a DNS subdomain (RFC 1123). Two active experiments on a node never share one.
     #[schemars(
         length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$")
+        regex(pattern = name::SUBDOMAIN)
     )]
     pub name: String,
     /// The namespace that it lives in; of no meaning without a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = name::LABEL))]
     pub namespace: Option<String>,
     /// Labels of the experiment itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Network, Syscall, When, is_default};
+use super::{Network, Syscall, When, is_default, name};
 
 /// One fault: exactly one of network and syscall.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -11,7 +11,7 @@ use super::{Network, Syscall, When, is_default};
 pub struct Fault {
     /// The name in the report, unique in the experiment; fault-<index> if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = name::LABEL))]
     pub name: Option<String>,
     /// Whether the verdict may be Pass although this fault hit nothing.
     #[serde(default, skip_serializing_if = "is_default")]
