@@ -2,6 +2,7 @@
 pub mod address;
 pub mod error;
 pub mod filter;
+pub mod interfaces;
 pub mod link;
 pub mod netlink;
 pub mod netns;
@@ -9,4 +10,4 @@ pub mod qdisc;
 pub mod seam;
 mod tc;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
