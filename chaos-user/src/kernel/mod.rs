@@ -7,6 +7,7 @@ pub mod datapath;
 pub mod dist;
 pub mod error;
 pub mod filter;
+pub mod interfaces;
 pub mod link;
 pub mod netlink;
 pub mod netns;
@@ -14,4 +15,4 @@ pub mod qdisc;
 pub mod seam;
 mod tc;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
