@@ -1,5 +1,6 @@
 //! chaos: in-kernel fault injection. The folders are the steps of an experiment; see ARCHITECTURE.md.
 
+pub mod cli;
 pub mod engine;
 pub mod faults;
 pub mod kernel;

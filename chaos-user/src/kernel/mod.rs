@@ -11,6 +11,7 @@ pub mod interfaces;
 pub mod link;
 pub mod netlink;
 pub mod netns;
+pub mod probe;
 pub mod qdisc;
 pub mod seam;
 mod tc;
