@@ -1,6 +1,7 @@
 //! From the processes that are meant to a target: by namespace or by cgroup, and what must never be one.
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -159,10 +160,20 @@ impl Finder<'_> {
                 NetnsRef::open(&self.host.of(*pid, "ns/net")).ok().filter(|netns| netns.inode == *inode)
             })
             .next()
-            .ok_or_else(|| {
-                let text = "holds no process whose network namespace can be read: start it first, or run as root";
-                Problem::absent(format!("{place} {text}"))
-            })
+            .ok_or_else(|| self.unreadable(place, &members.pids))
+    }
+
+    /// Why no process has a namespace that can be read: there is none, all have ended, or we may not.
+    pub(super) fn unreadable(&self, place: &str, pids: &BTreeSet<i32>) -> Problem {
+        let forbidden = |pid: &i32| {
+            let read = fs::metadata(self.host.of(*pid, "ns/net"));
+            read.is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
+        };
+        if pids.iter().any(forbidden) {
+            let text = "the network namespaces of its processes may not be read: run as root, with CAP_SYS_PTRACE";
+            return Problem::unsupported(format!("{place}: {text}"));
+        }
+        Problem::absent(format!("{place} holds no living process, so its network namespace is unknown: start it first"))
     }
 
     fn refuse_runtime(&self, pids: &BTreeSet<i32>, place: &str) -> Result<(), Problem> {
@@ -214,7 +225,12 @@ impl Finder<'_> {
         cgroup: Option<CgroupScope>,
         pids: BTreeSet<i32>,
     ) -> Result<Target, Problem> {
-        let interfaces = self.kernel.interfaces(&netns)?;
+        let known = self.interfaces.borrow().get(&netns.inode).cloned();
+        let interfaces = match known {
+            Some(interfaces) => interfaces,
+            None => self.kernel.interfaces(&netns)?,
+        };
+        self.interfaces.borrow_mut().insert(netns.inode, interfaces.clone());
         Ok(Target {
             kind,
             name: name.to_owned(),

@@ -1,6 +1,7 @@
 //! The selectors of a machine without a cluster: cgroup, netns, pid, unit, container.
 use std::{
-    collections::BTreeSet,
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
     fmt, fs,
     path::{Path, PathBuf},
 };
@@ -8,7 +9,7 @@ use std::{
 use super::{
     cgroup,
     decide::Members,
-    error::{Problem, Reason, ResolveError},
+    error::{Problem, ResolveError},
     host::Host,
     interface::Interface,
     near::did_you_mean,
@@ -67,8 +68,8 @@ pub struct Selector {
 
 /// What resolving needs of the kernel beside files.
 pub trait Interfaces {
-    /// The interfaces in a namespace. Errors: [`Reason::Absent`] when the descriptor is of no network namespace,
-    /// [`Reason::Unsupported`] without the rights to enter it.
+    /// The interfaces in a namespace. Errors: [`super::Reason::Absent`] when the descriptor is of no network namespace,
+    /// [`super::Reason::Unsupported`] without the rights to enter it.
     fn interfaces(&self, netns: &NetnsRef) -> Result<Vec<Interface>, Problem>;
 }
 
@@ -88,7 +89,7 @@ pub fn resolve_local(
     kernel: &dyn Interfaces,
     selectors: &[Selector],
 ) -> Result<Resolution, Vec<ResolveError>> {
-    let finder = Finder { host, kernel, processes: Processes::read(host) };
+    let finder = Finder { host, kernel, processes: Processes::read(host), interfaces: RefCell::default() };
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for selector in selectors {
         match finder.find(&selector.wanted) {
@@ -134,6 +135,8 @@ pub(super) struct Finder<'a> {
     pub(super) host: &'a Host,
     pub(super) kernel: &'a dyn Interfaces,
     pub(super) processes: Processes,
+    /// By namespace, as many targets may share one.
+    pub(super) interfaces: RefCell<BTreeMap<u64, Vec<Interface>>>,
 }
 
 impl Finder<'_> {
@@ -241,12 +244,7 @@ impl Finder<'_> {
         let name = format!("{pid} ({})", process.comm);
         let family = self.processes.family(pid);
         let Some(netns) = process.netns else {
-            return Err(Problem {
-                reason: if nix::unistd::geteuid().is_root() { Reason::Absent } else { Reason::Unsupported },
-                text: format!(
-                    "the network namespace of process {name} cannot be read: it has ended, or you are not root"
-                ),
-            });
+            return Err(self.unreadable(&format!("process {name}"), &family));
         };
         let directory = self.unified().ok().and_then(|mount| {
             let directory = cgroup::of_process(mount, pid, process.cgroup.as_deref())?;

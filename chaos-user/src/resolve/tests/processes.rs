@@ -63,9 +63,18 @@ fn absent_and_empty_ones() {
         &["did you mean \"/system.slice/web.service\"?"],
     );
     machine.refuses(cgroup("/a/../b"), Reason::Absent, &["without .."]);
-    machine.refuses(cgroup("/system.slice/idle.service"), Reason::Absent, &["holds no process"]);
-    machine.refuses(unit("idle"), Reason::Absent, &["holds no process"]);
+    machine.refuses(cgroup("/system.slice/idle.service"), Reason::Absent, &["holds no living process"]);
+    machine.refuses(unit("idle"), Reason::Absent, &["holds no living process"]);
     machine.refuses(unit("wed"), Reason::Absent, &["unit \"wed.service\"", "did you mean \"web.service\"?"]);
+}
+
+#[test]
+fn a_zombie_has_no_namespace() {
+    let machine = Machine::unified();
+    machine.process(10, 1, "nginx", WEB, "host");
+    std::fs::remove_file(machine.host().of(10, "ns/net")).unwrap();
+    machine.refuses(Wanted::Pid(10), Reason::Absent, &["process 10 (nginx) holds no living process"]);
+    machine.refuses(cgroup(WEB), Reason::Absent, &["holds no living process"]);
 }
 
 #[test]
