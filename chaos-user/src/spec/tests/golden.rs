@@ -35,6 +35,22 @@ fn golden_documents() {
 }
 
 #[test]
+fn a_typed_experiment_is_checked_like_a_file() {
+    let (mut experiment, _) = only("tests/golden/checkout-slow-db.yaml");
+    experiment = Experiment::new("of-a-resource", Some("shop".to_owned()), experiment.spec);
+    assert_eq!(experiment.check().expect("JSON").errors, []);
+    experiment.spec.duration = crate::spec::value::Duration::from_millis(1);
+    let latency = experiment.spec.faults[0].network.as_mut().and_then(|network| network.latency.as_mut());
+    latency.expect("a latency").jitter = Some("1s".parse().expect("valid"));
+    let found: Vec<String> = experiment.check().expect("JSON").errors.iter().map(ToString::to_string).collect();
+    let expected = [
+        "spec.duration: 1ms is out of range; write 100ms to 24h",
+        "spec.faults[0].network.latency.jitter: 1s is more than the delay; write at most 100ms, or a longer delay",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn golden_schema() {
     let name = "tests/golden/schema.json";
     if std::env::var_os("CHAOS_UPDATE_GOLDEN").is_some() {
