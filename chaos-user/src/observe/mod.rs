@@ -20,3 +20,6 @@ pub use report::{
     TargetReport, Verdict,
 };
 pub use verdict::{Ending, FaultPlanned, Unit, judge};
+
+#[cfg(test)]
+mod tests;

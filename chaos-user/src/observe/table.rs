@@ -1,5 +1,7 @@
 //! Reports for people.
 
+use std::ops::Range;
+
 use super::figure::{count, millis, printable};
 use super::report::{FaultReport, Report};
 
@@ -39,7 +41,7 @@ fn targets(report: &Report) -> String {
     for target in &report.targets {
         rows.push(row(&[&target.name, &target.kind, &target.state, &target.gaps.len().to_string()]));
     }
-    aligned(&rows, 3)
+    aligned(&rows, 3..4)
 }
 
 /// The entries of one fault, over all its targets.
@@ -82,7 +84,7 @@ fn faults(report: &Report) -> String {
             done(&entries),
         ]);
     }
-    aligned(&rows, 2)
+    aligned(&rows, 2..9)
 }
 
 fn mechanisms(entries: &[&FaultReport]) -> String {
@@ -174,26 +176,26 @@ fn probes(report: &Report) -> String {
             ]);
         }
     }
-    aligned(&rows, 2)
+    aligned(&rows, 2..6)
 }
 
 fn row(cells: &[&str]) -> Vec<String> {
     cells.iter().map(|cell| (*cell).to_owned()).collect()
 }
 
-/// The rows with their columns aligned: the first `left` to the left, the others to the right, the last one as it is.
-fn aligned(rows: &[Vec<String>], left: usize) -> String {
+/// The rows with their columns aligned: the numeric ones to the right, the others to the left.
+fn aligned(rows: &[Vec<String>], numeric: Range<usize>) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in &rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match column {
-            _ if column + 1 == columns && column > left => cell.clone(),
-            _ if column < left => format!("{cell:<width$}"),
-            _ => format!("{cell:>width$}"),
-        });
+        let cells =
+            row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| match numeric.contains(&column) {
+                true => format!("{cell:>width$}"),
+                false => format!("{cell:<width$}"),
+            });
         text += cells.collect::<Vec<_>>().join("  ").trim_end();
         text.push('\n');
     }

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::value::Duration;
-use super::{Fault, Probe, Selector, is_default, name};
+use super::{Checked, Fault, Probe, Selector, check, is_default, name};
 
 /// The only group and version that there is so far.
 pub const API_VERSION: &str = "chaos-ebpf.dev/v1alpha1";
@@ -28,6 +28,22 @@ pub struct Experiment {
     pub metadata: Metadata,
     /// What is asked.
     pub spec: ExperimentSpec,
+}
+
+impl Experiment {
+    /// An experiment that did not come from a file: of a custom resource, whose metadata holds more than ours.
+    pub fn new(name: impl Into<String>, namespace: Option<String>, spec: ExperimentSpec) -> Self {
+        let metadata = Metadata { name: name.into(), namespace, ..Metadata::default() };
+        Self { api_version: API_VERSION.to_owned(), kind: KIND.to_owned(), metadata, spec }
+    }
+
+    /// Applies every check that a file passes: an agent trusts nobody.
+    ///
+    /// # Errors
+    /// Where the experiment cannot be written as JSON, which holds for none that was read from JSON or YAML.
+    pub fn check(&self) -> Result<Checked, serde_json::Error> {
+        Ok(check(&serde_json::to_value(self)?))
+    }
 }
 
 /// The part of Kubernetes' ObjectMeta that a file may hold.

@@ -51,3 +51,6 @@ pub use trigger::{Per, When};
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,8 @@ pub(crate) const LABEL_OR_ALL: &str = r"^(\*|[a-z0-9]([a-z0-9-]*[a-z0-9])?)$";
 /// A kind of Kubernetes objects.
 pub(crate) const OBJECT_KIND: &str = "^[A-Z][A-Za-z0-9]*$";
 
-/// A network device (include/uapi/linux/if.h, `dev_valid_name` in net/core/dev.c).
-pub(crate) const INTERFACE: &str = r"^[^/\s:]+$";
+/// A network device: printable ASCII without '/' and ':' (`dev_valid_name` in net/core/dev.c allows little more).
+pub(crate) const INTERFACE: &str = "^[!-.0-9;-~]+$";
 
 /// A unit of systemd (systemd.unit(5)).
 pub(crate) const UNIT: &str = r"^[A-Za-z0-9:_.\\@-]+$";

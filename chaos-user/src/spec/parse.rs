@@ -62,6 +62,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Parsed>, Vec<Problem>> {
     if problems.is_empty() {
         return Ok(parsed);
     }
+    // Stable: within a line they stay in the order of their columns.
     problems.sort_by_key(|problem| problem.line);
     Err(problems)
 }
@@ -71,7 +72,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Parsed>, Vec<Problem>> {
 /// `document` is the whole object with apiVersion, kind, metadata and spec, with the metadata that a file may hold.
 pub fn check(document: &Value) -> Checked {
     let mut found = rules::apply(document);
-    let mut errors = walk::walk(&schema(), document);
+    let mut errors = walk::walk(schema::cached(), document);
     errors.append(&mut found.errors);
     Checked { errors, warnings: found.warnings }
 }
@@ -113,7 +114,9 @@ fn experiment(file: &str, document: Document) -> Result<Parsed, Vec<Problem>> {
     });
     let mut problems: Vec<Problem> = of_yaml.collect();
     // A text that stops in the middle lacks fields for that reason alone.
-    let checked = if document.broken { Checked::default() } else { check(&document.value) };
+    let mut checked = if document.broken { Checked::default() } else { check(&document.value) };
+    checked.errors.sort_by_key(|finding| document.place(&finding.path));
+    checked.warnings.sort_by_key(|finding| document.place(&finding.path));
     problems.extend(checked.errors.into_iter().map(|finding| located(file, &document, finding)));
     if !problems.is_empty() {
         return Err(problems);

@@ -60,7 +60,7 @@ pub struct HttpProbe {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TcpProbe {
-    /// Host and port: db:5432, 10.0.0.1:80, [2001:db8::1]:80.
+    /// Host and port, such as db:5432; an IPv6 address stands in brackets.
     #[schemars(length(min = 1, max = 262), regex(pattern = name::ADDRESS))]
     pub address: String,
 }

@@ -1,5 +1,7 @@
 //! The schema of an experiment, in the structural form that the API server takes.
 
+use std::sync::LazyLock;
+
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema};
@@ -11,7 +13,13 @@ use super::Experiment;
 /// (<https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>):
 /// no references, no null, no unions but `x-kubernetes-int-or-string`. An object with `properties` takes no other fields.
 pub fn schema() -> Value {
-    of::<Experiment>()
+    cached().clone()
+}
+
+/// The same, made once.
+pub(super) fn cached() -> &'static Value {
+    static SCHEMA: LazyLock<Value> = LazyLock::new(of::<Experiment>);
+    &SCHEMA
 }
 
 /// The structural schema of any type of this module, or of one built from them.

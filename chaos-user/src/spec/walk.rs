@@ -178,9 +178,11 @@ fn unknown_field(name: &str, known: &Map<String, Value>, present: &Map<String, V
 
 fn not_one_of(text: &str, allowed: &[Value]) -> String {
     let names: Vec<&str> = allowed.iter().filter_map(Value::as_str).collect();
-    match closest(text, names.iter().copied()) {
-        Some(close) => format!("{text:?} is not possible here; did you mean {close}? (one of {})", names.join(", ")),
-        None => format!("{text:?} is not possible here; write {}", names.join(", ")),
+    match (names.as_slice(), closest(text, names.iter().copied())) {
+        ([_, _, ..], Some(close)) => {
+            format!("{text:?} is not possible here; did you mean {close}? (one of {})", names.join(", "))
+        }
+        _ => format!("{text:?} is not possible here; write {}", names.join(", ")),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 use serde_json::{Map, Value};
 
 use super::Path;
@@ -26,7 +26,7 @@ pub(super) struct Document {
     pub(super) faults: Vec<Fault>,
     /// Whether the text stopped being YAML before the document's end; its content is not complete then.
     pub(super) broken: bool,
-    lines: HashMap<Path, usize>,
+    places: HashMap<Path, Marker>,
 }
 
 /// Something that is wrong with the YAML itself.
@@ -40,14 +40,19 @@ pub(super) struct Fault {
 impl Document {
     /// The line of the field, or of the nearest one that it should stand in.
     pub(super) fn line(&self, path: &Path) -> usize {
+        self.place(path).0
+    }
+
+    /// The same with the column behind it, for sorting.
+    pub(super) fn place(&self, path: &Path) -> (usize, usize) {
         let mut place = Some(path.clone());
         while let Some(at) = place {
-            if let Some(line) = self.lines.get(&at) {
-                return *line;
+            if let Some(marker) = self.places.get(&at) {
+                return (marker.line(), marker.col());
             }
             place = at.parent();
         }
-        1
+        (1, 0)
     }
 
     /// Whether nothing is in it, as behind a last `---`.
@@ -61,7 +66,8 @@ impl Document {
 pub(super) fn read(text: &str) -> Vec<Document> {
     if text.len() > MAX_TEXT {
         let message = format!("the text has {} bytes; at most {MAX_TEXT} are read: split the file", text.len());
-        return vec![Document { faults: vec![Fault { path: Path::root(), line: 1, message }], ..Document::default() }];
+        let faults = vec![Fault { path: Path::root(), line: 1, message }];
+        return vec![Document { faults, broken: true, ..Document::default() }];
     }
     let mut reader = Reader { parser: Parser::new_from_str(text), document: Document::default(), line: 1 };
     let mut documents = Vec::new();
@@ -98,7 +104,7 @@ impl<'a> Reader<'a> {
                 (Event::StreamStart | Event::DocumentEnd | Event::Nothing, _) => {}
                 (Event::DocumentStart(_), _) => {
                     let (event, span) = self.next(&Path::root())?;
-                    self.document.lines.insert(Path::root(), span.start.line());
+                    self.document.places.insert(Path::root(), span.start);
                     self.document.value = self.node(event, span, &Path::root(), 0)?;
                     return Ok(true);
                 }
@@ -151,7 +157,7 @@ impl<'a> Reader<'a> {
                 return Ok(Value::Array(items));
             }
             let path = path.index(items.len());
-            self.document.lines.insert(path.clone(), span.start.line());
+            self.document.places.insert(path.clone(), span.start);
             items.push(self.node(event, span, &path, depth + 1)?);
         }
     }
@@ -175,7 +181,7 @@ impl<'a> Reader<'a> {
                 self.node(event, span, &path, depth + 1)?;
                 continue;
             }
-            self.document.lines.insert(path.clone(), span.start.line());
+            self.document.places.insert(path.clone(), span.start);
             let (event, span) = self.next(&path)?;
             let value = self.node(event, span, &path, depth + 1)?;
             fields.insert(key, value);

@@ -90,3 +90,14 @@ pub(super) fn apply(document: &Value) -> Found {
     }
     found
 }
+
+/// Which of the rules find something in at least one of the documents.
+#[cfg(test)]
+pub(super) fn fired(documents: &[Value]) -> Vec<bool> {
+    let finds = |rule: &Rule, document: &Value| {
+        let mut found = Found::default();
+        rule(&Node::root(document).get("spec").expect("a spec"), &mut found);
+        !(found.errors.is_empty() && found.warnings.is_empty())
+    };
+    RULES.iter().map(|rule| documents.iter().any(|document| finds(rule, document))).collect()
+}

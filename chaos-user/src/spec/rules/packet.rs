@@ -10,7 +10,7 @@ const SELECTING: [&str; 6] = ["peers", "protocol", "ports", "localPorts", "conne
 /// A match names packets by a property, or says `all: true`: a mistyped field must not widen a fault to everything.
 pub(super) fn selects_something(spec: &Node<'_>, found: &mut Found) {
     for packets in packets(spec).iter().filter(|packets| packets.is_object()) {
-        if packets.narrowing(&SELECTING).is_empty() && !packets.is_true("all") {
+        if packets.narrowing(&SELECTING).is_empty() && packets.narrowing(&["all"]).is_empty() {
             let message = "selects by nothing; add peers, protocol, ports, localPorts, connections or interfaces, or write \
                            all: true for all packets";
             found.error(packets, message);

@@ -10,7 +10,7 @@ const SELECTING: [&str; 7] =
 /// A selector names pods by a property, or says `all: true`.
 pub(super) fn selected_by_something(spec: &Node<'_>, found: &mut Found) {
     for pods in pod_selectors(spec).iter().filter(|pods| pods.is_object()) {
-        if pods.present(&SELECTING).is_empty() && !pods.is_true("all") {
+        if pods.present(&SELECTING).is_empty() && pods.narrowing(&["all"]).is_empty() {
             let message = "selects by nothing; add labelSelector, annotationSelector, names, nodes, nodeSelector, service or \
                            workload, or write all: true for every pod of the namespaces";
             found.error(pods, message);

@@ -35,7 +35,7 @@ pub(super) fn known_groups(spec: &Node<'_>, found: &mut Found) {
 /// A match names calls by a property, or says `all: true`.
 pub(super) fn selects_something(spec: &Node<'_>, found: &mut Found) {
     for matches in syscalls(spec).iter().filter_map(|syscall| syscall.get("match")).filter(Node::is_object) {
-        if matches.present(&SELECTING).is_empty() && !matches.is_true("all") {
+        if matches.present(&SELECTING).is_empty() && matches.narrowing(&["all"]).is_empty() {
             let message =
                 "selects by nothing; add paths, fd, ports, peers, comm or uid, or write all: true for all calls";
             found.error(&matches, message);
