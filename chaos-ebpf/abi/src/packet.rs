@@ -1,0 +1,112 @@
+//! Addresses, flows and the keys of the maps that hold them.
+
+use crate::abi_struct;
+
+/// High bit of [`AddrKey::set`]: the address is IPv6, so that a v4 prefix never covers a v6 address.
+pub const SET_V6: u32 = 1 << 31;
+
+abi_struct! {
+    /// A peer of one set. IPv4 addresses fill the first 4 bytes of `addr`, the rest is 0.
+    pub struct AddrKey {
+        /// Set id, and [`SET_V6`]; in network byte order, because the trie compares from the first bit on.
+        pub set: u32,
+        /// Network byte order.
+        pub addr: [u8; 16],
+    }
+}
+
+abi_struct! {
+    /// A flow as a hit saw it. Ports in host byte order, 0 where the protocol has none.
+    pub struct Flow {
+        /// Source address.
+        pub source: [u8; 16],
+        /// Destination address.
+        pub destination: [u8; 16],
+        /// Source port.
+        pub source_port: u16,
+        /// Destination port.
+        pub destination_port: u16,
+        /// 4 or 6.
+        pub family: u8,
+        /// IP protocol number.
+        pub protocol: u8,
+        /// Unused.
+        pub reserved: [u8; 2],
+    }
+}
+
+/// Samples kept per rule and CPU.
+pub const HIT_SAMPLES: u64 = 4;
+/// Delay samples kept per rule.
+pub const DELAY_SAMPLES: u64 = 1024;
+
+abi_struct! {
+    /// The n-th sample of a rule.
+    pub struct SampleKey {
+        /// Rule id.
+        pub rule: u32,
+        /// Which one.
+        pub index: u32,
+    }
+}
+
+abi_struct! {
+    /// A peer that the peer test of a rule rejected.
+    pub struct MissKey {
+        /// Rule id.
+        pub rule: u32,
+        /// Its port, host byte order.
+        pub port: u16,
+        /// 4 or 6.
+        pub family: u8,
+        /// IP protocol number.
+        pub protocol: u8,
+        /// Its address.
+        pub addr: [u8; 16],
+    }
+}
+
+abi_struct! {
+    /// A sampled packet on its way through the queue.
+    pub struct Queued {
+        /// When it was handed over, CLOCK_MONOTONIC in ns.
+        pub since: u64,
+        /// The rule that delayed it.
+        pub rule: u32,
+        /// Unused.
+        pub reserved: u32,
+    }
+}
+
+abi_struct! {
+    /// A host name that some set of peers follows.
+    pub struct HostKey {
+        /// [`name_hash`] of the name without a leading `*.`.
+        pub hash: u64,
+        /// 1: any name below it; 0: the name itself.
+        pub wildcard: u32,
+        /// Which of several entries for the same name.
+        pub index: u32,
+    }
+}
+
+/// Start value of [`name_hash_step`].
+pub const NAME_HASH: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// One step of the hash over a DNS name, from its LAST byte to its first, so that each suffix has been hashed on the way (FNV-1a).
+#[inline(always)]
+#[must_use]
+pub const fn name_hash_step(hash: u64, byte: u8) -> u64 {
+    let lower = if byte >= b'A' && byte <= b'Z' { byte + 32 } else { byte };
+    (hash ^ lower as u64).wrapping_mul(0x0000_0100_0000_01b3)
+}
+
+/// A good mix of 64 bits (the finaliser of `SplitMix64`): the dice of every decision.
+#[inline(always)]
+#[must_use]
+pub const fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,97 @@
+//! Node-wide control, leases and attach points.
+
+use crate::{MAX_RULES_PER_POINT, abi_struct};
+
+abi_struct! {
+    /// Node-wide switches; one entry.
+    pub struct Control {
+        /// [`crate::ABI_VERSION`] of the process that made the maps.
+        pub abi: u32,
+        /// Unused.
+        pub reserved: u32,
+        /// The kill switch: a lease of another generation is off.
+        pub generation: u64,
+    }
+}
+
+abi_struct! {
+    /// What `clock` reads; the only way to the kernel's jiffies from user space.
+    pub struct Clock {
+        /// `bpf_jiffies64()`.
+        pub jiffies: u64,
+        /// `bpf_ktime_get_ns()`: CLOCK_MONOTONIC, whatever time namespace the caller is in.
+        pub ns: u64,
+    }
+}
+
+/// [`Lease::state`]: nobody's.
+pub const LEASE_FREE: u32 = 0;
+/// Prepared, not yet started.
+pub const LEASE_PREPARED: u32 = 1;
+/// Rules act while `until` holds.
+pub const LEASE_RUNNING: u32 = 2;
+/// Somebody asked for a stop; the owner ends it as Aborted.
+pub const LEASE_ABORT: u32 = 3;
+/// Somebody asked to end it as if the duration were over.
+pub const LEASE_FINISH: u32 = 4;
+
+abi_struct! {
+    /// One running experiment's right to act. Written whole, so that all its faults start at one instant.
+    pub struct Lease {
+        /// Rules act until this jiffy; 0: they are off.
+        pub until: u64,
+        /// Rules act until this time, CLOCK_MONOTONIC in ns.
+        pub deadline: u64,
+        /// When it started, CLOCK_MONOTONIC in ns.
+        pub start: u64,
+        /// The generation it belongs to; see [`Control::generation`].
+        pub generation: u64,
+        /// `LEASE_*`.
+        pub state: u32,
+        /// The owner's process id, as its own PID namespace names it.
+        pub pid: u32,
+        /// The owner's start time in clock ticks after boot (proc_pid_stat(5), field 22).
+        pub pid_start: u64,
+    }
+}
+
+/// [`Point::flags`]: ingress (else egress).
+pub const POINT_INGRESS: u32 = 1;
+/// DNS answers are read for host names.
+pub const POINT_DNS: u32 = 2;
+
+abi_struct! {
+    /// One attach point: an interface in one direction.
+    pub struct Point {
+        /// The interface, in its own netns.
+        pub ifindex: u32,
+        /// `POINT_*`.
+        pub flags: u32,
+        /// Length of the link header in bytes: 14 for Ethernet, 0 for tun and WireGuard.
+        pub l2_len: u32,
+        /// The end of the veth pair that queues; 0: there is none.
+        pub pair_tx: u32,
+        /// The end of the veth pair from which delayed packets come back.
+        pub pair_rx: u32,
+        /// How many of `rules` are in use.
+        pub count: u32,
+        /// Inode of the netns.
+        pub netns: u64,
+        /// Rule ids in the order in which they act; 0: none.
+        pub rules: [u32; MAX_RULES_PER_POINT],
+    }
+}
+
+/// Per-CPU scratch between a stub, the programs, and a packet that re-enters on the same CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    /// Written by the stub: the attach point.
+    pub point: u32,
+    /// Attach point whose next packet on this CPU is a copy of ours, plus 1.
+    pub guard: u32,
+    /// With `guard`: the place in the walk at which the copy goes on.
+    pub resume: u32,
+    /// How deep this CPU is in copies of copies.
+    pub depth: u32,
+}

@@ -1,0 +1,70 @@
+//! The network programs. A stub per attach point writes its id into `CHAOS_SLOT` and tail-calls one of these.
+#![cfg_attr(target_arch = "bpf", no_std)]
+#![cfg_attr(target_arch = "bpf", no_main)]
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
+
+#[cfg(target_arch = "bpf")]
+mod bpf {
+    use aya_ebpf::{btf_maps::Array, macros::btf_map, macros::classifier, programs::TcContext};
+    use chaos_abi::{Clock, POINT_INGRESS};
+    use chaos_ebpf::{
+        clock,
+        maps::{CHAOS_POINTS, CHAOS_PROGS, CHAOS_SLOT},
+        skb::{INGRESS, NEXT, Skb, redirect},
+        walk,
+    };
+
+    /// What `clock` read last.
+    #[btf_map]
+    static CHAOS_CLOCK: Array<Clock, 1, 0> = Array::new();
+
+    /// All faults of an attach point.
+    #[classifier]
+    fn fault(ctx: TcContext) -> i32 {
+        walk::run(Skb(ctx.skb.skb), false)
+    }
+
+    /// The same for kernels without `bpf_skb_set_tstamp` (before Linux 5.18).
+    #[classifier]
+    fn fault_legacy(ctx: TcContext) -> i32 {
+        walk::run(Skb(ctx.skb.skb), true)
+    }
+
+    /// At the far end of a veth pair: back to where the packet came from.
+    #[classifier]
+    fn back(_ctx: TcContext) -> i32 {
+        let Some(slot) = CHAOS_SLOT.get(0) else { return NEXT };
+        let Some(point) = CHAOS_POINTS.get(slot.point) else { return NEXT };
+        let flags = if point.flags & POINT_INGRESS != 0 { INGRESS } else { 0 };
+        redirect(point.ifindex, flags)
+    }
+
+    /// Run by user space (BPF_PROG_TEST_RUN): reads the clocks that the programs go by.
+    #[classifier]
+    fn clock(ctx: TcContext) -> i32 {
+        if let Some(value) = CHAOS_CLOCK.get_ptr_mut(0) {
+            // SAFETY: a map value; user space reads it under its own lock.
+            unsafe {
+                (*value).jiffies = clock::jiffies();
+                (*value).ns = clock::now();
+            }
+        }
+        // Keeps the table of tail calls in this object.
+        if ctx.len() == u32::MAX {
+            // SAFETY: the context of this run.
+            unsafe { CHAOS_PROGS.tail_call(&ctx, 0) };
+        }
+        0
+    }
+
+    #[panic_handler]
+    fn panic(_: &core::panic::PanicInfo) -> ! {
+        loop {}
+    }
+
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 4] = *b"GPL\0";
+}

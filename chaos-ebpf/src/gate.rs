@@ -1,0 +1,106 @@
+//! Does a rule mean this packet? The first test that fails is counted.
+
+use crate::{
+    maps::{CHAOS_ADDRS, CHAOS_PORTSETS, CHAOS_PREFIXES},
+    parse::{Packet, proto, tcp},
+    skb::Skb,
+};
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use chaos_abi::{
+    AddrKey, CONN_ANY, CONN_NEW, PROTO_ANY, PROTO_ICMP, PROTO_PORTS, REJECT_CONNECTION, REJECT_PEER, REJECT_PORT,
+    REJECT_PROTOCOL, REJECT_SCOPE, RULE_ADDRS, RULE_CGROUP, RULE_PREFIXES, Rule, SET_V6,
+};
+
+/// All tests passed.
+pub const PASS: usize = usize::MAX;
+
+/// Where the peer is, seen from the target.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Ends {
+    /// The peer's address.
+    pub peer: [u64; 2],
+    /// The peer's port.
+    pub peer_port: u16,
+    /// The target's port.
+    pub local_port: u16,
+}
+
+impl Ends {
+    /// Destination on egress, source on ingress.
+    #[inline(always)]
+    pub fn of(packet: &Packet, ingress: bool) -> Self {
+        if ingress {
+            Self { peer: packet.source, peer_port: packet.source_port, local_port: packet.destination_port }
+        } else {
+            Self { peer: packet.destination, peer_port: packet.destination_port, local_port: packet.source_port }
+        }
+    }
+}
+
+/// [`PASS`], or the `REJECT_*` of the first test that failed.
+#[inline(always)]
+pub fn test(skb: Skb, rule: &Rule, packet: &Packet, ends: &Ends) -> usize {
+    if !protocol(rule.protocol, packet) {
+        return REJECT_PROTOCOL;
+    }
+    if rule.ports != 0 && !(packet.transport == 1 && has_ports(packet.protocol) && port(rule.ports, ends.peer_port)) {
+        return REJECT_PORT;
+    }
+    if rule.local_ports != 0
+        && !(packet.transport == 1 && has_ports(packet.protocol) && port(rule.local_ports, ends.local_port))
+    {
+        return REJECT_PORT;
+    }
+    if rule.connections != CONN_ANY {
+        let syn = packet.tcp_flags & tcp::SYN != 0;
+        if packet.transport == 0 || syn != (rule.connections == CONN_NEW) {
+            return REJECT_CONNECTION;
+        }
+    }
+    if rule.peers != 0 && !peer(rule, packet.family, &ends.peer) {
+        return REJECT_PEER;
+    }
+    if rule.flags & RULE_CGROUP != 0 && skb.cgroup(rule.level) != rule.cgroup {
+        return REJECT_SCOPE;
+    }
+    PASS
+}
+
+#[inline(always)]
+fn has_ports(protocol: u8) -> bool {
+    protocol == proto::TCP || protocol == proto::UDP || protocol == proto::SCTP
+}
+
+#[inline(always)]
+fn protocol(wanted: u32, packet: &Packet) -> bool {
+    match wanted {
+        PROTO_ANY => true,
+        PROTO_ICMP => {
+            (packet.family == 4 && packet.protocol == proto::ICMP)
+                || (packet.family == 6 && packet.protocol == proto::ICMP6)
+        }
+        PROTO_PORTS => has_ports(packet.protocol),
+        number => number == u32::from(packet.protocol),
+    }
+}
+
+#[inline(always)]
+fn port(set: u32, port: u16) -> bool {
+    let Some(bits) = CHAOS_PORTSETS.get_ptr(set) else { return false };
+    // SAFETY: a map value of 1,024 words; a port shifted by 6 is below 1,024.
+    let word = unsafe { *bits.cast::<u64>().add(usize::from(port >> 6)) };
+    word >> (port & 63) & 1 == 1
+}
+
+#[inline(always)]
+fn peer(rule: &Rule, family: u8, addr: &[u64; 2]) -> bool {
+    let set = if family == 6 { rule.peers | SET_V6 } else { rule.peers };
+    // SAFETY: two words are 16 bytes.
+    let data = AddrKey { set: set.to_be(), addr: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(*addr) } };
+    // SAFETY: only presence is asked.
+    if rule.flags & RULE_ADDRS != 0 && unsafe { CHAOS_ADDRS.get(data) }.is_some() {
+        return true;
+    }
+    rule.flags & RULE_PREFIXES != 0 && CHAOS_PREFIXES.get(&Key::new(160, data)).is_some()
+}

@@ -1,0 +1,231 @@
+//! Link header, VLAN tags, IPv4, IPv6 with extension headers, ports. What is not understood is not matched.
+
+use crate::skb::Skb;
+
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+const VLAN: u16 = 0x8100;
+const QINQ: u16 = 0x88a8;
+
+/// IP protocol numbers (IANA).
+pub mod proto {
+    /// Internet control messages.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// ICMP for IPv6.
+    pub const ICMP6: u8 = 58;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
+}
+
+/// TCP flags.
+pub mod tcp {
+    /// End of data.
+    pub const FIN: u8 = 1;
+    /// Open.
+    pub const SYN: u8 = 2;
+    /// Abort.
+    pub const RST: u8 = 4;
+    /// Acknowledgement is valid.
+    pub const ACK: u8 = 16;
+}
+
+/// What the rules look at. Addresses are in memory order; IPv4 fills the first 4 bytes.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Packet {
+    /// Source address.
+    pub source: [u64; 2],
+    /// Destination address.
+    pub destination: [u64; 2],
+    /// Offset of the IP header.
+    pub l3: u32,
+    /// Offset of the transport header.
+    pub l4: u32,
+    /// Offset of the end of the IP packet.
+    pub end: u32,
+    /// Source port, host byte order.
+    pub source_port: u16,
+    /// Destination port, host byte order.
+    pub destination_port: u16,
+    /// 4 or 6.
+    pub family: u8,
+    /// Transport protocol.
+    pub protocol: u8,
+    /// TCP flags.
+    pub tcp_flags: u8,
+    /// 1: the transport header was read (not for later fragments and truncated packets).
+    pub transport: u8,
+}
+
+#[repr(C)]
+struct Ip4 {
+    version_ihl: u8,
+    tos: u8,
+    total_len: u16,
+    id: u16,
+    fragment: u16,
+    ttl: u8,
+    protocol: u8,
+    check: u16,
+    source: u32,
+    destination: u32,
+}
+
+#[repr(C)]
+struct Ip6 {
+    version: u32,
+    payload_len: u16,
+    next: u8,
+    hops: u8,
+    source: [u64; 2],
+    destination: [u64; 2],
+}
+
+/// Reads the headers; false for all that is not IP and for neighbour discovery, which no fault may touch. A function of its
+/// own in BPF, for its stack.
+#[inline(never)]
+pub fn parse(skb: Skb, l2_len: u32, packet: &mut Packet) -> bool {
+    if let Some(parsed) = headers(skb, l2_len) {
+        *packet = parsed;
+        return true;
+    }
+    false
+}
+
+#[inline(always)]
+fn headers(skb: Skb, l2_len: u32) -> Option<Packet> {
+    let mut l3 = l2_len;
+    let mut kind = u16::from_be(skb.protocol() as u16);
+    // Tags that hardware did not take out; two at most (802.1ad).
+    for _ in 0..2 {
+        if kind == VLAN || kind == QINQ {
+            let tag: [u16; 2] = skb.load(l3)?;
+            kind = u16::from_be(tag[1]);
+            l3 += 4;
+        }
+    }
+    let mut packet = if kind == IPV4 {
+        ipv4(skb, l3)?
+    } else if kind == IPV6 {
+        ipv6(skb, l3)?
+    } else {
+        return None;
+    };
+    transport(skb, &mut packet)?;
+    Some(packet)
+}
+
+#[inline(always)]
+fn ipv4(skb: Skb, l3: u32) -> Option<Packet> {
+    let ip: Ip4 = skb.load(l3)?;
+    let header = u32::from(ip.version_ihl & 15) * 4;
+    if ip.version_ihl >> 4 != 4 || header < 20 {
+        return None;
+    }
+    let len = u32::from(u16::from_be(ip.total_len));
+    let first_fragment = u16::from_be(ip.fragment) & 0x1fff == 0;
+    Some(Packet {
+        source: [u64::from(ip.source), 0],
+        destination: [u64::from(ip.destination), 0],
+        l3,
+        l4: l3 + header,
+        // Segmentation offload beyond 64 KB leaves 0 here (BIG TCP).
+        end: if len == 0 { skb.len() } else { l3 + len },
+        source_port: 0,
+        destination_port: 0,
+        family: 4,
+        protocol: ip.protocol,
+        tcp_flags: 0,
+        transport: u8::from(first_fragment),
+    })
+}
+
+#[inline(always)]
+fn ipv6(skb: Skb, l3: u32) -> Option<Packet> {
+    let ip: Ip6 = skb.load(l3)?;
+    if ip.version & 0xf0 != 0x60 {
+        return None;
+    }
+    let len = u32::from(u16::from_be(ip.payload_len));
+    let mut next = ip.next;
+    let mut at = l3 + 40;
+    let mut first_fragment = true;
+    for _ in 0..6 {
+        match next {
+            0 | 43 | 60 => {
+                let head: [u8; 2] = skb.load(at)?;
+                next = head[0];
+                at += (u32::from(head[1]) + 1) * 8;
+            }
+            44 => {
+                let head: [u16; 4] = skb.load(at)?;
+                first_fragment = first_fragment && u16::from_be(head[1]) & 0xfff8 == 0;
+                next = head[0] as u8;
+                at += 8;
+            }
+            51 => {
+                let head: [u8; 2] = skb.load(at)?;
+                next = head[0];
+                at += (u32::from(head[1]) + 2) * 4;
+            }
+            _ => {}
+        }
+        // What follows a later fragment's header is data.
+        if !first_fragment {
+            break;
+        }
+    }
+    Some(Packet {
+        source: ip.source,
+        destination: ip.destination,
+        l3,
+        l4: at,
+        end: if len == 0 { skb.len() } else { l3 + 40 + len },
+        source_port: 0,
+        destination_port: 0,
+        family: 6,
+        protocol: next,
+        tcp_flags: 0,
+        transport: u8::from(first_fragment),
+    })
+}
+
+#[inline(always)]
+fn transport(skb: Skb, packet: &mut Packet) -> Option<()> {
+    if packet.transport == 0 {
+        return Some(());
+    }
+    packet.transport = 0;
+    match packet.protocol {
+        proto::TCP => {
+            if let Some(words) = skb.load::<[u16; 8]>(packet.l4) {
+                packet.source_port = u16::from_be(words[0]);
+                packet.destination_port = u16::from_be(words[1]);
+                packet.tcp_flags = (u16::from_be(words[6]) & 0x3f) as u8;
+                packet.transport = 1;
+            }
+        }
+        proto::UDP | proto::SCTP => {
+            if let Some(words) = skb.load::<[u16; 2]>(packet.l4) {
+                packet.source_port = u16::from_be(words[0]);
+                packet.destination_port = u16::from_be(words[1]);
+                packet.transport = 1;
+            }
+        }
+        proto::ICMP => packet.transport = 1,
+        proto::ICMP6 => {
+            let kind: u8 = skb.load(packet.l4)?;
+            // Router and neighbour solicitation and advertisement, redirect (RFC 4861).
+            if (133..=137).contains(&kind) {
+                return None;
+            }
+            packet.transport = 1;
+        }
+        _ => {}
+    }
+    Some(())
+}

@@ -1,0 +1,229 @@
+//! One rule on one packet.
+//!
+//! A global function in BPF: the verifier looks at it once, whatever calls it, so that the walk over 64 rules costs what one
+//! costs (Linux 5.6, kernel/bpf/verifier.c, `do_check_subprogs`). It may take the context and numbers only.
+
+use crate::{
+    clock,
+    corrupt::{self, corrupt},
+    dice::{Decision, decide},
+    duplicate::duplicate,
+    gate,
+    maps::{CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_POINTS, CHAOS_RULES, CHAOS_SCRATCH, CHAOS_SLOT},
+    reset::{self, reset},
+    sample,
+    skb::Skb,
+    walk::{MAX_DEPTH, Scratch},
+};
+use aya_ebpf::bindings::__sk_buff;
+use chaos_abi::{
+    ACTION_BANDWIDTH, ACTION_CORRUPT, ACTION_DUPLICATE, ACTION_EXCEPT, ACTION_LATENCY, ACTION_RESET, Bandwidth,
+    CORRUPT_DELIVERED, Corrupt, Counters, LEASE_RUNNING, Lease, MAX_RULES_PER_POINT, REJECT_EXCEPT, REJECT_PEER,
+    REJECT_TIME, RULE_DRY_RUN, RULE_WINDOW, Rule,
+};
+
+/// Next rule.
+pub const ON: u32 = 0;
+/// Silent drop.
+pub const DROP: u32 = 0xffff_ffff;
+
+/// Runs rule `id`, which stands at `place`. [`ON`], [`DROP`], or the place at which the walk goes on.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn chaos_rule(ctx: *mut __sk_buff, id: u32, place: u32, depth: u32) -> u32 {
+    let skb = Skb(ctx);
+    let Some(scratch) = CHAOS_SCRATCH.get_ptr_mut(depth & (MAX_DEPTH - 1)) else { return ON };
+    // SAFETY: this CPU's value at this depth; the caller filled it.
+    let scratch = unsafe { &mut *scratch };
+    let Some(rule) = CHAOS_RULES.get(id) else { return ON };
+    if rule.action == ACTION_EXCEPT {
+        if gate::test(skb, rule, &scratch.packet, &scratch.ends) != gate::PASS {
+            return ON;
+        }
+        let next = place + 1 + rule.skip;
+        excepted(skb, scratch.point, next.wrapping_sub(1));
+        return next;
+    }
+    let Some(lease) = CHAOS_LEASES.get(rule.lease) else { return ON };
+    if lease.state != LEASE_RUNNING || lease.until == 0 || lease.generation != scratch.generation {
+        return ON;
+    }
+    let Some(counters) = CHAOS_COUNTERS.get_ptr_mut(id) else { return ON };
+    // SAFETY: this CPU's map value.
+    let counters = unsafe { &mut *counters };
+    let packets = skb.packets();
+    counters.seen += packets;
+    let verdict = gate::test(skb, rule, &scratch.packet, &scratch.ends);
+    if verdict != gate::PASS {
+        reject(counters, verdict, packets);
+        if verdict == REJECT_PEER {
+            sample::missed(id, counters.rejected[REJECT_PEER], &scratch.packet, &scratch.ends);
+        }
+        return ON;
+    }
+    let now = clock::now();
+    if !in_time(lease, rule, now, packets, counters) {
+        return ON;
+    }
+    matched(skb, id, rule, place, now, depth, counters, scratch)
+}
+
+#[inline(always)]
+fn reject(counters: &mut Counters, verdict: usize, packets: u64) {
+    if verdict < counters.rejected.len() {
+        counters.rejected[verdict] += packets;
+    }
+}
+
+/// Books what an `except` entry took from the rule at `place`.
+#[inline(always)]
+fn excepted(skb: Skb, point: u32, place: u32) {
+    let Some(point) = CHAOS_POINTS.get(point) else { return };
+    // A mask, not a comparison: LLVM keeps the comparison on a copy of the register that the verifier does not relate to this one.
+    let id = point.rules[place as usize & (MAX_RULES_PER_POINT - 1)];
+    let Some(counters) = CHAOS_COUNTERS.get_ptr_mut(id) else { return };
+    // SAFETY: this CPU's map value.
+    unsafe {
+        (*counters).seen += skb.packets();
+        (*counters).rejected[REJECT_EXCEPT] += skb.packets();
+    }
+}
+
+/// Lease, deadline and time window. The clock has been read for a packet that matched, so this costs comparisons only.
+#[inline(always)]
+fn in_time(lease: &Lease, rule: &Rule, now: u64, packets: u64, counters: &mut Counters) -> bool {
+    if now >= lease.deadline {
+        return false;
+    }
+    if clock::jiffies() >= lease.until {
+        counters.skipped_by_lease += packets;
+        return false;
+    }
+    if rule.flags & RULE_WINDOW != 0 {
+        let since = now.saturating_sub(lease.start);
+        if since < rule.after || rule.until != 0 && since >= rule.until {
+            counters.rejected[REJECT_TIME] += packets;
+            return false;
+        }
+    }
+    true
+}
+
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "one call site; a struct would live on BPF's 512-byte stack")]
+fn matched(
+    skb: Skb,
+    id: u32,
+    rule: &Rule,
+    place: u32,
+    now: u64,
+    depth: u32,
+    counters: &mut Counters,
+    scratch: &mut Scratch,
+) -> u32 {
+    let packets = skb.packets();
+    counters.matched += packets;
+    counters.skbs += 1;
+    let eligible = eligible(skb, rule, scratch);
+    let decision = decide(skb, id, rule, &scratch.packet, &scratch.ends.peer, now, eligible);
+    if !decision.hit || rule.flags & RULE_DRY_RUN != 0 {
+        counters.skipped += packets;
+        counters.would_inject += if decision.hit { packets } else { 0 };
+        return ON;
+    }
+    counters.injected += packets;
+    counters.bytes += u64::from(skb.wire_len());
+    sample::hit(id, counters, &scratch.packet);
+    match rule.action {
+        ACTION_RESET => act_reset(skb, counters, scratch, depth),
+        ACTION_DUPLICATE => act_duplicate(skb, counters, scratch, place, depth),
+        ACTION_CORRUPT => act_corrupt(skb, rule, counters, scratch, &decision),
+        ACTION_LATENCY => {
+            if decision.reordered {
+                counters.reordered += packets;
+            } else {
+                counters.delayed += packets;
+                scratch.plan.latency(id, &rule.args, &decision);
+            }
+            ON
+        }
+        ACTION_BANDWIDTH => {
+            if decision.departure - now > Bandwidth::decode(&rule.args).limit {
+                counters.overflow += packets;
+                return DROP;
+            }
+            if decision.departure > now {
+                counters.delayed += packets;
+                scratch.plan.bandwidth(id, decision.departure);
+            }
+            ON
+        }
+        _ => {
+            counters.lost += packets;
+            DROP
+        }
+    }
+}
+
+/// Can the action act on this packet at all?
+#[inline(always)]
+fn eligible(skb: Skb, rule: &Rule, scratch: &Scratch) -> bool {
+    if rule.action == ACTION_RESET {
+        return reset::eligible(&scratch.packet);
+    }
+    if rule.action == ACTION_CORRUPT && Corrupt::decode(&rule.args).mode == CORRUPT_DELIVERED {
+        return corrupt::payload(skb, &scratch.packet).is_some();
+    }
+    true
+}
+
+#[inline(always)]
+fn act_duplicate(skb: Skb, counters: &mut Counters, scratch: &Scratch, place: u32, depth: u32) -> u32 {
+    let Some(slot) = CHAOS_SLOT.get_ptr_mut(0) else { return ON };
+    let packets = skb.packets();
+    if duplicate(skb, slot, scratch.point, scratch.ingress != 0, place + 1, depth) {
+        counters.duplicated += packets;
+    } else {
+        counters.errors += packets;
+    }
+    ON
+}
+
+#[inline(always)]
+fn act_corrupt(skb: Skb, rule: &Rule, counters: &mut Counters, scratch: &Scratch, decision: &Decision) -> u32 {
+    let mode = Corrupt::decode(&rule.args).mode;
+    match corrupt(skb, &scratch.packet, mode, decision.random, counters) {
+        corrupt::Outcome::Damaged => ON,
+        corrupt::Outcome::Drop => DROP,
+        corrupt::Outcome::Failed => {
+            counters.errors += skb.packets();
+            ON
+        }
+    }
+}
+
+#[inline(always)]
+fn act_reset(skb: Skb, counters: &mut Counters, scratch: &Scratch, depth: u32) -> u32 {
+    let (Some(slot), Some(point)) = (CHAOS_SLOT.get_ptr_mut(0), CHAOS_POINTS.get(scratch.point)) else { return ON };
+    // The segments that it was, before it is cut to a header.
+    let packets = skb.packets();
+    // SAFETY: this CPU's map value. A packet that re-enters meanwhile works one level deeper.
+    unsafe { (*slot).depth = depth + 1 }
+    let outcome = reset(skb, &scratch.packet, slot, scratch.point, point);
+    // SAFETY: as above.
+    unsafe { (*slot).depth = depth }
+    match outcome {
+        reset::Outcome::Forward => {
+            counters.reset += packets;
+            ON
+        }
+        reset::Outcome::Drop => {
+            counters.reset += packets;
+            DROP
+        }
+        reset::Outcome::Failed => {
+            counters.errors += packets;
+            DROP
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! One pass over the rules of an attach point, in the order in which user space put them.
+
+use crate::{
+    delay::{DONE, Departure, MARK, MARK_MASK, depart},
+    gate::Ends,
+    maps::{CHAOS_CONTROL, CHAOS_POINTS, CHAOS_SCRATCH, CHAOS_SLOT},
+    parse::{Packet, parse},
+    rule::{DROP, ON, chaos_rule},
+    sample,
+    skb::{NEXT, Skb, drop_silently},
+};
+use chaos_abi::{MAX_RULES_PER_POINT, POINT_INGRESS, Point, Slot};
+
+/// How deep copies of copies may nest on one CPU; a power of two. Deeper ones share the last place, which costs them their
+/// later rules and nothing else.
+pub const MAX_DEPTH: u32 = 4;
+
+/// One packet under way.
+#[repr(C)]
+pub struct Scratch {
+    /// Its headers.
+    pub packet: Packet,
+    /// Its ends.
+    pub ends: Ends,
+    /// When it leaves.
+    pub plan: Departure,
+    /// The node's generation.
+    pub generation: u64,
+    /// The attach point.
+    pub point: u32,
+    /// 1 at ingress.
+    pub ingress: u32,
+}
+
+/// The whole program; `legacy`: without helpers that Linux 5.10 lacks.
+#[inline(always)]
+pub fn run(skb: Skb, legacy: bool) -> i32 {
+    let Some(slot) = CHAOS_SLOT.get_ptr_mut(0) else { return NEXT };
+    // SAFETY: this CPU's map value; the stub that called us wrote it.
+    let (id, depth) = unsafe { ((*slot).point, (*slot).depth & (MAX_DEPTH - 1)) };
+    let Some(point) = CHAOS_POINTS.get(id) else { return NEXT };
+    let ingress = point.flags & POINT_INGRESS != 0;
+    let Some(start) = resume(skb, slot, id, point, ingress, legacy) else { return NEXT };
+    if point.count == 0 {
+        return NEXT;
+    }
+    let Some(control) = CHAOS_CONTROL.get(0) else { return NEXT };
+    let Some(scratch) = CHAOS_SCRATCH.get_ptr_mut(depth) else { return NEXT };
+    // SAFETY: this CPU's value at this depth; only a deeper run could interfere, and it uses another one.
+    let scratch = unsafe { &mut *scratch };
+    if !parse(skb, point.l2_len, &mut scratch.packet) {
+        return NEXT;
+    }
+    scratch.ends = Ends::of(&scratch.packet, ingress);
+    scratch.plan.clear();
+    scratch.generation = control.generation;
+    scratch.point = id;
+    scratch.ingress = u32::from(ingress);
+    if !rules(skb, point, start, depth) {
+        return drop_silently(ingress);
+    }
+    if scratch.plan.rule == 0 {
+        return NEXT;
+    }
+    depart(skb, point, ingress, &scratch.plan, legacy)
+}
+
+/// False: the packet is dropped.
+#[inline(always)]
+fn rules(skb: Skb, point: &Point, start: u32, depth: u32) -> bool {
+    let mut from = start;
+    for place in 0..MAX_RULES_PER_POINT as u32 {
+        if place >= point.count {
+            break;
+        }
+        if place < from {
+            continue;
+        }
+        let verdict = chaos_rule(skb.0, point.rules[place as usize], place, depth);
+        if verdict == DROP {
+            return false;
+        }
+        if verdict != ON {
+            from = verdict;
+        }
+    }
+    true
+}
+
+/// Where the walk starts; None for a packet that is through already.
+#[inline(always)]
+fn resume(skb: Skb, slot: *mut Slot, id: u32, point: &Point, ingress: bool, legacy: bool) -> Option<u32> {
+    let start = if ingress {
+        let mark = skb.tc_index();
+        if mark & MARK_MASK != MARK {
+            return Some(0);
+        }
+        skb.set_tc_index(0);
+        mark & !MARK_MASK
+    } else if point.pair_rx != 0 && skb.ingress_ifindex() == point.pair_rx {
+        DONE
+    } else {
+        // SAFETY: this CPU's map value.
+        unsafe {
+            if (*slot).guard != id + 1 {
+                return Some(0);
+            }
+            (*slot).guard = 0;
+            (*slot).resume
+        }
+    };
+    if start < DONE {
+        return Some(start);
+    }
+    if !legacy {
+        sample::left(skb.tstamp());
+    }
+    if ingress {
+        // Else the stack would take the departure for the time of arrival.
+        if legacy {
+            skb.write_tstamp(0);
+        } else {
+            skb.set_tstamp(0);
+        }
+    }
+    None
+}

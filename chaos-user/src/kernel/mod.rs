@@ -1,0 +1,17 @@
+//! How: the only place with netlink, setns, bpf(2) and `unsafe`. No program is ever executed here.
+pub mod address;
+pub mod bpf;
+pub mod clock;
+pub mod counters;
+pub mod datapath;
+pub mod dist;
+pub mod error;
+pub mod filter;
+pub mod link;
+pub mod netlink;
+pub mod netns;
+pub mod qdisc;
+pub mod seam;
+mod tc;
+#[cfg(test)]
+mod testing;

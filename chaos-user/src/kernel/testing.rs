@@ -1,0 +1,54 @@
+//! What the tests of this folder share.
+use std::{
+    process::{self, Command},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use super::{link, netlink::Rtnl, netns::Netns};
+
+/// Whether the process is root. A test that is not says so and returns; where `CI` is set it must not be skipped.
+pub(crate) fn is_root(test: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    assert!(root || std::env::var_os("CI").is_none(), "{test}: needs root, and nothing is skipped in CI");
+    if !root {
+        eprintln!("skipped: {test}: needs root");
+    }
+    root
+}
+
+macro_rules! root_or_return {
+    () => {
+        if !crate::kernel::testing::is_root(module_path!()) {
+            return;
+        }
+    };
+}
+pub(crate) use root_or_return;
+
+/// A name that no other test and no other process uses; at most 15 characters with a prefix of up to four.
+pub(crate) fn unique(prefix: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{prefix}{}x{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Runs a program, for tests only, and returns what it wrote.
+pub(crate) fn command(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().expect("ip(8) and tc(8) are needed by the tests");
+    assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs ip(8).
+pub(crate) fn ip(args: &[&str]) -> String {
+    command("ip", args)
+}
+
+/// Runs `work` with a socket in a fresh namespace whose loopback is up.
+pub(crate) fn in_scratch<T: Send>(work: impl FnOnce(&mut Rtnl) -> T + Send) -> T {
+    let inside = || {
+        let mut rtnl = Rtnl::open().unwrap();
+        link::set_up(&mut rtnl, 1, true).unwrap();
+        work(&mut rtnl)
+    };
+    Netns::scratch().unwrap().enter(inside).unwrap()
+}

@@ -1,0 +1,2 @@
+//! Who is meant: selectors become targets. Reads procfs and cgroupfs, changes nothing.
+pub mod interface;

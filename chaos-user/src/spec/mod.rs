@@ -1,0 +1,40 @@
+//! Step 1, what is asked: YAML text or a custom resource in, a validated [`Experiment`] out. No effects.
+//!
+//! One set of types serves the command line, the custom resource's schema and the controller. All fields that may be
+//! left out say in their documentation what that means; no default is written into the schema, because a default that
+//! the API server fills in would make an empty `match` look filled.
+
+mod action;
+mod experiment;
+mod fault;
+mod label;
+mod network;
+mod packet;
+mod peer;
+mod pods;
+mod probe;
+mod selector;
+mod suggest;
+mod syscall;
+mod trigger;
+pub mod value;
+
+pub use action::{
+    Bandwidth, Corrupt, CorruptMode, Distribution, Duplicate, GilbertElliott, Latency, Loss, Reorder, Reset,
+};
+pub use experiment::{API_VERSION, Experiment, ExperimentSpec, KIND, Metadata, OnUnsupported};
+pub use fault::Fault;
+pub use label::{LabelSelector, Operator, Requirement};
+pub use network::{Direction, Network, NetworkMatch};
+pub use packet::{Connections, PacketMatch};
+pub use peer::{Peer, PeerPods, PeerService};
+pub use pods::{Phase, PodSelector, PodTargets, SelectMode, Workload};
+pub use probe::{HttpProbe, Probe, ProbePhase, TcpProbe};
+pub use selector::{LocalTarget, Selector};
+pub use syscall::{FdKind, Mechanism, Syscall, SyscallLatency, SyscallMatch};
+pub use trigger::{Per, When};
+
+/// For `skip_serializing_if`: what equals the default is not written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,0 +1,45 @@
+//! Who is hit.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::PodTargets;
+
+/// Who is hit: exactly one of pods and local.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Selector {
+    /// Pods of a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pods: Option<PodTargets>,
+    /// Targets on this machine, without a cluster; the API server refuses it. At most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 64))]
+    pub local: Vec<LocalTarget>,
+}
+
+/// A target on this machine: exactly one of its fields.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalTarget {
+    /// A cgroup, by its path below the cgroup2 mount.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4095))]
+    pub cgroup: Option<String>,
+    /// A network namespace, by its name in /run/netns or by a path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4095))]
+    pub netns: Option<String>,
+    /// The cgroup and the network namespace of this process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<i64>", range(min = 1, max = 4_194_304))]
+    pub pid: Option<u32>,
+    /// A unit of systemd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9:_.\\@-]+$"))]
+    pub unit: Option<String>,
+    /// A container of docker, containerd or cri-o, by its id or a unique prefix of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]*$"))]
+    pub container: Option<String>,
+}
