@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{process, toolchain::cache_dir};
 
@@ -60,22 +60,22 @@ impl Apt {
         Ok(table.lines().filter_map(|line| line.split('|').nth(1)).map(|field| field.trim().to_owned()).collect())
     }
 
-    /// Downloads a package (`name` or `name=version`) and unpacks it into `target`, which then exists whole or not at all.
-    pub fn unpack(&self, package: &str, target: &Path, finish: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    /// Downloads packages (`name` or `name=version`) and unpacks them into `target`, which then exists whole or not at
+    /// all: `finish` is called before it gets its name.
+    pub fn unpack(&self, packages: &[&str], target: &Path, finish: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let download = self.dir.join("download");
         replace_dir(&download)?;
         let mut fetch = self.command("apt-get");
-        fetch.args(["-qq", "download", package]).current_dir(&download);
-        process::capture(&mut fetch).with_context(|| format!("download {package}"))?;
-        let archive = fs::read_dir(&download)
-            .with_context(|| format!("read {}", download.display()))?
-            .filter_map(Result::ok)
-            .map(|entry| entry.path())
-            .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-            .ok_or_else(|| anyhow!("apt-get download {package} left no .deb file in {}", download.display()))?;
-        let partial = target.with_extension("partial");
+        fetch.args(["-qq", "download"]).args(packages).current_dir(&download);
+        process::capture(&mut fetch).with_context(|| format!("download {}", packages.join(", ")))?;
+        let mut partial = target.as_os_str().to_owned();
+        partial.push(".partial");
+        let partial = PathBuf::from(partial);
         replace_dir(&partial)?;
-        process::capture(Command::new("dpkg").arg("-x").arg(&archive).arg(&partial))?;
+        for entry in fs::read_dir(&download).with_context(|| format!("read {}", download.display()))? {
+            let archive = entry.with_context(|| format!("read {}", download.display()))?.path();
+            process::capture(Command::new("dpkg").arg("-x").arg(&archive).arg(&partial))?;
+        }
         finish(&partial)?;
         remove_dir(target)?;
         fs::rename(&partial, target)

@@ -49,6 +49,6 @@ fn from_debian(rustc: &Rustc) -> Result<()> {
     let version = versions.iter().find(|version| ours(version)).ok_or_else(|| {
         anyhow!("the package rust-src is there as {}, none of which is {}", versions.join(", "), rustc.version)
     })?;
-    apt.unpack(&format!("rust-src={version}"), &toolchain::rust_src_dir(rustc), |_| Ok(()))
+    apt.unpack(&[&format!("rust-src={version}")], &toolchain::rust_src_dir(rustc), |_| Ok(()))
         .with_context(|| format!("unpack rust-src {version}"))
 }
