@@ -18,7 +18,7 @@ use crate::{
 use aya_ebpf::bindings::__sk_buff;
 use chaos_abi::{
     ACTION_BANDWIDTH, ACTION_CORRUPT, ACTION_DUPLICATE, ACTION_EXCEPT, ACTION_LATENCY, ACTION_RESET, Bandwidth,
-    CORRUPT_DELIVERED, Corrupt, Counters, LEASE_RUNNING, Lease, MAX_RULES_PER_POINT, REJECT_EXCEPT, REJECT_PEER,
+    CORRUPT_DELIVERED, Corrupt, Counters, LEASE_RUNNING, Lease, REJECT_EXCEPT, REJECT_PEER,
     REJECT_TIME, RULE_DRY_RUN, RULE_WINDOW, Rule,
 };
 
@@ -27,7 +27,7 @@ pub const ON: u32 = 0;
 /// Silent drop.
 pub const DROP: u32 = 0xffff_ffff;
 
-/// Runs rule `id`, which stands at `place`. [`ON`], [`DROP`], or the place at which the walk goes on.
+/// Runs rule `id`, which stands at `place`: [`ON`] or [`DROP`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn chaos_rule(ctx: *mut __sk_buff, id: u32, place: u32, depth: u32) -> u32 {
@@ -37,15 +37,15 @@ pub extern "C" fn chaos_rule(ctx: *mut __sk_buff, id: u32, place: u32, depth: u3
     let scratch = unsafe { &mut *scratch };
     let Some(rule) = CHAOS_RULES.get(id) else { return ON };
     if rule.action == ACTION_EXCEPT {
-        if gate::test(skb, rule, &scratch.packet, &scratch.ends) != gate::PASS {
+        if scratch.skip != 0 || gate::test(skb, rule, &scratch.packet, &scratch.ends) != gate::PASS {
             return ON;
         }
-        let next = place + 1 + rule.skip;
-        excepted(skb, scratch.point, next.wrapping_sub(1));
-        return next;
+        scratch.skip = 1;
+        return ON;
     }
     let Some(lease) = CHAOS_LEASES.get(rule.lease) else { return ON };
     if lease.state != LEASE_RUNNING || lease.until == 0 || lease.generation != scratch.generation {
+        scratch.skip = 0;
         return ON;
     }
     let Some(counters) = CHAOS_COUNTERS.get_ptr_mut(id) else { return ON };
@@ -53,6 +53,11 @@ pub extern "C" fn chaos_rule(ctx: *mut __sk_buff, id: u32, place: u32, depth: u3
     let counters = unsafe { &mut *counters };
     let packets = skb.packets();
     counters.seen += packets;
+    if scratch.skip != 0 {
+        scratch.skip = 0;
+        counters.rejected[REJECT_EXCEPT] += packets;
+        return ON;
+    }
     let verdict = gate::test(skb, rule, &scratch.packet, &scratch.ends);
     if verdict != gate::PASS {
         reject(counters, verdict, packets);
@@ -72,20 +77,6 @@ pub extern "C" fn chaos_rule(ctx: *mut __sk_buff, id: u32, place: u32, depth: u3
 fn reject(counters: &mut Counters, verdict: usize, packets: u64) {
     if verdict < counters.rejected.len() {
         counters.rejected[verdict] += packets;
-    }
-}
-
-/// Books what an `except` entry took from the rule at `place`.
-#[inline(always)]
-fn excepted(skb: Skb, point: u32, place: u32) {
-    let Some(point) = CHAOS_POINTS.get(point) else { return };
-    // A mask, not a comparison: LLVM keeps the comparison on a copy of the register that the verifier does not relate to this one.
-    let id = point.rules[place as usize & (MAX_RULES_PER_POINT - 1)];
-    let Some(counters) = CHAOS_COUNTERS.get_ptr_mut(id) else { return };
-    // SAFETY: this CPU's map value.
-    unsafe {
-        (*counters).seen += skb.packets();
-        (*counters).rejected[REJECT_EXCEPT] += skb.packets();
     }
 }
 

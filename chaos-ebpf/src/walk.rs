@@ -5,7 +5,7 @@ use crate::{
     gate::Ends,
     maps::{CHAOS_CONTROL, CHAOS_POINTS, CHAOS_SCRATCH, CHAOS_SLOT},
     parse::{Packet, parse},
-    rule::{DROP, ON, chaos_rule},
+    rule::{DROP, chaos_rule},
     sample,
     skb::{NEXT, Skb, drop_silently},
 };
@@ -30,6 +30,8 @@ pub struct Scratch {
     pub point: u32,
     /// 1 at ingress.
     pub ingress: u32,
+    /// 1: an `except` entry took the packet from the next rule.
+    pub skip: u32,
 }
 
 /// The whole program; `legacy`: without helpers that Linux 5.10 lacks.
@@ -56,6 +58,7 @@ pub fn run(skb: Skb, legacy: bool) -> i32 {
     scratch.generation = control.generation;
     scratch.point = id;
     scratch.ingress = u32::from(ingress);
+    scratch.skip = 0;
     if !rules(skb, point, start, depth) {
         return drop_silently(ingress);
     }
@@ -68,20 +71,15 @@ pub fn run(skb: Skb, legacy: bool) -> i32 {
 /// False: the packet is dropped.
 #[inline(always)]
 fn rules(skb: Skb, point: &Point, start: u32, depth: u32) -> bool {
-    let mut from = start;
     for place in 0..MAX_RULES_PER_POINT as u32 {
         if place >= point.count {
             break;
         }
-        if place < from {
+        if place < start {
             continue;
         }
-        let verdict = chaos_rule(skb.0, point.rules[place as usize], place, depth);
-        if verdict == DROP {
+        if chaos_rule(skb.0, point.rules[place as usize], place, depth) == DROP {
             return false;
-        }
-        if verdict != ON {
-            from = verdict;
         }
     }
     true

@@ -1,6 +1,10 @@
 //! chaos: in-kernel fault injection. The folders are the steps of an experiment; see ARCHITECTURE.md.
 
+pub mod cli;
+pub mod engine;
+pub mod faults;
 pub mod kernel;
 pub mod observe;
+pub mod plan;
 pub mod resolve;
 pub mod spec;

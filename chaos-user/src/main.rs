@@ -1,3 +1,9 @@
 //! The `chaos` command.
+#![forbid(unsafe_code)]
 
-fn main() {}
+use clap::Parser as _;
+
+fn main() -> std::process::ExitCode {
+    let arguments = chaos::cli::Arguments::parse();
+    std::process::ExitCode::from(chaos::cli::main(arguments) as u8)
+}

@@ -16,7 +16,7 @@ pub const ACTION_CORRUPT: u32 = 5;
 pub const ACTION_LATENCY: u32 = 6;
 /// Token clock.
 pub const ACTION_BANDWIDTH: u32 = 7;
-/// Not a fault: what matches skips the rule that follows.
+/// Not a fault: what matches is taken from the next rule that is one.
 pub const ACTION_EXCEPT: u32 = 8;
 
 /// [`Rule::flags`]: count what would be hit, harm nothing.
@@ -86,8 +86,8 @@ abi_struct! {
         pub per: u32,
         /// Dice of `when.percent`.
         pub percent: u32,
-        /// For `ACTION_EXCEPT`: how many places of the walk a match skips.
-        pub skip: u32,
+        /// Unused.
+        pub reserved: u32,
         /// Hit every k-th matched packet; 0: unused.
         pub every: u64,
         /// Hit the n-th matched packet, from 1; 0: unused.

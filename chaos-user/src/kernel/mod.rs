@@ -7,11 +7,13 @@ pub mod datapath;
 pub mod dist;
 pub mod error;
 pub mod filter;
+pub mod interfaces;
 pub mod link;
 pub mod netlink;
 pub mod netns;
+pub mod probe;
 pub mod qdisc;
 pub mod seam;
 mod tc;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

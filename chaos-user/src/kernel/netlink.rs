@@ -16,7 +16,7 @@ use nix::{
     },
 };
 
-use super::error::KernelError;
+use super::{error::KernelError, netns::Netns};
 
 /// Length of `struct nlmsghdr` (linux/netlink.h).
 const HEADER: usize = 16;
@@ -138,6 +138,11 @@ impl Rtnl {
         setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(ANSWER_SECONDS))
             .map_err(|errno| KernelError::new("open", "rtnetlink socket", errno))?;
         Ok(Self { socket, sequence: 0, received: Vec::new(), at: 0 })
+    }
+
+    /// Opens a socket in a namespace, for use from outside of it. Errors: EPERM without CAP_SYS_ADMIN.
+    pub fn open_in(netns: &Netns) -> Result<Self, KernelError> {
+        netns.enter(Self::open)?
     }
 
     /// Makes one request and waits for its acknowledgement.

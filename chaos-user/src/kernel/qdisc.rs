@@ -116,12 +116,13 @@ pub fn get(rtnl: &mut Rtnl, interface: u32, parent: u32) -> Result<Option<Qdisc>
     }
 }
 
-/// Makes fq the root qdisc, or changes the one that is there. Returns the attributes that this kernel refused.
+/// Makes fq the root qdisc, or changes the one that is there. Returns the optional attributes where this kernel refused
+/// them; numbers that it has never heard of it passes over in silence (nla_parse_nested_deprecated).
 /// Errors: `unsupported` where the kernel has no fq; ENODEV; EINVAL for values out of range.
 pub fn replace_root_with_fq(rtnl: &mut Rtnl, interface: u32, fq: &Fq) -> Result<Vec<u16>, KernelError> {
     let object = format!("interface {interface}");
     seam::run("add qdisc fq to", &object, || match rtnl.execute(fq_request(interface, &object, fq, &fq.optional)) {
-        Err(error) if error.errno == Errno::EINVAL && !fq.optional.is_empty() => {
+        Err(error) if matches!(error.errno, Errno::EINVAL | Errno::ERANGE) && !fq.optional.is_empty() => {
             rtnl.execute(fq_request(interface, &object, fq, &[])).map_err(explain_fq)?;
             Ok(fq.optional.iter().map(|(kind, _)| *kind).collect())
         }

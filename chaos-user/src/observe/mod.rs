@@ -1,1 +1,25 @@
-//! Step 6, what happened: counters in, report and verdict out. No effects.
+//! Step 6, what happened: counters in; report, verdict and exit code out. No effects: others read the counters and write
+//! the text.
+
+mod exit;
+mod figure;
+mod junit;
+mod percentile;
+mod progress;
+mod render;
+mod report;
+mod table;
+mod verdict;
+
+pub use exit::{ExitCode, combined};
+pub use percentile::{LatencyReport, percentile};
+pub use progress::{FaultProgress, line, lines};
+pub use render::{Format, render};
+pub use report::{
+    Actions, FaultReport, Gap, HostAddresses, MissedPeer, PhaseReport, ProbeReport, RejectedBy, Report, Samples,
+    TargetReport, Verdict,
+};
+pub use verdict::{Ending, FaultPlanned, Unit, judge};
+
+#[cfg(test)]
+mod tests;

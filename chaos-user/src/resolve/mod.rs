@@ -1,2 +1,20 @@
 //! Who is meant: selectors become targets. Reads procfs and cgroupfs, changes nothing.
+pub mod cgroup;
+mod decide;
+pub mod error;
+pub mod host;
 pub mod interface;
+pub mod local;
+mod near;
+pub mod process;
+mod runtime;
+pub mod target;
+
+pub use error::{Reason, ResolveError};
+pub use host::Host;
+pub use interface::Interface;
+pub use local::{Resolution, Selector, Wanted, resolve_local};
+pub use target::{CgroupScope, NetnsRef, ScopedBy, Target, TargetKind};
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::value::Duration;
-use super::{Fault, Probe, Selector, is_default};
+use super::{Checked, Fault, Probe, Selector, check, is_default, name};
 
 /// The only group and version that there is so far.
 pub const API_VERSION: &str = "chaos-ebpf.dev/v1alpha1";
@@ -30,6 +30,22 @@ pub struct Experiment {
     pub spec: ExperimentSpec,
 }
 
+impl Experiment {
+    /// An experiment that did not come from a file: of a custom resource, whose metadata holds more than ours.
+    pub fn new(name: impl Into<String>, namespace: Option<String>, spec: ExperimentSpec) -> Self {
+        let metadata = Metadata { name: name.into(), namespace, ..Metadata::default() };
+        Self { api_version: API_VERSION.to_owned(), kind: KIND.to_owned(), metadata, spec }
+    }
+
+    /// Applies every check that a file passes: an agent trusts nobody.
+    ///
+    /// # Errors
+    /// Where the experiment cannot be written as JSON, which holds for none that was read from JSON or YAML.
+    pub fn check(&self) -> Result<Checked, serde_json::Error> {
+        Ok(check(&serde_json::to_value(self)?))
+    }
+}
+
 /// The part of Kubernetes' ObjectMeta that a file may hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -37,12 +53,12 @@ pub struct Metadata {
     /// The experiment's name: a DNS subdomain (RFC 1123). Two active experiments on a node never share one.
     #[schemars(
         length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$")
+        regex(pattern = name::SUBDOMAIN)
     )]
     pub name: String,
     /// The namespace that it lives in; of no meaning without a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = name::LABEL))]
     pub namespace: Option<String>,
     /// Labels of the experiment itself.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

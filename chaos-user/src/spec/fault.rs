@@ -3,15 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Network, Syscall, When, is_default};
+use super::{Network, Syscall, When, is_default, name};
 
 /// One fault: exactly one of network and syscall.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Fault {
-    /// The name in the report, unique in the experiment; fault-<index> if left out.
+    /// The name in the report, unique in the experiment; if left out, fault- and its place in the list, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = name::LABEL))]
     pub name: Option<String>,
     /// Whether the verdict may be Pass although this fault hit nothing.
     #[serde(default, skip_serializing_if = "is_default")]

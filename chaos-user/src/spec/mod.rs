@@ -8,16 +8,25 @@ mod action;
 mod experiment;
 mod fault;
 mod label;
+mod name;
 mod network;
 mod packet;
+mod parse;
+mod path;
 mod peer;
 mod pods;
 mod probe;
+mod problem;
+mod rules;
+mod scalar;
+mod schema;
 mod selector;
 mod suggest;
 mod syscall;
 mod trigger;
 pub mod value;
+mod walk;
+mod yaml;
 
 pub use action::{
     Bandwidth, Corrupt, CorruptMode, Distribution, Duplicate, GilbertElliott, Latency, Loss, Reorder, Reset,
@@ -27,9 +36,13 @@ pub use fault::Fault;
 pub use label::{LabelSelector, Operator, Requirement};
 pub use network::{Direction, Network, NetworkMatch};
 pub use packet::{Connections, PacketMatch};
+pub use parse::{Checked, Parsed, check, parse, require_local, require_pods};
+pub use path::Path;
 pub use peer::{Peer, PeerPods, PeerService};
 pub use pods::{Phase, PodSelector, PodTargets, SelectMode, Workload};
 pub use probe::{HttpProbe, Probe, ProbePhase, TcpProbe};
+pub use problem::{Finding, Problem};
+pub use schema::{of as schema_of, schema};
 pub use selector::{LocalTarget, Selector};
 pub use syscall::{FdKind, Mechanism, Syscall, SyscallLatency, SyscallMatch};
 pub use trigger::{Per, When};
@@ -38,3 +51,6 @@ pub use trigger::{Per, When};
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
+
+#[cfg(test)]
+mod tests;

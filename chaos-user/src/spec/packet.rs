@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::value::{PortRange, Protocol};
-use super::{Peer, is_default};
+use super::{Peer, is_default, name};
 
 /// Properties of packets; all that are given must agree, of a list one entry.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -33,7 +33,7 @@ pub struct PacketMatch {
     pub connections: Connections,
     /// The target's devices, by name; lo is possible here and only here. All but lo if left out. At most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 15), regex(pattern = r"^[^/\s:]+$")))]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 15), regex(pattern = name::INTERFACE)))]
     pub interfaces: Vec<String>,
     /// Also a pod's traffic with its own node (the kubelet's probes), which is otherwise exempt.
     #[serde(default, skip_serializing_if = "is_default")]

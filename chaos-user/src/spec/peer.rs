@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::PodSelector;
+use super::name;
 use super::value::{Cidr, HostPattern};
 
 /// The other end: exactly one of its fields. Names and selectors are followed while the experiment runs.
@@ -29,11 +30,11 @@ pub struct Peer {
 #[serde(rename_all = "camelCase")]
 pub struct PeerService {
     /// Its name.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = name::LABEL))]
     pub name: String,
     /// Its namespace; the experiment's own if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = name::LABEL))]
     pub namespace: Option<String>,
     /// Only this port of it; all of its ports if left out. 1 to 65535.
     #[serde(default, skip_serializing_if = "Option::is_none")]

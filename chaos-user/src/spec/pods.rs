@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LabelSelector, is_default};
+use super::{LabelSelector, is_default, name};
 
 /// Pods by their properties; all that are given must agree.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -15,7 +15,7 @@ pub struct PodSelector {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 32),
-        inner(length(min = 1, max = 63), regex(pattern = r"^(\*|[a-z0-9]([a-z0-9-]*[a-z0-9])?)$"))
+        inner(length(min = 1, max = 63), regex(pattern = name::LABEL_OR_ALL))
     )]
     pub namespaces: Vec<String>,
     /// By their labels.
@@ -28,14 +28,14 @@ pub struct PodSelector {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 64),
-        inner(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))
+        inner(length(min = 1, max = 253), regex(pattern = name::SUBDOMAIN))
     )]
     pub names: Vec<String>,
     /// On these nodes, by name. At most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 64),
-        inner(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))
+        inner(length(min = 1, max = 253), regex(pattern = name::SUBDOMAIN))
     )]
     pub nodes: Vec<String>,
     /// On nodes with these labels.
@@ -49,7 +49,7 @@ pub struct PodSelector {
     pub phases: Vec<Phase>,
     /// The pods behind this Service of their namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = name::LABEL))]
     pub service: Option<String>,
     /// The pods of this workload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ pub struct PodTargets {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 64),
-        inner(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))
+        inner(length(min = 1, max = 63), regex(pattern = name::LABEL))
     )]
     pub containers: Vec<String>,
     /// How many of them; all if left out.
@@ -78,7 +78,7 @@ pub struct PodTargets {
     pub mode: SelectMode,
     /// A count with mode fixed; 0 to 100 with percent and randomMaxPercent, rounded up, at least one pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 100_000), extend("format" = null))]
+    #[schemars(range(min = 0, max = 100_000))]
     pub value: Option<f64>,
     /// Whether pods that appear later are hit too; true for all and percent, else false, if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,9 +129,9 @@ pub enum Phase {
 #[serde(rename_all = "camelCase")]
 pub struct Workload {
     /// Its kind, such as Deployment, StatefulSet, DaemonSet or Job.
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[A-Z][A-Za-z0-9]*$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = name::OBJECT_KIND))]
     pub kind: String,
     /// Its name.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = name::SUBDOMAIN))]
     pub name: String,
 }

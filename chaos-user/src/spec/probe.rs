@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::name;
 use super::value::Duration;
 
 /// A check that is repeated: exactly one of http and tcp. A failing one ends the experiment with the verdict Fail.
@@ -10,7 +11,7 @@ use super::value::Duration;
 #[serde(rename_all = "camelCase")]
 pub struct Probe {
     /// Its name in the report, unique in the experiment.
-    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = name::LABEL))]
     pub name: String,
     /// Ask a web server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +48,7 @@ impl Probe {
 #[serde(rename_all = "camelCase")]
 pub struct HttpProbe {
     /// The address to GET.
-    #[schemars(length(min = 1, max = 2048), regex(pattern = "^https?://[^ ]+$"))]
+    #[schemars(length(min = 1, max = 2048), regex(pattern = name::URL))]
     pub url: String,
     /// The status that is right; 200 if left out. 100 to 599.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,8 +60,8 @@ pub struct HttpProbe {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TcpProbe {
-    /// Host and port: db:5432, 10.0.0.1:80, [2001:db8::1]:80.
-    #[schemars(length(min = 1, max = 262), regex(pattern = r"^(\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):[0-9]{1,5}$"))]
+    /// Host and port, such as db:5432; an IPv6 address stands in brackets.
+    #[schemars(length(min = 1, max = 262), regex(pattern = name::ADDRESS))]
     pub address: String,
 }
 

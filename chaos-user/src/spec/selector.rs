@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::PodTargets;
+use super::name;
 
 /// Who is hit: exactly one of pods and local.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -36,10 +37,10 @@ pub struct LocalTarget {
     pub pid: Option<u32>,
     /// A unit of systemd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[A-Za-z0-9:_.\\@-]+$"))]
+    #[schemars(length(min = 1, max = 255), regex(pattern = name::UNIT))]
     pub unit: Option<String>,
     /// A container of docker, containerd or cri-o, by its id or a unique prefix of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128), regex(pattern = "^[A-Za-z0-9][A-Za-z0-9_.-]*$"))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = name::CONTAINER))]
     pub container: Option<String>,
 }

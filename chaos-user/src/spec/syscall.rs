@@ -4,14 +4,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::value::{Duration, Errno, PortRange};
-use super::{Distribution, Peer, is_default};
+use super::{Distribution, Peer, is_default, name};
 
 /// A fault of the system calls: errno, latency or both.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Syscall {
     /// Names of system calls, or groups of them: @file, @network, @memory, @process. At most 64.
-    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 64), regex(pattern = "^@?[a-z0-9_]+$")))]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 64), regex(pattern = name::CALL)))]
     pub calls: Vec<String>,
     /// The error that the call returns, by name or number; the call does nothing then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,7 +50,7 @@ pub struct SyscallMatch {
     pub all: bool,
     /// The file's path, as a pattern: * within a folder, ** across folders. At most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 1024), regex(pattern = "^/")))]
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 1024), regex(pattern = name::ABSOLUTE)))]
     pub paths: Vec<String>,
     /// What the file descriptor is.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -91,6 +91,32 @@ fn a_taken_name_is_left_alone_and_a_bad_mtu_leaves_nothing() {
 }
 
 #[test]
+fn names_that_the_kernel_would_replace_are_refused() {
+    testing::root_or_return!();
+    in_scratch(|rtnl| {
+        for name in ["", "a%d", "a b", "a/b", "0123456789abcdef"] {
+            let names = ["chaosA".to_owned(), name.to_owned()];
+            let error = create_veth(rtnl, &VethPair { names, ..pair(1500) }).unwrap_err();
+            assert_eq!(error.category(), "invalid", "{error}");
+        }
+        let alias = "x".repeat(300);
+        assert!(create_veth(rtnl, &VethPair { alias, ..pair(1500) }).is_err());
+        assert!(list(rtnl).unwrap().iter().all(|i| i.kind.as_deref() != Some("veth")), "something was left");
+    });
+}
+
+#[test]
+fn a_socket_keeps_to_the_namespace_it_was_opened_in() {
+    testing::root_or_return!();
+    let netns = crate::kernel::netns::Netns::scratch().unwrap();
+    let mut rtnl = Rtnl::open_in(&netns).unwrap();
+    create_veth(&mut rtnl, &pair(1500)).unwrap();
+    let seen = netns.enter(|| list(&mut Rtnl::open().unwrap()).unwrap()).unwrap();
+    assert_eq!(seen, list(&mut rtnl).unwrap());
+    assert!(seen.iter().any(|i| i.name == "chaosA"));
+}
+
+#[test]
 fn kinds_masters_and_stacks_are_told_apart() {
     testing::root_or_return!();
     in_scratch(|rtnl| {
@@ -144,7 +170,34 @@ fn many_pairs_are_quick() {
             create_veth(rtnl, &VethPair { names, ..pair(1500) }).unwrap();
         }
         let each = start.elapsed() / 50;
-        eprintln!("a veth pair takes {each:?}");
+        let first = find_by_name(rtnl, "cA0").unwrap().unwrap();
+        let start = std::time::Instant::now();
+        delete(rtnl, &first).unwrap();
+        eprintln!("a veth pair takes {each:?}, its deletion {:?}", start.elapsed());
         assert!(each < Duration::from_millis(20), "{each:?}");
     });
+}
+
+#[test]
+fn many_namespaces_are_cleared_together() {
+    testing::root_or_return!();
+    let netns: Vec<_> = (0..40).map(|_| crate::kernel::netns::Netns::scratch().unwrap()).collect();
+    let start = std::time::Instant::now();
+    let mut places: Vec<_> = netns
+        .iter()
+        .map(|netns| {
+            let mut rtnl = Rtnl::open_in(netns).unwrap();
+            let [a, _] = create_veth(&mut rtnl, &pair(1500)).unwrap();
+            (rtnl, a)
+        })
+        .collect();
+    places[7].1.index = 9999;
+    let made = start.elapsed();
+    let outcomes = delete_all(&mut places).unwrap();
+    eprintln!("40 namespaces: made in {made:?}, deleted in {:?}", start.elapsed().saturating_sub(made));
+    assert_eq!(outcomes.len(), 40);
+    for (i, outcome) in outcomes.iter().enumerate() {
+        assert_eq!(outcome.as_ref().map_err(KernelError::category).err(), (i == 7).then_some("absent"));
+        assert_eq!(find_by_name(&mut places[i].0, "chaosA").unwrap().is_some(), i == 7);
+    }
 }

@@ -1,4 +1,6 @@
 //! On real devices in scratch namespaces; fq where the kernel has it.
+use std::os::fd::AsRawFd;
+
 use super::*;
 use crate::kernel::{link, testing, testing::in_scratch};
 
@@ -62,6 +64,41 @@ fn attributes_that_the_kernel_refuses_are_left_out() {
             Ok(refused) => assert_eq!(refused, [12]),
             Err(error) => assert_eq!(error.category(), "unsupported", "{error}"),
         }
+    });
+}
+
+/// Limits what a socket sends per second, which fq keeps to (socket(7)).
+fn pace(socket: &std::net::UdpSocket, bytes_per_second: u32) {
+    let (value, length) = ((&raw const bytes_per_second).cast(), 4);
+    // SAFETY: the value is a number of four bytes that outlives the call, and the socket is open.
+    let done =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, value, length) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn packets_that_wait_in_fq_are_counted() {
+    testing::root_or_return!();
+    in_scratch(|rtnl| {
+        let index = veth(rtnl);
+        if let Err(error) = replace_root_with_fq(rtnl, index, &Fq { flow_limit: 3, ..fq() }) {
+            eprintln!("skipped: this kernel has no fq: {error}");
+            return;
+        }
+        testing::ip(&["addr", "add", "10.0.0.1/24", "dev", "qA"]);
+        let socket = std::net::UdpSocket::bind("10.0.0.1:0").unwrap();
+        pace(&socket, 1000);
+        for _ in 0..10 {
+            let _refused_when_full = socket.send_to(&[0; 1000], "10.0.0.2:9");
+        }
+        // Some leave at once, three wait for a second each, the others exceed the flow's limit.
+        let qdisc = get(rtnl, index, ROOT).unwrap().unwrap();
+        let counted = qdisc.fq.unwrap();
+        assert_eq!((qdisc.stats.qlen, qdisc.stats.backlog), (3, 3 * 1042), "{qdisc:?}");
+        assert_eq!(counted.flows_plimit, u64::from(qdisc.stats.drops), "{qdisc:?}");
+        assert!(counted.flows_plimit > 0 && counted.throttled > 0, "{qdisc:?}");
+        let shown = testing::command("tc", &["-s", "qdisc", "show", "dev", "qA"]);
+        assert!(shown.contains(&format!("flows_plimit {}", counted.flows_plimit)), "{shown}");
     });
 }
 

@@ -1,0 +1,150 @@
+//! The command line: thin verbs over the six steps. Reports go to stdout, all else to stderr.
+
+mod check;
+mod cleanup;
+mod input;
+mod progress;
+mod run;
+mod status;
+mod stop;
+mod wait;
+
+use crate::{
+    engine::EngineError,
+    observe::{ExitCode, Format},
+};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::{path::PathBuf, time::Duration};
+
+/// In-kernel fault injection for containers and services.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 Pass, 1 error of chaos, 2 invalid input, 3 not possible here, 4 NoEffect, 5 Aborted, \
+    6 Fail, 7 Refused.")]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Apply experiments, show progress, revert at the end or on Ctrl-C, print the report.
+    Run {
+        /// Experiments; `-` is stdin.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Format of the report: table, json, yaml or junit.
+        #[arg(short, long, default_value = "table", value_parser = format)]
+        output: Format,
+        /// Match, decide and count, but harm nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Allow targets in the host's network namespace.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show what would happen: targets, mechanisms, refusals. Attaches nothing.
+    Plan {
+        /// Experiments; `-` is stdin.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Allow targets in the host's network namespace.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Validate experiments, nothing else.
+    Validate {
+        /// Experiments; `-` is stdin.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// What this kernel can do, tried in a scratch network namespace.
+    Check {
+        /// Format: table or json.
+        #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
+        output: String,
+    },
+    /// Wait until an experiment is injected, has hit something, or has ended.
+    Wait {
+        /// The experiment.
+        name: String,
+        /// What to wait for.
+        #[arg(long = "for", value_enum)]
+        until: Until,
+        /// How long, at most.
+        #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+        timeout: Duration,
+    },
+    /// Experiments of this node, its lock, and leftovers.
+    Status {
+        /// Format: table or json.
+        #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
+        output: String,
+    },
+    /// End an experiment, or all: needs no cooperation of its process.
+    Stop {
+        /// The experiment.
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        name: Option<String>,
+        /// All of this node.
+        #[arg(long)]
+        all: bool,
+        /// End as if the duration were over, not as aborted.
+        #[arg(long)]
+        finish: bool,
+        /// Also refuse new experiments until `chaos unlock`.
+        #[arg(long, value_name = "REASON")]
+        lock: Option<String>,
+    },
+    /// Lift the lock of `stop --lock`.
+    Unlock,
+    /// Remove what a dead process left; never touches a living one's.
+    Cleanup,
+}
+
+/// What `wait` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Until {
+    /// The faults are active.
+    Injected,
+    /// Some fault has hit something.
+    Hit,
+    /// The experiment is gone.
+    Ended,
+}
+
+fn format(text: &str) -> Result<Format, String> {
+    text.parse()
+}
+
+/// Runs the command; its exit code.
+#[must_use]
+pub fn main(arguments: Arguments) -> ExitCode {
+    match arguments.command {
+        Command::Run { files, output, dry_run, yes } => run::run(&files, output, dry_run, yes),
+        Command::Plan { files, yes } => run::plan(&files, yes),
+        Command::Validate { files } => input::validate(&files),
+        Command::Check { output } => check::check(output == "json"),
+        Command::Wait { name, until, timeout } => wait::wait(&name, until, timeout),
+        Command::Status { output } => status::status(output == "json"),
+        Command::Stop { name, all: _, finish, lock } => stop::stop(name.as_deref(), finish, lock.as_deref()),
+        Command::Unlock => stop::unlock(),
+        Command::Cleanup => cleanup::cleanup(),
+    }
+}
+
+/// The exit code of what kept an experiment from running.
+fn code_of(error: &EngineError) -> ExitCode {
+    match error {
+        EngineError::Invalid(_) => ExitCode::Invalid,
+        EngineError::Unsupported(_) => ExitCode::Unsupported,
+        EngineError::Refused(_) => ExitCode::Refused,
+        EngineError::Failed(_) => ExitCode::Error,
+    }
+}
+
+/// Says it on stderr; the exit code.
+fn fail(error: &EngineError) -> ExitCode {
+    eprintln!("{error}");
+    code_of(error)
+}

@@ -1,0 +1,83 @@
+//! `chaos status`: what is active on this node, and what is left of the dead.
+
+use super::fail;
+use crate::{
+    engine::{Journal, RunEntry, journal},
+    observe::ExitCode,
+};
+use serde_json::{Value, json};
+
+/// `chaos status`.
+pub fn status(as_json: bool) -> ExitCode {
+    let journal = match journal::peek() {
+        Ok(journal) => journal,
+        Err(error) => return fail(&error),
+    };
+    let value = describe(&journal);
+    if as_json {
+        println!("{value:#}");
+    } else {
+        print_table(&value);
+    }
+    ExitCode::Pass
+}
+
+fn run(run: &RunEntry) -> Value {
+    json!({
+        "name": run.name,
+        "namespace": run.namespace,
+        "source": run.source,
+        "startedBy": { "user": run.user, "uid": run.uid, "pid": run.pid, "command": run.command },
+        "startedAt": run.started_at,
+        "endsAt": run.ends_at,
+        "targets": run.targets,
+        "faults": run.faults,
+    })
+}
+
+/// The whole answer.
+pub fn describe(journal: &Journal) -> Value {
+    let (live, dead): (Vec<_>, Vec<_>) = journal.runs.iter().partition(|run| run.owner().is_alive());
+    let used = |id: u32| live.iter().any(|run| run.points.contains(&id));
+    let points = journal.points.iter().filter(|entry| !used(entry.id)).map(|entry| {
+        let direction = if entry.ingress { "ingress" } else { "egress" };
+        format!("{} {direction} of netns {}", entry.interface, entry.netns)
+    });
+    let leftovers: Vec<String> =
+        dead.iter().map(|run| format!("experiment {} of pid {}, which is gone", run.name, run.pid)).chain(points).collect();
+    let node = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
+    json!({
+        "node": node,
+        "lock": journal::locked_by(),
+        "experiments": live.iter().map(|one| run(one)).collect::<Vec<_>>(),
+        "leftovers": leftovers,
+    })
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+fn print_table(value: &Value) {
+    println!("node {}", text(&value["node"]));
+    if let Some(reason) = value["lock"].as_str() {
+        println!("locked: {reason}; `chaos unlock` lifts it");
+    }
+    let experiments = value["experiments"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if experiments.is_empty() {
+        println!("no experiment is active");
+    }
+    for one in experiments {
+        let list = |key: &str| {
+            let names = one[key].as_array().map(Vec::as_slice).unwrap_or_default();
+            names.iter().map(text).collect::<Vec<_>>().join(", ")
+        };
+        println!("experiment {} ({})", text(&one["name"]), text(&one["source"]));
+        println!("  started by {} (pid {}): {}", text(&one["startedBy"]["user"]), one["startedBy"]["pid"], text(&one["startedBy"]["command"]));
+        println!("  from {} to {}", text(&one["startedAt"]), text(&one["endsAt"]));
+        println!("  targets {}; faults {}", list("targets"), list("faults"));
+    }
+    for leftover in value["leftovers"].as_array().map(Vec::as_slice).unwrap_or_default() {
+        println!("leftover: {}; `chaos cleanup` removes it", text(leftover));
+    }
+}

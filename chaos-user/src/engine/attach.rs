@@ -1,0 +1,248 @@
+//! Attach points: one stub per netns, interface and direction, whoever needs it, and the veth pair of those that queue.
+
+use super::{EngineError, FilterEntry, Locked, PairEntry, PointEntry, Session, walk, wants::Want};
+use crate::{
+    faults::{self, Queue},
+    kernel::{
+        bpf,
+        datapath::{Datapath, PROGRAM_BACK, PROGRAM_FAULT, map_error},
+        error::KernelError,
+        filter::{self, Direction, Place},
+        link::{self, VethPair},
+        netlink::Rtnl,
+        netns::Netns,
+        qdisc::{self, Fq},
+    },
+};
+use chaos_abi::{ACTION_EXCEPT, MAX_POINTS, MAX_RULES_PER_POINT, POINT_INGRESS, Point, maps};
+use nix::errno::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// How our devices are marked (IFLA_IFALIAS).
+pub const ALIAS: &str = "chaos: delays packets of ";
+/// Preference of our filter on kernels without tcx: before all others.
+const PREF: u16 = 1;
+/// And its handle there.
+const HANDLE: u32 = 0xc4a0;
+
+/// Finds or makes the journal's entry for each want; returns the point ids.
+///
+/// # Errors
+/// Where the table of attach points is full.
+pub fn enter(locked: &mut Locked, netns: u64, wants: &[Want]) -> Result<Vec<u32>, EngineError> {
+    let mut ids = Vec::new();
+    for want in wants {
+        let id = point_id(locked, netns, want)?;
+        ids.push(id);
+        let limit = want.queue.map(|queue| queue.packets.max(LEAST_LIMIT));
+        let new_pair = || PairEntry { tx: format!("chq{id}"), rx: format!("chr{id}"), link: None, limit: 0 };
+        if let Some(entry) = locked.journal.points.iter_mut().find(|entry| entry.id == id) {
+            if limit.is_some() && entry.pair.is_none() {
+                entry.pair = Some(new_pair());
+            }
+            continue;
+        }
+        locked.journal.points.push(PointEntry {
+            id,
+            netns,
+            ifindex: want.ifindex,
+            interface: want.interface.clone(),
+            ingress: want.ingress,
+            link: None,
+            filter: None,
+            pair: limit.map(|_| new_pair()),
+        });
+    }
+    Ok(ids)
+}
+
+/// fq counts buffers, and bandwidth bounds the wait by itself.
+const LEAST_LIMIT: u32 = 10_000;
+
+/// Egress is even and ingress the next number: a RST that answers an ingress packet finds the guard by that.
+fn point_id(locked: &Locked, netns: u64, want: &Want) -> Result<u32, EngineError> {
+    let points = &locked.journal.points;
+    let same = points.iter().find(|entry| entry.netns == netns && entry.ifindex == want.ifindex);
+    let pair = match same {
+        Some(entry) => entry.id / 2,
+        None => (1..MAX_POINTS / 2)
+            .find(|pair| !points.iter().any(|entry| entry.id / 2 == *pair))
+            .ok_or_else(|| EngineError::Unsupported(format!("all {} attach points are in use", MAX_POINTS / 2 - 1)))?,
+    };
+    Ok(pair * 2 + u32::from(want.ingress))
+}
+
+/// Makes what the wants of one netns need. The journal has their entries already.
+///
+/// # Errors
+/// What the kernel says; the caller rolls back.
+pub fn attach(
+    session: &mut Session,
+    points: &mut [PointEntry],
+    netns: &Netns,
+    wants: &[(u32, &Want)],
+) -> Result<(), EngineError> {
+    let result = netns.enter(|| -> Result<(), KernelError> {
+        let mut rtnl = Rtnl::open()?;
+        for (id, want) in wants {
+            let Some(entry) = points.iter_mut().find(|entry| entry.id == *id) else { continue };
+            one(session, &mut rtnl, entry, want)?;
+        }
+        Ok(())
+    })?;
+    Ok(result?)
+}
+
+fn one(session: &mut Session, rtnl: &mut Rtnl, entry: &mut PointEntry, want: &Want) -> Result<(), KernelError> {
+    let mut links = Vec::new();
+    let ends = match (&mut entry.pair, want.queue) {
+        (Some(pair), Some(queue)) => {
+            let known = session.datapath.points.get(&entry.id, 0).map_err(point_error)?;
+            let ends = if pair.limit == 0 {
+                Some(make_pair(session, rtnl, entry.id, pair, want, queue, &mut links)?)
+            } else {
+                None
+            };
+            let ends = ends.unwrap_or((known.pair_tx, known.pair_rx));
+            grow(rtnl, pair, queue, ends.0)?;
+            ends
+        }
+        (Some(_), None) => {
+            let known = session.datapath.points.get(&entry.id, 0).map_err(point_error)?;
+            (known.pair_tx, known.pair_rx)
+        }
+        _ => (0, 0),
+    };
+    place(&mut session.datapath, entry, want, ends)?;
+    if entry.link.is_none() && entry.filter.is_none() {
+        let stub = session.datapath.stub(PROGRAM_FAULT, entry.id)?;
+        let object = format!("{} {}", entry.interface, if entry.ingress { "ingress" } else { "egress" });
+        match bpf::attach_tcx(stub.as_fd(), entry.ifindex, entry.ingress, &object) {
+            Ok(link) => {
+                entry.link = Some(bpf::link_id(link.as_fd())?);
+                links.push(link);
+            }
+            Err(error) if error.errno == Errno::EINVAL => {
+                entry.filter = Some(add_filter(rtnl, entry.ifindex, entry.ingress, stub.as_fd())?);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    session.held.entry(entry.id).or_default().extend(links);
+    Ok(())
+}
+
+/// cls_bpf in direct action below clsact: kernels before 6.6.
+fn add_filter(
+    rtnl: &mut Rtnl,
+    ifindex: u32,
+    ingress: bool,
+    program: std::os::fd::BorrowedFd,
+) -> Result<FilterEntry, KernelError> {
+    let clsact = qdisc::add_clsact(rtnl, ifindex)?;
+    let direction = if ingress { Direction::Ingress } else { Direction::Egress };
+    filter::add(rtnl, Place { interface: ifindex, direction, pref: PREF, handle: HANDLE }, "chaos", program)?;
+    Ok(FilterEntry { pref: PREF, handle: HANDLE, clsact })
+}
+
+/// The veth pair: fq on the sending end, the way back on the other.
+fn make_pair(
+    session: &Session,
+    rtnl: &mut Rtnl,
+    id: u32,
+    pair: &mut PairEntry,
+    want: &Want,
+    queue: Queue,
+    links: &mut Vec<OwnedFd>,
+) -> Result<(u32, u32), KernelError> {
+    let direction = if want.ingress { "ingress" } else { "egress" };
+    let veth = VethPair {
+        names: [pair.tx.clone(), pair.rx.clone()],
+        mtu: want.mtu.clamp(1500, 65_535),
+        queues: 1,
+        txqlen: 1000,
+        alias: format!("{ALIAS}{} {direction}", want.interface),
+    };
+    let [tx, rx] = link::create_veth(rtnl, &veth)?;
+    pair.limit = queue.packets.max(LEAST_LIMIT);
+    qdisc::replace_root_with_fq(rtnl, tx.index, &fq(pair.limit, queue.longest))?;
+    let stub = session.datapath.stub(PROGRAM_BACK, id)?;
+    match bpf::attach_tcx(stub.as_fd(), rx.index, true, &pair.rx) {
+        Ok(link) => {
+            pair.link = Some(bpf::link_id(link.as_fd())?);
+            links.push(link);
+        }
+        Err(error) if error.errno == Errno::EINVAL => {
+            add_filter(rtnl, rx.index, true, stub.as_fd())?;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok((tx.index, rx.index))
+}
+
+/// A later experiment may need more room.
+fn grow(rtnl: &mut Rtnl, pair: &mut PairEntry, queue: Queue, tx: u32) -> Result<(), KernelError> {
+    let limit = queue.packets.max(LEAST_LIMIT);
+    if pair.limit >= limit {
+        return Ok(());
+    }
+    pair.limit = limit;
+    qdisc::replace_root_with_fq(rtnl, tx, &fq(limit, queue.longest)).map(drop)
+}
+
+fn fq(limit: u32, longest: u64) -> Fq {
+    /// Beyond what is asked for, for composed delays of several experiments; the field holds 4,294 s (net/sched/sch_fq.c).
+    const HORIZON_US: u64 = 900_000_000;
+    let horizon = (longest / 1000).saturating_add(HORIZON_US).min(u64::from(u32::MAX));
+    Fq {
+        handle: 0,
+        limit,
+        // Per flow as for all: a single flow may fill the queue.
+        flow_limit: limit,
+        horizon_us: horizon as u32,
+        buckets_log: 10,
+        orphan_mask: 1023,
+        optional: Vec::new(),
+    }
+}
+
+fn point_error(e: aya::maps::MapError) -> KernelError {
+    map_error("write map", maps::POINTS, &e)
+}
+
+/// The phase of a rule, None for an `except` entry.
+pub fn phase_of(datapath: &Datapath, id: u32) -> Option<u32> {
+    let action = datapath.rules.get(&id, 0).ok()?.action;
+    (action != ACTION_EXCEPT).then(|| faults::phase(action))
+}
+
+/// Writes the point's entry with the new rules among those that are there.
+fn place(datapath: &mut Datapath, entry: &PointEntry, want: &Want, ends: (u32, u32)) -> Result<(), KernelError> {
+    let mut point = if entry.link.is_some() || entry.filter.is_some() {
+        datapath.points.get(&entry.id, 0).map_err(point_error)?
+    } else {
+        Point::zeroed()
+    };
+    let known = &point.rules[..(point.count as usize).min(MAX_RULES_PER_POINT)];
+    let groups = walk::groups(known, |id| phase_of(datapath, id));
+    let new = want.groups.iter().map(|(phase, ids)| walk::Group { phase: *phase, ids: ids.clone() });
+    let ids = walk::ids(&walk::add(groups, new));
+    if ids.len() > MAX_RULES_PER_POINT {
+        let error = KernelError::new("add rules to", want.interface.clone(), Errno::ENOSPC);
+        return Err(error.unsupported(format!("{} rules would act there, {MAX_RULES_PER_POINT} can", ids.len())));
+    }
+    (point.ifindex, point.l2_len, point.netns) = (entry.ifindex, want.l2_len, entry.netns);
+    point.flags = if entry.ingress { POINT_INGRESS } else { 0 };
+    (point.pair_tx, point.pair_rx) = ends;
+    set_rules(&mut point, &ids);
+    datapath.points.set(entry.id, point, 0).map_err(point_error)
+}
+
+/// Fills the list of rules.
+pub fn set_rules(point: &mut Point, ids: &[u32]) {
+    point.rules = [0; MAX_RULES_PER_POINT];
+    for (to, from) in point.rules.iter_mut().zip(ids) {
+        *to = *from;
+    }
+    point.count = ids.len().min(MAX_RULES_PER_POINT) as u32;
+}

@@ -1,0 +1,224 @@
+//! What outlives a process, written down before it is made: `/run/chaos/journal.json`, under a lock. A tmpfs: a reboot takes
+//! both the journal and all that it speaks of.
+
+use super::{EngineError, Owner};
+use crate::kernel::datapath::Ids;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// Where journal and lock are.
+pub const DIRECTORY: &str = "/run/chaos";
+
+/// All that chaos has made on this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Journal {
+    /// The boot it is about (/proc/sys/kernel/random/boot_id).
+    pub boot: String,
+    /// Maps and programs that the live owners share.
+    pub datapath: Option<Ids>,
+    /// The last id given to a set of peers.
+    pub last_set: u32,
+    /// Attach points.
+    pub points: Vec<PointEntry>,
+    /// Experiments.
+    pub runs: Vec<RunEntry>,
+    /// What `/sys/kernel/rcu_expedited` was before it was raised.
+    pub rcu_expedited: Option<String>,
+}
+
+/// One interface in one direction, and what was added to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PointEntry {
+    /// Its id in the maps: even for egress, the next for ingress of the same interface.
+    pub id: u32,
+    /// Inode of the netns.
+    pub netns: u64,
+    /// The interface there.
+    pub ifindex: u32,
+    /// Its name, for people.
+    pub interface: String,
+    /// Direction.
+    pub ingress: bool,
+    /// The tcx link; None on kernels without tcx.
+    pub link: Option<u32>,
+    /// The filter, on kernels without tcx.
+    #[serde(default)]
+    pub filter: Option<FilterEntry>,
+    /// The veth pair that queues.
+    #[serde(default)]
+    pub pair: Option<PairEntry>,
+}
+
+/// A cls_bpf filter that outlives us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FilterEntry {
+    /// Preference.
+    pub pref: u16,
+    /// Handle.
+    pub handle: u32,
+    /// We added the clsact qdisc.
+    pub clsact: bool,
+}
+
+/// A veth pair that outlives us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PairEntry {
+    /// The end with fq.
+    pub tx: String,
+    /// The end that sends back.
+    pub rx: String,
+    /// The tcx link on the latter.
+    pub link: Option<u32>,
+    /// How many packets fq may hold.
+    pub limit: u32,
+}
+
+/// One experiment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RunEntry {
+    /// Its name: no two at a time.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: Option<String>,
+    /// `cli` or `kubernetes`.
+    pub source: String,
+    /// The process that keeps its lease.
+    pub pid: u32,
+    /// That process's start time.
+    pub pid_start: u64,
+    /// Who started it.
+    pub user: String,
+    /// Their user id.
+    pub uid: u32,
+    /// The command line.
+    pub command: String,
+    /// When it started, RFC 3339; empty: not yet.
+    pub started_at: String,
+    /// When it will end.
+    pub ends_at: String,
+    /// Its lease slot.
+    pub lease: u32,
+    /// Its rules.
+    pub rules: Vec<u32>,
+    /// Its sets of peers.
+    pub sets: Vec<u32>,
+    /// Its sets of ports.
+    pub port_sets: Vec<u32>,
+    /// The attach points that it uses.
+    pub points: Vec<u32>,
+    /// Names of its targets.
+    pub targets: Vec<String>,
+    /// Names of its faults.
+    pub faults: Vec<String>,
+}
+
+impl RunEntry {
+    /// The process that keeps its lease.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner { pid: self.pid, start: self.pid_start }
+    }
+}
+
+/// The journal while nobody else may change it.
+#[derive(Debug)]
+pub struct Locked {
+    /// Its contents; [`Locked::save`] writes them.
+    pub journal: Journal,
+    path: PathBuf,
+    _lock: Flock<File>,
+}
+
+fn failed(what: &str, path: &Path, error: &io::Error) -> EngineError {
+    let text = format!("{what} {}: {error}", path.display());
+    if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
+        return EngineError::Unsupported(format!("{text}; run as root"));
+    }
+    EngineError::Failed(text)
+}
+
+/// Takes the lock and reads the journal. One of an earlier boot is void.
+///
+/// # Errors
+/// `Unsupported` without the right to `/run/chaos`; `Failed` for a journal that is not ours to read.
+pub fn lock() -> Result<Locked, EngineError> {
+    let directory = Path::new(DIRECTORY);
+    fs::create_dir_all(directory).map_err(|e| failed("create directory", directory, &e))?;
+    let lock_path = directory.join("journal.lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .map_err(|e| failed("open", &lock_path, &e))?;
+    let lock = Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| failed("lock", &lock_path, &io::Error::from(errno)))?;
+    let path = directory.join("journal.json");
+    Ok(Locked { journal: read(&path)?, path, _lock: lock })
+}
+
+/// Reads the journal without the lock, for a look: writes replace the file as a whole.
+///
+/// # Errors
+/// As [`lock`].
+pub fn peek() -> Result<Journal, EngineError> {
+    read(&Path::new(DIRECTORY).join("journal.json"))
+}
+
+fn read(path: &Path) -> Result<Journal, EngineError> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    let fresh = Journal { boot: boot.clone(), ..Journal::default() };
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(fresh),
+        Err(error) => return Err(failed("read", path, &error)),
+    };
+    let journal: Journal = serde_json::from_str(&text).map_err(|error| {
+        EngineError::Failed(format!(
+            "read {}: {error}; it was written by something else: move it away, then run `chaos cleanup`",
+            path.display()
+        ))
+    })?;
+    Ok(if journal.boot == boot { journal } else { fresh })
+}
+
+impl Locked {
+    /// Writes the journal: whole or not at all.
+    ///
+    /// # Errors
+    /// `Failed` where the directory cannot be written.
+    pub fn save(&self) -> Result<(), EngineError> {
+        crate::kernel::seam::run("write", "journal", || {
+            let temporary = self.path.with_extension("json.new");
+            let text = serde_json::to_vec(&self.journal).unwrap_or_default();
+            File::create(&temporary)
+                .and_then(|mut file| file.write_all(&text))
+                .and_then(|()| fs::rename(&temporary, &self.path))
+                .map_err(|e| crate::kernel::error::KernelError::from_io("write", self.path.display().to_string(), &e))
+        })
+        .map_err(EngineError::from)
+    }
+
+    /// The runs whose process is alive.
+    pub fn live(&self) -> impl Iterator<Item = &RunEntry> {
+        self.journal.runs.iter().filter(|run| run.owner().is_alive())
+    }
+}
+
+/// The reason in `/run/chaos/lock`, which keeps new experiments from starting; None: no lock.
+#[must_use]
+pub fn locked_by() -> Option<String> {
+    let text = fs::read_to_string(Path::new(DIRECTORY).join("lock")).ok()?;
+    let reason = text.trim();
+    Some(if reason.is_empty() { "no reason given".to_owned() } else { reason.to_owned() })
+}

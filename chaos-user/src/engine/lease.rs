@@ -1,0 +1,162 @@
+//! The lease: every 500 ms to 2 s from now, by an OS thread of its own, so that nothing else that this process does can keep it
+//! waiting. A lease that was missed is not taken up again: the faults have been off, and the report says so.
+
+use super::EngineError;
+use crate::kernel::{
+    datapath::{Datapath, map_error},
+    error::KernelError,
+};
+use chaos_abi::{LEASE_FREE, LEASE_RUNNING, Lease, maps};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+/// How long a lease holds.
+pub const LENGTH: Duration = Duration::from_secs(2);
+/// How often it is renewed.
+pub const PERIOD: Duration = Duration::from_millis(500);
+
+/// What became of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It holds.
+    Held,
+    /// It lapsed before its deadline: this process was stopped or starved.
+    Lost,
+    /// Somebody else ended it; the state they left.
+    Ended(u32),
+}
+
+struct Keeper {
+    datapath: Datapath,
+    hz: u64,
+    slots: HashMap<u32, Fate>,
+}
+
+/// Keeps the leases of this process.
+pub struct Leases {
+    keeper: Arc<Mutex<Keeper>>,
+    stop: mpsc::Sender<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+fn error(e: aya::maps::MapError) -> KernelError {
+    map_error("write map", maps::LEASES, &e)
+}
+
+impl Keeper {
+    fn renew(&mut self) {
+        let Ok(clock) = self.datapath.clock() else { return };
+        let until = clock.jiffies + LENGTH.as_secs() * self.hz;
+        for (slot, fate) in &mut self.slots {
+            let Ok(mut lease) = self.datapath.leases.get(slot, 0) else { continue };
+            if *fate != Fate::Held {
+                continue;
+            }
+            if lease.state != LEASE_RUNNING {
+                *fate = Fate::Ended(lease.state);
+            } else if clock.jiffies >= lease.until && clock.ns < lease.deadline {
+                *fate = Fate::Lost;
+                lease.until = 0;
+                let _lapsed_anyway = self.datapath.leases.set(*slot, lease, 0);
+            } else if clock.ns < lease.deadline {
+                // Where the process is stopped between the clock and this write, the lease is 2 s from the clock's reading.
+                lease.until = until;
+                let _next_round = self.datapath.leases.set(*slot, lease, 0);
+            }
+        }
+    }
+}
+
+impl Leases {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Where the maps cannot be opened again or no thread can be made.
+    pub fn new(datapath: Datapath, hz: u64) -> Result<Self, EngineError> {
+        let keeper = Arc::new(Mutex::new(Keeper { datapath, hz, slots: HashMap::new() }));
+        let (stop, stopped) = mpsc::channel();
+        let shared = Arc::clone(&keeper);
+        let thread = std::thread::Builder::new()
+            .name("lease".to_owned())
+            .spawn(move || {
+                while stopped.recv_timeout(PERIOD) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    shared.lock().unwrap_or_else(PoisonError::into_inner).renew();
+                }
+            })
+            .map_err(|e| EngineError::Failed(format!("start thread lease: {e}")))?;
+        Ok(Self { keeper, stop, thread: Some(thread) })
+    }
+
+    /// Starts an experiment: one write, and all its faults act.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn start(&self, slot: u32, duration: Duration) -> Result<(), EngineError> {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let generation = keeper.datapath.control.get(&0, 0).map_err(error)?.generation;
+        let mut lease = keeper.datapath.leases.get(&slot, 0).map_err(error)?;
+        let clock = keeper.datapath.clock()?;
+        let duration = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        lease.generation = generation;
+        lease.start = clock.ns;
+        lease.deadline = clock.ns.saturating_add(duration);
+        lease.until = clock.jiffies + LENGTH.as_secs() * keeper.hz;
+        lease.state = LEASE_RUNNING;
+        keeper.slots.insert(slot, Fate::Held);
+        crate::kernel::seam::run("start", "lease", || keeper.datapath.leases.set(slot, lease, 0).map_err(error))?;
+        Ok(())
+    }
+
+    /// What became of a lease, as of now.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn fate(&self, slot: u32) -> Result<Fate, EngineError> {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let fate = keeper.slots.get(&slot).copied().unwrap_or(Fate::Held);
+        if fate != Fate::Held {
+            return Ok(fate);
+        }
+        let lease = keeper.datapath.leases.get(&slot, 0).map_err(error)?;
+        if lease.state != LEASE_RUNNING {
+            return Ok(Fate::Ended(lease.state));
+        }
+        let control = keeper.datapath.control.get(&0, 0).map_err(error)?;
+        Ok(if control.generation == lease.generation { Fate::Held } else { Fate::Ended(chaos_abi::LEASE_ABORT) })
+    }
+
+    /// What is left of the duration; zero: the deadline has passed.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn remaining(&self, slot: u32) -> Result<Duration, EngineError> {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let lease = keeper.datapath.leases.get(&slot, 0).map_err(error)?;
+        Ok(Duration::from_nanos(lease.deadline.saturating_sub(keeper.datapath.clock()?.ns)))
+    }
+
+    /// Rules off, slot given back. The packets that wait go on waiting.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn end(&self, slot: u32) -> Result<(), EngineError> {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        keeper.slots.remove(&slot);
+        let lease = Lease { state: LEASE_FREE, ..Lease::zeroed() };
+        crate::kernel::seam::run("end", "lease", || keeper.datapath.leases.set(slot, lease, 0).map_err(error))?;
+        Ok(())
+    }
+}
+
+impl Drop for Leases {
+    fn drop(&mut self) {
+        let _thread_gone = self.stop.send(());
+        if let Some(thread) = self.thread.take() {
+            let _panicked = thread.join();
+        }
+    }
+}

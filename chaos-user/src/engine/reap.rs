@@ -1,0 +1,56 @@
+//! What dead processes left: found by the journal, taken away by the next start and by `chaos cleanup`. A living process's part is
+//! never touched.
+
+use super::{EngineError, Locked, release};
+use crate::kernel::datapath::Datapath;
+use std::collections::HashMap;
+
+/// What was taken away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Experiments whose process is gone.
+    pub runs: Vec<String>,
+    /// Interfaces with their direction.
+    pub points: Vec<String>,
+}
+
+/// Takes away what no living process owns.
+///
+/// # Errors
+/// What could not be taken away; the journal still has it.
+pub fn reap(locked: &mut Locked) -> Result<Reaped, EngineError> {
+    expedite_back(locked)?;
+    let (live, dead): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut locked.journal.runs).into_iter().partition(|run| run.owner().is_alive());
+    let mut datapath = match &locked.journal.datapath {
+        Some(ids) if !live.is_empty() => Some(Datapath::join(ids)?),
+        _ => None,
+    };
+    locked.journal.runs = live;
+    let mut reaped = Reaped::default();
+    for run in dead {
+        if let Some(datapath) = &mut datapath {
+            release::clear(datapath, &run)?;
+        }
+        reaped.runs.push(run.name);
+    }
+    let before = locked.journal.points.clone();
+    let result = release::unused_points(locked, datapath.as_mut(), &HashMap::new());
+    let gone = before.iter().filter(|entry| !locked.journal.points.contains(entry));
+    reaped.points =
+        gone.map(|e| format!("{} {}", e.interface, if e.ingress { "ingress" } else { "egress" })).collect();
+    if locked.journal.runs.is_empty() {
+        locked.journal.datapath = None;
+    }
+    locked.save()?;
+    result?;
+    Ok(reaped)
+}
+
+/// The switch for cheap link operations; see [`super::expedite`].
+fn expedite_back(locked: &mut Locked) -> Result<(), EngineError> {
+    if let Some(before) = locked.journal.rcu_expedited.take() {
+        super::expedite::write(&before)?;
+    }
+    Ok(())
+}

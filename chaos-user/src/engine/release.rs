@@ -1,0 +1,151 @@
+//! Taking back: what a run wrote into the maps, and attach points that nobody uses any more.
+
+use super::{EngineError, Locked, PointEntry, RunEntry, attach, rules, walk};
+use crate::kernel::{
+    datapath::{Datapath, map_error},
+    error::KernelError,
+    filter::{self, Direction, Place},
+    link,
+    netlink::Rtnl,
+    netns::Netns,
+    qdisc, seam,
+};
+use chaos_abi::{LEASE_FREE, Lease, MAX_RULES_PER_POINT, Point, Rule, maps};
+use nix::errno::Errno;
+use std::collections::HashMap;
+
+/// Clears what a run wrote: its lease, its rules at their points, its sets.
+///
+/// # Errors
+/// The first that the kernel refused.
+pub fn clear(datapath: &mut Datapath, run: &RunEntry) -> Result<(), KernelError> {
+    seam::run("clear rules of", &run.name, || {
+        let lease = Lease { state: LEASE_FREE, ..Lease::zeroed() };
+        datapath.leases.set(run.lease, lease, 0).map_err(|e| map_error("write map", maps::LEASES, &e))?;
+        for id in &run.points {
+            let point_error = |e| map_error("write map", maps::POINTS, &e);
+            let mut point: Point = datapath.points.get(id, 0).map_err(point_error)?;
+            let known = &point.rules[..(point.count as usize).min(MAX_RULES_PER_POINT)];
+            let left = walk::remove(walk::groups(known, |id| attach::phase_of(datapath, id)), &run.rules);
+            let ids = walk::ids(&left);
+            attach::set_rules(&mut point, &ids);
+            datapath.points.set(*id, point, 0).map_err(point_error)?;
+        }
+        for id in &run.rules {
+            datapath.rules.set(*id, Rule::zeroed(), 0).map_err(|e| map_error("write map", maps::RULES, &e))?;
+        }
+        rules::remove_sets(datapath, &run.sets)?;
+        samples(datapath, &run.rules);
+        Ok(())
+    })
+}
+
+/// Samples of rules that are gone would pass for those of the next rule with that id.
+fn samples(datapath: &mut Datapath, ids: &[u32]) {
+    let keys: Vec<_> = datapath.hits.keys().filter_map(Result::ok).filter(|key| ids.contains(&key.rule)).collect();
+    for key in keys {
+        let _gone_already = datapath.hits.remove(&key);
+    }
+    let keys: Vec<_> = datapath.missed.keys().filter_map(Result::ok).filter(|key| ids.contains(&key.rule)).collect();
+    for key in keys {
+        let _gone_already = datapath.missed.remove(&key);
+    }
+    let keys: Vec<_> = datapath.delays.keys().filter_map(Result::ok).filter(|key| ids.contains(&key.rule)).collect();
+    for key in keys {
+        let _gone_already = datapath.delays.remove(&key);
+    }
+}
+
+/// Takes away the attach points that no run uses, and forgets them. `netns` holds those that are at hand.
+///
+/// # Errors
+/// Every point that could not be taken away, in one text; the others are gone, and these stay in the journal.
+pub fn unused_points(
+    locked: &mut Locked,
+    datapath: Option<&mut Datapath>,
+    netns: &HashMap<u64, Netns>,
+) -> Result<(), EngineError> {
+    let used = |id: u32| locked.journal.runs.iter().any(|run| run.points.contains(&id));
+    let (gone, _): (Vec<_>, Vec<_>) = locked.journal.points.iter().cloned().partition(|entry| !used(entry.id));
+    let mut failed = Vec::new();
+    let mut datapath = datapath;
+    let mut by_netns: HashMap<u64, Vec<PointEntry>> = HashMap::new();
+    for entry in gone {
+        by_netns.entry(entry.netns).or_default().push(entry);
+    }
+    for (inode, entries) in by_netns {
+        let result = match netns.get(&inode).cloned().or_else(|| Netns::find_by_inode(inode)) {
+            Some(netns) => remove_all(&netns, &entries),
+            // A netns that nobody can enter any more took its devices with it.
+            None => Ok(()),
+        };
+        if let Err(error) = result {
+            failed.push(error.to_string());
+            continue;
+        }
+        for entry in &entries {
+            if let Some(datapath) = datapath.as_deref_mut() {
+                let _map_may_be_gone = datapath.points.set(entry.id, Point::zeroed(), 0);
+            }
+            locked.journal.points.retain(|one| one.id != entry.id);
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(EngineError::Failed(failed.join("\n"))) }
+}
+
+fn remove_all(netns: &Netns, entries: &[PointEntry]) -> Result<(), KernelError> {
+    if !entries.iter().any(|entry| entry.pair.is_some() || entry.filter.is_some() || entry.link.is_none()) {
+        return Ok(());
+    }
+    netns.enter(|| {
+        let mut rtnl = Rtnl::open()?;
+        for entry in entries {
+            remove(&mut rtnl, entry)?;
+        }
+        Ok(())
+    })?
+}
+
+/// What outlives its process: the filter below clsact, and the veth pair. A tcx link went with its descriptors.
+fn remove(rtnl: &mut Rtnl, entry: &PointEntry) -> Result<(), KernelError> {
+    if entry.link.is_none() {
+        remove_filter(rtnl, entry)?;
+    }
+    let Some(pair) = &entry.pair else { return Ok(()) };
+    let Some(interface) = link::find_by_name(rtnl, &pair.tx)? else { return Ok(()) };
+    // Somebody else's device of that name is not ours to delete.
+    if interface.alias.as_deref().is_some_and(|alias| alias.starts_with(attach::ALIAS)) || interface.alias.is_none() {
+        absent_is_fine(link::delete(rtnl, &interface))?;
+    }
+    Ok(())
+}
+
+/// The entry may be without a filter because the process died between making it and writing that down.
+fn remove_filter(rtnl: &mut Rtnl, entry: &PointEntry) -> Result<(), KernelError> {
+    let direction = if entry.ingress { Direction::Ingress } else { Direction::Egress };
+    let ours = |filter: &filter::Filter| filter.name.starts_with("chaos");
+    let listed = match filter::list(rtnl, entry.ifindex, direction) {
+        Ok(listed) => listed,
+        Err(error) if matches!(error.errno, Errno::ENODEV | Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for one in listed.iter().filter(|filter| ours(filter)) {
+        let place = Place { interface: entry.ifindex, direction, pref: one.pref, handle: one.handle };
+        absent_is_fine(filter::delete(rtnl, place))?;
+    }
+    if entry.filter.as_ref().is_some_and(|filter| filter.clsact) {
+        let both = [Direction::Ingress, Direction::Egress];
+        let empty = both.iter().all(|direction| filter::list(rtnl, entry.ifindex, *direction).is_ok_and(|l| l.is_empty()));
+        if empty {
+            absent_is_fine(qdisc::delete_clsact(rtnl, entry.ifindex))?;
+        }
+    }
+    Ok(())
+}
+
+fn absent_is_fine(result: Result<(), KernelError>) -> Result<(), KernelError> {
+    match result {
+        Err(error) if matches!(error.errno, Errno::ENODEV | Errno::ENOENT | Errno::EINVAL) => Ok(()),
+        other => other,
+    }
+}

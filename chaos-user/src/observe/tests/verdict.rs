@@ -1,0 +1,156 @@
+//! Verdicts, reasons and exit codes.
+
+use super::{idle, probe, slow};
+use crate::observe::{
+    Ending, ExitCode, FaultPlanned, FaultReport, MissedPeer, RejectedBy, Unit, Verdict, combined, judge,
+};
+
+fn planned(name: &str, optional: bool) -> FaultPlanned {
+    FaultPlanned { name: name.into(), optional, unit: Unit::Packets }
+}
+
+/// The verdict of one finished experiment with these faults, all of them required.
+fn finished(dry_run: bool, faults: &[FaultReport]) -> (Verdict, String) {
+    let mut names: Vec<&str> = faults.iter().map(|fault| fault.name.as_str()).collect();
+    names.dedup();
+    let planned: Vec<FaultPlanned> = names.into_iter().map(|name| planned(name, false)).collect();
+    judge(&Ending::Finished, dry_run, &planned, faults, &[])
+}
+
+#[test]
+fn pass_where_every_required_fault_had_an_effect() {
+    assert_eq!(finished(false, &[slow("web")]), (Verdict::Pass, String::new()));
+    // One of several targets is enough.
+    assert_eq!(finished(false, &[FaultReport { injected: 0, ..slow("a") }, slow("b")]).0, Verdict::Pass);
+    let all = [planned("slow", false), planned("rare", true)];
+    assert_eq!(
+        judge(&Ending::Finished, false, &all, &[slow("web"), idle("rare", 9)], &[]),
+        (Verdict::Pass, String::new())
+    );
+}
+
+#[test]
+fn no_effect_explains_itself() {
+    let missed = |known: Option<&str>, suggestion: Option<&str>| MissedPeer {
+        peer: "10.96.0.12:5432".into(),
+        count: 9120,
+        known_as: known.map(str::to_owned),
+        suggestion: suggestion.map(str::to_owned),
+    };
+    let by_peer = |peer: MissedPeer| {
+        let mut fault = idle("slow", 12_034);
+        fault.rejected_by.peer = 12_034;
+        fault.samples.missed = vec![MissedPeer { peer: "10.0.0.1:53".into(), count: 7, ..MissedPeer::default() }, peer];
+        fault
+    };
+    let mixed = RejectedBy { port: 4, peer: 10, time: 4, ..RejectedBy::default() };
+    let cases = [
+        (idle("slow", 0), "slow: no packet of the target was seen while the fault was active"),
+        (
+            by_peer(missed(Some("Service shop/db"), Some("service: db"))),
+            "slow: 12,034 packets seen, all rejected by peer; most went to 10.96.0.12:5432 (Service shop/db): did you mean \
+             service: db?",
+        ),
+        (by_peer(missed(None, None)), "slow: 12,034 packets seen, all rejected by peer; most went to 10.96.0.12:5432"),
+        (
+            FaultReport { rejected_by: mixed, ..idle("slow", 18) },
+            "slow: 18 packets seen, rejected 10 by peer, 4 by port, 4 by time",
+        ),
+        (idle("slow", 1), "slow: 1 packet seen, none matched"),
+        (
+            FaultReport { matched: 1310, skipped: 1310, ..idle("slow", 12_034) },
+            "slow: 1,310 packets matched, but the trigger (when) let all pass: none was injected",
+        ),
+        (FaultReport { skipped_by_lease: 5, ..idle("slow", 5) }, "slow: 5 packets passed because the lease had lapsed"),
+    ];
+    for (fault, reason) in cases {
+        assert_eq!(finished(false, &[fault]), (Verdict::NoEffect, reason.to_owned()));
+    }
+}
+
+#[test]
+fn no_effect_of_several_faults_names_each() {
+    let (verdict, reason) = finished(false, &[idle("a", 0), slow("web"), idle("b", 2)]);
+    assert_eq!(verdict, Verdict::NoEffect);
+    assert_eq!(
+        reason,
+        "a: no packet of the target was seen while the fault was active; b: 2 packets seen, none matched"
+    );
+    let calls = FaultPlanned { unit: Unit::Calls, ..planned("io", false) };
+    let (_, reason) = judge(&Ending::Finished, false, &[calls], &[idle("io", 3)], &[]);
+    assert_eq!(reason, "io: 3 calls seen, none matched");
+    let (verdict, reason) = judge(&Ending::Finished, false, &[planned("a", false)], &[], &[]);
+    assert_eq!((verdict, reason.as_str()), (Verdict::NoEffect, "a: there was no target to inject into"));
+}
+
+#[test]
+fn a_dry_run_is_judged_by_what_it_would_have_done() {
+    let would = FaultReport { would_inject: 3, matched: 3, ..idle("slow", 9) };
+    assert_eq!(finished(true, &[would]), (Verdict::Pass, String::new()));
+    let (verdict, reason) = finished(true, &[FaultReport { matched: 3, skipped: 3, ..idle("slow", 9) }]);
+    assert_eq!(verdict, Verdict::NoEffect);
+    assert_eq!(reason, "slow: 3 packets matched, but the trigger (when) let all pass: none would have been injected");
+}
+
+#[test]
+fn how_it_ended_comes_before_what_was_counted() {
+    let why = || "because".to_owned();
+    let cases = [
+        (Ending::Error(why()), Verdict::Error),
+        (Ending::Unsupported(why()), Verdict::Unsupported),
+        (Ending::Refused(why()), Verdict::Refused),
+        (Ending::Invalid(why()), Verdict::Invalid),
+        (Ending::Aborted(why()), Verdict::Aborted),
+    ];
+    for (ending, verdict) in cases {
+        assert_eq!(judge(&ending, false, &[planned("a", false)], &[idle("a", 0)], &[]), (verdict, why()));
+    }
+}
+
+#[test]
+fn a_failed_probe_outweighs_all_but_our_errors() {
+    let all = [planned("a", false)];
+    let cases = [
+        ("before", "probe up failed before the faults: nothing was injected"),
+        ("during", "probe up failed during the faults: they were stopped at once"),
+        ("after", "probe up failed after the faults: the service has not recovered"),
+    ];
+    for (phase, reason) in cases {
+        for ending in [Ending::Finished, Ending::Aborted("stopped".into())] {
+            let judged = judge(&ending, false, &all, &[idle("a", 0)], &[probe(phase, true)]);
+            assert_eq!(judged, (Verdict::Fail, reason.to_owned()));
+        }
+    }
+    let ending = Ending::Error("broken".into());
+    assert_eq!(judge(&ending, false, &all, &[], &[probe("during", true)]).0, Verdict::Error);
+    assert_eq!(judge(&Ending::Finished, false, &[], &[], &[probe("during", false)]).0, Verdict::Pass);
+}
+
+#[test]
+fn exit_codes() {
+    let codes = [
+        (Verdict::Pass, 0),
+        (Verdict::Error, 1),
+        (Verdict::Invalid, 2),
+        (Verdict::Unsupported, 3),
+        (Verdict::NoEffect, 4),
+        (Verdict::Aborted, 5),
+        (Verdict::Fail, 6),
+        (Verdict::Refused, 7),
+    ];
+    for (verdict, number) in codes {
+        assert_eq!(ExitCode::from(verdict).number(), number);
+    }
+}
+
+#[test]
+fn the_gravest_of_several_codes() {
+    use ExitCode::{Aborted, Error, Fail, Invalid, NoEffect, Pass, Refused, Unsupported};
+    let gravity = [Error, Unsupported, Refused, Invalid, Fail, Aborted, NoEffect, Pass];
+    assert_eq!(gravity.map(ExitCode::number), [1, 3, 7, 2, 6, 5, 4, 0]);
+    for (rank, code) in gravity.into_iter().enumerate() {
+        let lighter = gravity[rank..].iter().rev().copied();
+        assert_eq!(combined(lighter), code);
+    }
+    assert_eq!(combined([]), Pass);
+}

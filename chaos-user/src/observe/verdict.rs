@@ -1,0 +1,151 @@
+//! How an experiment is judged.
+
+use super::figure::count;
+use super::report::{FaultReport, ProbeReport, RejectedBy, Verdict};
+
+/// How an experiment came to its end, as the engine saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Its duration was over, or `stop --finish` ended it as if.
+    Finished,
+    /// A signal, a stop or a lost lease; the sentence says which.
+    Aborted(String),
+    /// A policy, a lock or a protected target forbade it; nothing was attached.
+    Refused(String),
+    /// The kernel, the user or the machine cannot; nothing was attached.
+    Unsupported(String),
+    /// The input was not valid; nothing was attached.
+    Invalid(String),
+    /// We failed; all was reverted.
+    Error(String),
+}
+
+/// What of a fault's spec the verdict depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FaultPlanned {
+    /// Its name; `fault-<index>` of an unnamed one.
+    pub name: String,
+    /// Whether no effect of it is allowed.
+    pub optional: bool,
+    /// What it counts.
+    pub unit: Unit,
+}
+
+/// What a fault counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unit {
+    /// Packets, of a network fault.
+    #[default]
+    Packets,
+    /// Calls, of a syscall fault.
+    Calls,
+}
+
+impl Unit {
+    const fn one(self) -> &'static str {
+        match self {
+            Self::Packets => "packet",
+            Self::Calls => "call",
+        }
+    }
+
+    fn counted(self, number: u64) -> String {
+        format!("{} {}{}", count(number), self.one(), if number == 1 { "" } else { "s" })
+    }
+}
+
+/// The verdict and its reason, a sentence that is empty with Pass.
+///
+/// How it ended comes first: what was refused, invalid, impossible or our error injected nothing that could be judged. A
+/// failed probe outweighs an abort, because it is what stopped the experiment. With `dry_run` a fault counts as effective
+/// if it would have injected. A fault that no target reports had no effect.
+pub fn judge(
+    ending: &Ending,
+    dry_run: bool,
+    planned: &[FaultPlanned],
+    faults: &[FaultReport],
+    probes: &[ProbeReport],
+) -> (Verdict, String) {
+    match ending {
+        Ending::Error(reason) => return (Verdict::Error, reason.clone()),
+        Ending::Unsupported(reason) => return (Verdict::Unsupported, reason.clone()),
+        Ending::Refused(reason) => return (Verdict::Refused, reason.clone()),
+        Ending::Invalid(reason) => return (Verdict::Invalid, reason.clone()),
+        Ending::Finished | Ending::Aborted(_) => {}
+    }
+    if let Some(reason) = failed_probe(probes) {
+        return (Verdict::Fail, reason);
+    }
+    if let Ending::Aborted(reason) = ending {
+        return (Verdict::Aborted, reason.clone());
+    }
+    let idle = planned.iter().filter(|fault| !fault.optional).filter_map(|fault| no_effect(fault, dry_run, faults));
+    let idle: Vec<String> = idle.collect();
+    if idle.is_empty() { (Verdict::Pass, String::new()) } else { (Verdict::NoEffect, idle.join("; ")) }
+}
+
+fn failed_probe(probes: &[ProbeReport]) -> Option<String> {
+    probes.iter().find_map(|probe| {
+        let phase = probe.phases.iter().find(|phase| phase.failed)?;
+        let when = match phase.phase.as_str() {
+            "before" => "before the faults: nothing was injected",
+            "during" => "during the faults: they were stopped at once",
+            _ => "after the faults: the service has not recovered",
+        };
+        Some(format!("probe {} failed {when}", probe.name))
+    })
+}
+
+/// Why the fault had no effect; `None` if it had one.
+fn no_effect(planned: &FaultPlanned, dry_run: bool, faults: &[FaultReport]) -> Option<String> {
+    let mine: Vec<&FaultReport> = faults.iter().filter(|fault| fault.name == planned.name).collect();
+    let total = |field: fn(&FaultReport) -> u64| mine.iter().fold(0_u64, |sum, fault| sum.saturating_add(field(fault)));
+    let effect = if dry_run { total(|fault| fault.would_inject) } else { total(|fault| fault.injected) };
+    if effect > 0 {
+        return None;
+    }
+    let (seen, matched, unit) = (total(|fault| fault.seen), total(|fault| fault.matched), planned.unit);
+    let why = if mine.is_empty() {
+        "there was no target to inject into".to_owned()
+    } else if total(|fault| fault.skipped_by_lease) > 0 && matched == 0 {
+        format!("{} passed because the lease had lapsed", unit.counted(total(|fault| fault.skipped_by_lease)))
+    } else if seen == 0 {
+        format!("no {} of the target was seen while the fault was active", unit.one())
+    } else if matched == 0 {
+        rejected(unit, seen, &mine)
+    } else {
+        let not = if dry_run { "none would have been injected" } else { "none was injected" };
+        format!("{} matched, but the trigger (when) let all pass: {not}", unit.counted(matched))
+    };
+    Some(format!("{}: {why}", planned.name))
+}
+
+/// "12,034 packets seen, all rejected by peer; most went to 10.96.0.12:5432 (Service shop/db): did you mean service: db?"
+fn rejected(unit: Unit, seen: u64, faults: &[&FaultReport]) -> String {
+    let mut causes: Vec<(&str, u64)> = RejectedBy::default().entries().to_vec();
+    for (name, sum) in &mut causes {
+        let of_fault =
+            |fault: &&FaultReport| fault.rejected_by.entries().iter().find(|e| e.0 == *name).map_or(0, |e| e.1);
+        *sum = faults.iter().map(of_fault).fold(0, u64::saturating_add);
+    }
+    causes.retain(|(_, sum)| *sum > 0);
+    // A stable sort: where two are equal, the earlier test is named first.
+    causes.sort_by_key(|(_, sum)| std::cmp::Reverse(*sum));
+    let why = match causes.as_slice() {
+        [] => "none matched".to_owned(),
+        [(name, _)] => format!("all rejected by {name}"),
+        several => {
+            let list: Vec<String> = several.iter().map(|(name, sum)| format!("{} by {name}", count(*sum))).collect();
+            format!("rejected {}", list.join(", "))
+        }
+    };
+    format!("{} seen, {why}{}", unit.counted(seen), most_missed(faults))
+}
+
+fn most_missed(faults: &[&FaultReport]) -> String {
+    let missed = faults.iter().flat_map(|fault| &fault.samples.missed);
+    let Some(peer) = missed.max_by_key(|peer| peer.count) else { return String::new() };
+    let known = peer.known_as.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+    let question = peer.suggestion.as_ref().map(|s| format!(": did you mean {s}?")).unwrap_or_default();
+    format!("; most went to {}{known}{question}", peer.peer)
+}

@@ -1,0 +1,88 @@
+//! Step 3: what to do. An experiment becomes rules that do not know their targets yet; pure.
+
+mod condition;
+mod rule;
+
+pub use condition::Condition;
+pub use rule::{RulePlan, compile};
+
+use crate::spec::{Experiment, OnUnsupported};
+
+/// What an experiment asks of each of its targets.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The experiment's name.
+    pub name: String,
+    /// Its namespace, where it has one.
+    pub namespace: Option<String>,
+    /// From the first injection on.
+    pub duration: std::time::Duration,
+    /// Seed of all dice.
+    pub seed: u64,
+    /// Match, decide and count, but harm nothing.
+    pub dry_run: bool,
+    /// What to do where a node cannot serve a fault.
+    pub on_unsupported: OnUnsupported,
+    /// The network faults, in the order in which they act.
+    pub rules: Vec<RulePlan>,
+    /// Names of all faults, in the order of the file.
+    pub faults: Vec<FaultName>,
+}
+
+/// A fault's place in the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultName {
+    /// Its name, `fault-<index>` where it has none.
+    pub name: String,
+    /// No effect of this one does not spoil the verdict.
+    pub optional: bool,
+}
+
+/// What cannot be planned, with the field that says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The field.
+    pub path: String,
+    /// Why, and what to do.
+    pub message: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+/// Plans a validated experiment. `seed` is used where the experiment has none.
+///
+/// # Errors
+/// Every part that this build cannot do at all.
+pub fn plan(experiment: &Experiment, seed: u64) -> Result<Plan, Vec<Refusal>> {
+    let spec = &experiment.spec;
+    let seed = spec.seed.unwrap_or(seed);
+    let (mut rules, mut refusals) = (Vec::new(), Vec::new());
+    for (index, fault) in spec.faults.iter().enumerate() {
+        match compile(index, fault, seed, spec.dry_run) {
+            Ok(rule) => rules.push(rule),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    // Stable: faults of the same kind act in the order of the file.
+    rules.sort_by_key(|rule| rule.phase);
+    let faults = spec.faults.iter().enumerate();
+    Ok(Plan {
+        name: experiment.metadata.name.clone(),
+        namespace: experiment.metadata.namespace.clone(),
+        duration: spec.duration.get(),
+        seed,
+        dry_run: spec.dry_run,
+        on_unsupported: spec.on_unsupported,
+        rules,
+        faults: faults
+            .map(|(index, fault)| FaultName { name: fault.display_name(index), optional: fault.optional })
+            .collect(),
+    })
+}

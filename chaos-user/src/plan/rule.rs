@@ -1,0 +1,124 @@
+//! A fault becomes a rule.
+
+use super::{Condition, Refusal};
+use crate::{
+    faults::{self, Queue},
+    spec::{Direction, Fault, Per, When},
+};
+use chaos_abi::{
+    ALWAYS, ARGS, PER_CONNECTION, PER_EVENT, PER_PEER, RULE_DRY_RUN, RULE_TRIGGER, RULE_WINDOW, Rule, State, mix,
+};
+
+/// Most `except` entries that differ in more than their peers: each takes a place in the walk.
+const MOST_EXCEPTS: usize = 8;
+
+/// One network fault, for any target.
+#[derive(Clone, Debug)]
+pub struct RulePlan {
+    /// Index of the fault in the file.
+    pub fault: usize,
+    /// The fault's kind: `latency`.
+    pub kind: &'static str,
+    /// Place in the fixed order.
+    pub phase: u32,
+    /// Which way.
+    pub direction: Direction,
+    /// What it means.
+    pub condition: Condition,
+    /// What it does not mean.
+    pub excepts: Vec<Condition>,
+    /// What it needs of a queue.
+    pub queue: Option<Queue>,
+    /// New connections are limited to one segment per buffer.
+    pub per_packet: bool,
+    /// The mean delay asked for, ns; for the report.
+    pub requested_delay: Option<u64>,
+    rule: Rule,
+}
+
+impl RulePlan {
+    /// The rule on the target with this index. Sets, scope and lease are still to be filled in.
+    #[must_use]
+    pub fn rule(&self, target: usize) -> Rule {
+        Rule { seed: mix(self.rule.seed ^ mix(target as u64)), ..self.rule }
+    }
+
+    /// What the rule remembers at its start: correlated draws begin at random, as netem's do.
+    #[must_use]
+    pub fn state(&self, target: usize) -> State {
+        let seed = mix(self.rule(target).seed);
+        State { last_draw: seed as u32, last_jitter: (seed >> 32) as u32, ..State::zeroed() }
+    }
+}
+
+/// Compiles one fault.
+///
+/// # Errors
+/// What this build cannot do.
+pub fn compile(index: usize, fault: &Fault, seed: u64, dry_run: bool) -> Result<RulePlan, Refusal> {
+    let path = format!("spec.faults[{index}]");
+    let Some(network) = &fault.network else {
+        let message = "syscall faults are not part of this release; network faults are".to_owned();
+        return Err(Refusal { path: format!("{path}.syscall"), message });
+    };
+    let Some(compiled) = faults::compile(network) else {
+        return Err(Refusal { path: format!("{path}.network"), message: "has no action".to_owned() });
+    };
+    let mut excepts: Vec<Condition> = Vec::new();
+    for condition in network.matches.except.iter().map(Condition::of) {
+        match excepts.iter_mut().find(|one| one.merges_with(&condition)) {
+            Some(one) => {
+                one.peers.extend(condition.peers);
+                one.hosts.extend(condition.hosts);
+            }
+            None => excepts.push(condition),
+        }
+    }
+    if excepts.len() > MOST_EXCEPTS {
+        let message = format!(
+            "{} entries differ in protocol, ports, connections or interfaces; at most {MOST_EXCEPTS} may (entries that \
+             differ in their peers alone count as one)",
+            excepts.len()
+        );
+        return Err(Refusal { path: format!("{path}.network.match.except"), message });
+    }
+    let mut rule = Rule { action: compiled.action, args: compiled.args, ..Rule::zeroed() };
+    rule.seed = mix(seed ^ mix(index as u64));
+    when(&mut rule, &fault.when);
+    rule.flags |= if dry_run { RULE_DRY_RUN } else { 0 };
+    let delay = network.latency.as_ref().map(|latency| latency.delay.as_nanos());
+    Ok(RulePlan {
+        fault: index,
+        kind: compiled.name,
+        phase: faults::phase(compiled.action),
+        direction: network.direction,
+        condition: Condition::of(&network.matches.packet),
+        excepts,
+        queue: compiled.queue,
+        per_packet: network.per_packet,
+        requested_delay: delay,
+        rule,
+    })
+}
+
+fn when(rule: &mut Rule, when: &When) {
+    rule.percent = when.percent.map_or(ALWAYS, |percent| percent.scaled());
+    rule.every = when.every.unwrap_or(0);
+    rule.nth = when.nth.unwrap_or(0);
+    rule.first = when.first.unwrap_or(0);
+    rule.budget = when.budget.unwrap_or(0);
+    rule.per = match when.per {
+        Per::Event => PER_EVENT,
+        Per::Connection => PER_CONNECTION,
+        Per::Peer => PER_PEER,
+    };
+    if rule.percent != ALWAYS || rule.every != 0 || rule.nth != 0 || rule.first != 0 || rule.budget != 0 {
+        rule.flags |= RULE_TRIGGER;
+    }
+    rule.after = when.after.map_or(0, |after| after.as_nanos());
+    rule.until = when.lasting.map_or(0, |lasting| rule.after + lasting.as_nanos());
+    if rule.after != 0 || rule.until != 0 {
+        rule.flags |= RULE_WINDOW;
+    }
+    debug_assert!(rule.args.len() == ARGS, "the contract's size");
+}

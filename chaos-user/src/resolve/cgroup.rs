@@ -1,0 +1,71 @@
+//! The cgroup tree: its directories and who is in them.
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Component, Path, PathBuf},
+};
+
+use super::target::CgroupScope;
+
+/// The scope of a directory below the mount of the cgroup2 hierarchy. `None` when it is gone or lies elsewhere.
+pub fn scope(mount: &Path, directory: &Path) -> Option<CgroupScope> {
+    let below = directory.strip_prefix(mount).ok()?;
+    let metadata = fs::metadata(directory).ok().filter(fs::Metadata::is_dir)?;
+    Some(CgroupScope {
+        path: format!("/{}", below.display()),
+        directory: directory.to_owned(),
+        id: metadata.ino(),
+        level: u32::try_from(below.components().count()).ok()?,
+    })
+}
+
+/// The directory that a path as written by people, or by the kernel, means below a mount: with or without a leading `/`,
+/// or with the mount itself in front. `None` for a path with `..`.
+pub fn join(mount: &Path, path: &str) -> Option<PathBuf> {
+    let path = Path::new(path);
+    let below = path.strip_prefix(mount).unwrap_or(path);
+    let mut directory = mount.to_owned();
+    for component in below.components() {
+        match component {
+            Component::Normal(name) => directory.push(name),
+            Component::RootDir | Component::CurDir => {}
+            Component::ParentDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(directory)
+}
+
+/// All directories of a tree, its root first. Those that vanish meanwhile are left out.
+pub fn directories(root: &Path) -> Vec<PathBuf> {
+    let mut all = vec![root.to_owned()];
+    let mut next = 0;
+    while let Some(directory) = all.get(next) {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let below: Vec<PathBuf> =
+            entries.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()).collect();
+        all.extend(below);
+        next += 1;
+    }
+    all
+}
+
+/// The processes in one directory.
+pub fn processes_in(directory: &Path) -> impl Iterator<Item = i32> {
+    let list = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    // 0 stands for a process of another PID namespace, which cannot be named here.
+    list.lines().filter_map(|line| line.trim().parse().ok()).filter(|pid| *pid != 0).collect::<Vec<_>>().into_iter()
+}
+
+/// The processes in a directory and all below it.
+pub fn processes_below(directory: &Path) -> BTreeSet<i32> {
+    directories(directory).iter().flat_map(|below| processes_in(below)).collect()
+}
+
+/// The directory of a process in the cgroup2 hierarchy. Its path in `/proc/PID/cgroup` is tried first; where that is
+/// relative to a cgroup namespace, the tree is searched.
+pub fn of_process(mount: &Path, pid: i32, path: Option<&str>) -> Option<PathBuf> {
+    let holds = |directory: &PathBuf| processes_in(directory).any(|found| found == pid);
+    let direct = path.and_then(|path| join(mount, path)).filter(holds);
+    direct.or_else(|| directories(mount).into_iter().find(holds))
+}

@@ -1,0 +1,134 @@
+//! Where this machine keeps its processes, network namespaces and cgroups.
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use super::error::Problem;
+
+/// A mounted cgroup v1 hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegacyTree {
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    /// Its controllers or name, such as `memory` or `name=systemd`.
+    pub name: String,
+}
+
+/// The roots that resolving reads; tests give others.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// procfs, normally `/proc`.
+    pub proc: PathBuf,
+    /// Folder of named network namespaces, normally `/run/netns`.
+    pub netns: PathBuf,
+    /// Mount of the whole cgroup2 hierarchy; why there is none otherwise.
+    pub unified: Result<PathBuf, String>,
+    /// Mounted cgroup v1 hierarchies.
+    pub legacy: Vec<LegacyTree>,
+}
+
+impl Host {
+    /// This machine. Errors: without a readable `/proc/self/mountinfo`.
+    pub fn this() -> Result<Self, Problem> {
+        Self::at(Path::new("/proc"), Path::new("/run/netns"))
+    }
+
+    /// A machine whose procfs and namespace folder are elsewhere; the cgroup mounts are those of its
+    /// `self/mountinfo` (proc_pid_mountinfo(5)).
+    pub fn at(proc: &Path, netns: &Path) -> Result<Self, Problem> {
+        let path = proc.join("self/mountinfo");
+        let table = fs::read_to_string(&path).map_err(|e| Problem::unsupported(format!("{}: {e}", path.display())))?;
+        let mounts: Vec<Mount> = table.lines().filter_map(Mount::parse).collect();
+        let legacy = mounts.iter().filter(|m| m.kind == "cgroup").filter_map(|mount| {
+            let words = mount.options.split(',');
+            let mut name = words.filter(|o| !["rw", "ro", "xattr", "clone_children", "noprefix"].contains(o));
+            Some(LegacyTree { mount: mount.point.clone(), name: name.next_back()?.to_owned() })
+        });
+        Ok(Self { proc: proc.to_owned(), netns: netns.to_owned(), unified: unified(&mounts), legacy: legacy.collect() })
+    }
+
+    /// A file of a process.
+    pub fn of(&self, pid: i32, file: &str) -> PathBuf {
+        self.proc.join(pid.to_string()).join(file)
+    }
+
+    /// This process's number as procfs shows it.
+    pub fn own_pid(&self) -> Option<i32> {
+        fs::read_link(self.proc.join("self")).ok()?.to_str()?.parse().ok()
+    }
+
+    /// Inodes of the namespaces that count as the host's: our own, and PID 1's where it may be read.
+    /// Errors: without `/proc/self/ns/net`.
+    pub fn netns_inodes(&self) -> io::Result<Vec<u64>> {
+        let own = fs::metadata(self.proc.join("self/ns/net"))?.ino();
+        let first = fs::metadata(self.of(1, "ns/net")).map(|m| m.ino());
+        Ok([own].into_iter().chain(first).collect())
+    }
+}
+
+/// Picks the cgroup2 mount that shows the hierarchy from its root: elsewhere levels would be wrong, and a fault would
+/// match other cgroups than the target's. Only the true root has no `cgroup.events` (cgroup-v2.rst).
+fn unified(mounts: &[Mount]) -> Result<PathBuf, String> {
+    let all: Vec<&Mount> = mounts.iter().filter(|m| m.kind == "cgroup2").collect();
+    if let Some(root) = all.iter().find(|m| m.point.is_dir() && !m.point.join("cgroup.events").exists()) {
+        return Ok(root.point.clone());
+    }
+    match all.first() {
+        None => Err("cgroup2 is not mounted here: this machine uses cgroup v1 only".to_owned()),
+        Some(part) => Err(format!(
+            "the cgroup2 mount at {} shows only a part of the hierarchy; run where the host's /sys/fs/cgroup is mounted",
+            part.point.display()
+        )),
+    }
+}
+
+struct Mount {
+    point: PathBuf,
+    kind: String,
+    options: String,
+}
+
+impl Mount {
+    /// One line: `38 31 0:29 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu`.
+    fn parse(line: &str) -> Option<Self> {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let mut words = filesystem.split(' ');
+        let kind = words.next()?.to_owned();
+        let options = words.nth(1).unwrap_or_default().to_owned();
+        Some(Self { point: PathBuf::from(unescape(mount.split(' ').nth(4)?)), kind, options })
+    }
+}
+
+/// Undoes the octal escapes of blanks, tabs, line ends and backslashes.
+fn unescape(text: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_lines_are_read() {
+        let mount = Mount::parse("37 31 0:34 / /sys/fs/my\\040cg rw,nosuid shared:9 - cgroup cgroup rw,name=systemd");
+        let mount = mount.unwrap();
+        assert_eq!((mount.point.to_str(), mount.kind.as_str()), (Some("/sys/fs/my cg"), "cgroup"));
+        assert_eq!(mount.options, "rw,name=systemd");
+        assert!(Mount::parse("rubbish").is_none());
+    }
+
+    #[test]
+    fn this_machine_is_found() {
+        let host = Host::this().unwrap();
+        assert_eq!(host.own_pid(), Some(std::process::id().cast_signed()));
+        assert!(!host.netns_inodes().unwrap().is_empty());
+        match &host.unified {
+            Ok(mount) => assert!(mount.join("cgroup.procs").exists(), "{}", mount.display()),
+            Err(why) => assert!(why.contains("cgroup2"), "{why}"),
+        }
+    }
+}

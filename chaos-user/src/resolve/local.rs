@@ -1,0 +1,265 @@
+//! The selectors of a machine without a cluster: cgroup, netns, pid, unit, container.
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    cgroup,
+    decide::Members,
+    error::{Problem, ResolveError},
+    host::Host,
+    interface::Interface,
+    near::did_you_mean,
+    process::Processes,
+    runtime,
+    target::{NetnsRef, Target, TargetKind},
+};
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// A path below the cgroup2 mount.
+    Cgroup(String),
+    /// A name in `/run/netns`, or a path.
+    Netns(String),
+    /// A process.
+    Pid(i32),
+    /// A systemd unit; without a suffix a service.
+    Unit(String),
+    /// A container's id or a unique beginning of it.
+    Container(String),
+}
+
+impl Wanted {
+    /// Which kind of target it names.
+    pub fn kind(&self) -> TargetKind {
+        match self {
+            Self::Cgroup(_) => TargetKind::Cgroup,
+            Self::Netns(_) => TargetKind::Netns,
+            Self::Pid(_) => TargetKind::Pid,
+            Self::Unit(_) => TargetKind::Unit,
+            Self::Container(_) => TargetKind::Container,
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pid(pid) => write!(f, "pid {pid}"),
+            Self::Cgroup(name) | Self::Netns(name) | Self::Unit(name) | Self::Container(name) => {
+                write!(f, "{} {name}", self.kind().as_str())
+            }
+        }
+    }
+}
+
+/// One entry of a list of selectors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selector {
+    /// Path of the entry in the experiment, such as `spec.selector.local[0]`.
+    pub field: String,
+    /// What it asks for.
+    pub wanted: Wanted,
+}
+
+/// What resolving needs of the kernel beside files.
+pub trait Interfaces {
+    /// The interfaces in a namespace. Errors: [`super::Reason::Absent`] when the descriptor is of no network namespace,
+    /// [`super::Reason::Unsupported`] without the rights to enter it.
+    fn interfaces(&self, netns: &NetnsRef) -> Result<Vec<Interface>, Problem>;
+}
+
+/// The targets, each once.
+#[derive(Debug, Clone, Default)]
+pub struct Resolution {
+    /// In the order of the selectors.
+    pub targets: Vec<Target>,
+    /// For people: entries that mean the same.
+    pub warnings: Vec<String>,
+}
+
+/// Finds the target of every selector. Two that mean the same become one, with a warning.
+/// Errors: all problems at once.
+pub fn resolve_local(
+    host: &Host,
+    kernel: &dyn Interfaces,
+    selectors: &[Selector],
+) -> Result<Resolution, Vec<ResolveError>> {
+    let finder = Finder { host, kernel, processes: Processes::read(host), interfaces: RefCell::default() };
+    let (mut found, mut errors) = (Vec::new(), Vec::new());
+    for selector in selectors {
+        match finder.find(&selector.wanted) {
+            Ok(target) => found.push((selector, target)),
+            Err(problem) => errors.push(ResolveError {
+                field: format!("{}.{}", selector.field, selector.wanted.kind().as_str()),
+                reason: problem.reason,
+                text: problem.text,
+            }),
+        }
+    }
+    if errors.is_empty() { Ok(merge(found)) } else { Err(errors) }
+}
+
+fn merge(found: Vec<(&Selector, Target)>) -> Resolution {
+    let mut resolution = Resolution::default();
+    let mut first_fields: Vec<&str> = Vec::new();
+    for (selector, target) in found {
+        let same = resolution.targets.iter().position(|earlier| earlier.key() == target.key());
+        let Some(at) = same else {
+            resolution.targets.push(target);
+            first_fields.push(&selector.field);
+            continue;
+        };
+        let (earlier, field) = (&mut resolution.targets[at], first_fields[at]);
+        resolution.warnings.push(format!(
+            "{}: {} is the same target as {field} ({} {}); it is taken once",
+            selector.field,
+            selector.wanted,
+            earlier.kind.as_str(),
+            earlier.name
+        ));
+        // Of a bare namespace and its container, the container knows the cgroup for syscall faults.
+        if earlier.cgroup.is_none() {
+            earlier.cgroup = target.cgroup;
+        }
+        earlier.pids = earlier.pids.iter().chain(&target.pids).copied().collect::<BTreeSet<_>>().into_iter().collect();
+    }
+    resolution
+}
+
+pub(super) struct Finder<'a> {
+    pub(super) host: &'a Host,
+    pub(super) kernel: &'a dyn Interfaces,
+    pub(super) processes: Processes,
+    /// By namespace, as many targets may share one.
+    pub(super) interfaces: RefCell<BTreeMap<u64, Vec<Interface>>>,
+}
+
+impl Finder<'_> {
+    fn find(&self, wanted: &Wanted) -> Result<Target, Problem> {
+        match wanted {
+            Wanted::Netns(name) => self.netns(name),
+            Wanted::Pid(pid) => self.pid(*pid),
+            Wanted::Cgroup(path) => self.cgroup(path),
+            Wanted::Unit(name) => self.unit(name),
+            Wanted::Container(id) => self.container(id),
+        }
+    }
+
+    pub(super) fn unified(&self) -> Result<&Path, Problem> {
+        self.host.unified.as_deref().map_err(|why| Problem::unsupported(why.clone()))
+    }
+
+    fn netns(&self, name: &str) -> Result<Target, Problem> {
+        let by_name = !name.contains('/');
+        let path = if by_name { self.host.netns.join(name) } else { PathBuf::from(name) };
+        let absent = |why: String| {
+            let folder = fs::read_dir(&self.host.netns).into_iter().flatten().flatten();
+            let names: Vec<String> = folder.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+            let near = did_you_mean(name, names.iter().map(String::as_str));
+            Problem::absent(format!("no network namespace {name:?}: {}: {why}{near}", path.display()))
+        };
+        if matches!(name, "" | "." | "..") {
+            return Err(absent("this is no name".to_owned()));
+        }
+        let netns = NetnsRef::open(&path).map_err(|e| absent(e.to_string()))?;
+        self.of_namespace(name, netns)
+    }
+
+    fn cgroup(&self, path: &str) -> Result<Target, Problem> {
+        let mount = self.unified()?;
+        let directory = cgroup::join(mount, path)
+            .ok_or_else(|| Problem::absent(format!("{path:?}: give a path below {} without ..", mount.display())))?;
+        if !directory.is_dir() {
+            return Err(self.no_cgroup(mount, path));
+        }
+        let members = Members::of_directory(mount, directory, path);
+        self.decide(TargetKind::Cgroup, path, members)
+    }
+
+    fn no_cgroup(&self, mount: &Path, path: &str) -> Problem {
+        let below = path.trim_matches('/');
+        if let Some(tree) = self.host.legacy.iter().find(|tree| tree.mount.join(below).is_dir()) {
+            return Problem::unsupported(format!(
+                "the cgroup {path:?} is only in the cgroup v1 tree {} ({}); packets and calls can be told apart by \
+                 cgroup2 alone, mounted at {}",
+                tree.mount.display(),
+                tree.name,
+                mount.display()
+            ));
+        }
+        let all: Vec<String> = cgroup::directories(mount)
+            .iter()
+            .filter_map(|directory| Some(format!("/{}", directory.strip_prefix(mount).ok()?.display())))
+            .collect();
+        let near = did_you_mean(&format!("/{below}"), all.iter().map(String::as_str).filter(|path| *path != "/"));
+        Problem::absent(format!("no cgroup {path:?} below {}{near}", mount.display()))
+    }
+
+    fn unit(&self, name: &str) -> Result<Target, Problem> {
+        let unit = runtime::unit_name(name);
+        let is_unit = |directory: &Path| directory.file_name().is_some_and(|found| found == unit.as_str());
+        if let Some(members) = self.search("unit", &unit, is_unit)? {
+            return self.decide(TargetKind::Unit, &unit, members);
+        }
+        let known = self.names_in_trees(|directory| {
+            let name = directory.file_name()?.to_str()?;
+            runtime::UNIT_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)).then(|| name.to_owned())
+        });
+        let near = did_you_mean(&unit, known.iter().map(String::as_str));
+        Err(Problem::absent(format!("no cgroup of a unit {unit:?}: it does not run, or is not known to systemd{near}")))
+    }
+
+    fn container(&self, wanted: &str) -> Result<Target, Problem> {
+        let prefix = runtime::bare_id(wanted).to_ascii_lowercase();
+        let ids = self.names_in_trees(|directory| runtime::container_id(directory).map(str::to_owned));
+        let fits: Vec<&String> = ids.iter().filter(|id| !prefix.is_empty() && id.starts_with(&prefix)).collect();
+        let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
+        let id = match fits[..] {
+            [id] => id,
+            [] => {
+                let near = did_you_mean(&short(&prefix), ids.iter().filter_map(|id| id.get(..12)));
+                let text = format!("no cgroup of a container {wanted:?} of Docker, containerd or CRI-O{near}");
+                return Err(Problem::absent(text));
+            }
+            _ => {
+                let all: Vec<String> = fits.iter().take(5).map(|id| short(id)).collect();
+                let text =
+                    format!("{wanted:?} is the beginning of {} ids: {}; write more of it", fits.len(), all.join(", "));
+                return Err(Problem::absent(text));
+            }
+        };
+        match self.search("container", id, |directory| runtime::container_id(directory) == Some(id))? {
+            Some(members) => self.decide(TargetKind::Container, &short(id), members),
+            None => Err(Problem::absent(format!("the container {wanted:?} has just ended"))),
+        }
+    }
+
+    fn pid(&self, pid: i32) -> Result<Target, Problem> {
+        let process = self.processes.get(pid).ok_or_else(|| Problem::absent(format!("no process {pid}")))?;
+        let name = format!("{pid} ({})", process.comm);
+        let family = self.processes.family(pid);
+        let Some(netns) = process.netns else {
+            return Err(self.unreadable(&format!("process {name}"), &family));
+        };
+        let directory = self.unified().ok().and_then(|mount| {
+            let directory = cgroup::of_process(mount, pid, process.cgroup.as_deref())?;
+            cgroup::scope(mount, &directory)
+        });
+        let strangers: Vec<i32> = directory
+            .iter()
+            .flat_map(|scope| cgroup::processes_below(&scope.directory))
+            .filter(|other| !family.contains(other))
+            .collect();
+        let alone = strangers.is_empty();
+        let members = Members { scope: directory.filter(|_| alone), pids: family, place: format!("process {name}") };
+        if !alone && !self.owns_netns(netns, &members.pids)? {
+            return Err(self.pid_refused(process, netns, &strangers));
+        }
+        self.decide(TargetKind::Pid, &name, members)
+    }
+}

@@ -1,0 +1,8 @@
+//! On fake machines in temporary folders: procfs, named namespaces and cgroup trees are files.
+mod containers;
+mod fake;
+mod merging;
+mod namespaces;
+mod processes;
+mod protection;
+mod real;

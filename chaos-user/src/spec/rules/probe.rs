@@ -1,0 +1,31 @@
+//! Rules of `probes`.
+
+use std::collections::HashMap;
+
+use super::Found;
+use super::node::Node;
+
+/// Exactly one of http and tcp.
+pub(super) fn one_of_http_and_tcp(spec: &Node<'_>, found: &mut Found) {
+    for probe in spec.items("probes").iter().filter(|probe| probe.is_object()) {
+        match probe.present(&["http", "tcp"]).as_slice() {
+            [] => found.error(probe, "asks nothing; add http or tcp"),
+            [_] => {}
+            _ => found.error(probe, "has http and tcp; write each as an entry of its own"),
+        }
+    }
+}
+
+/// No name is used twice.
+pub(super) fn unique_names(spec: &Node<'_>, found: &mut Found) {
+    let mut seen = HashMap::new();
+    for (index, probe) in spec.items("probes").iter().enumerate() {
+        let Some(name) = probe.text("name") else { continue };
+        if let Some(first) = seen.get(name) {
+            let message = format!("{name:?} is the name of spec.probes[{first}] already; give each probe its own");
+            found.error_at(probe, "name", message);
+        } else {
+            seen.insert(name, index);
+        }
+    }
+}
