@@ -2,12 +2,16 @@
 
 mod apt;
 mod artifacts;
+mod build;
+mod check;
 mod linker;
 mod packages;
 mod process;
 mod progress;
 mod rust_src;
 mod setup;
+mod tally;
+mod test;
 #[expect(dead_code, reason = "chaos-user's build script uses the rest")]
 mod toolchain;
 mod vm;
@@ -29,6 +33,22 @@ use clap::Parser;
 enum Verb {
     /// Fetch and build every tool that building and testing needs, into ~/.cache/chaos (or $CHAOS_CACHE).
     Setup,
+    /// Build the product and print where it is.
+    Build(build::Arguments),
+    /// Build the product and run `chaos run FILE...` as root.
+    Run {
+        /// Files and options for `chaos run`.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
+    /// Run the tests: unit tests, and as root those on this kernel and in virtual machines.
+    Test(test::Arguments),
+    /// Lint the code for the host and for the BPF target.
+    Clippy,
+    /// Build the documentation; warnings are errors.
+    Doc,
+    /// Check licences and sources of the dependencies.
+    Licences,
     /// Run a command as root in a virtual machine with Debian's kernel, on this machine's root file system (read-only).
     Vm(VmArguments),
 }
@@ -73,6 +93,12 @@ fn run(verb: Verb) -> Result<ExitCode> {
             setup::for_tests()?;
             println!("everything is in {}", toolchain::cache_dir().display());
         }
+        Verb::Build(arguments) => println!("{}", build::build(&arguments)?.display()),
+        Verb::Run { words } => build::run(&words)?,
+        Verb::Test(arguments) => return test::run(&arguments),
+        Verb::Clippy => check::clippy()?,
+        Verb::Doc => check::doc()?,
+        Verb::Licences => check::licences()?,
         Verb::Vm(arguments) => {
             let machine = vm::Machine {
                 timeout: Duration::from_secs(arguments.timeout),

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fs,
+    io::Write as _,
     os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -66,7 +67,8 @@ pub fn run(job: &Job) -> Result<String> {
     let child = match command.spawn() {
         Ok(child) => Pid::from_raw(child.id().try_into().context("process id")?),
         Err(error) => {
-            eprintln!("chaos-vm-init: start {} in {}: {error}", job.words[0].display(), job.directory.display());
+            let (program, directory) = (job.words[0].display(), job.directory.display());
+            writeln!(job.pumps[1].input()?, "start {program} in {directory}: {error}").context("tell the host")?;
             return Ok(String::from("127"));
         }
     };

@@ -5,17 +5,16 @@ use anyhow::{Result, bail};
 /// Lines of the console that are worth showing after a failure.
 const TAIL: usize = 40;
 
-/// A kernel that prints one of these has gone wrong, even where it goes on.
-const TROUBLE: [&str; 6] =
-    ["Kernel panic", "Oops:", "BUG: ", "general protection fault", "WARNING: CPU", "refcount_t: "];
+/// A kernel that prints one of these has gone wrong, even where it goes on; a warning begins with "cut here".
+const TROUBLE: [&str; 4] = ["Kernel panic", "Oops:", "BUG: ", "[ cut here ]"];
 
 /// Fails where the kernel has gone wrong.
 pub fn judge(log: &[u8]) -> Result<()> {
     let log = String::from_utf8_lossy(log);
-    match log.lines().find(|line| TROUBLE.iter().any(|trouble| line.contains(trouble))) {
-        Some(line) => bail!("the guest's kernel: {}", line.trim()),
-        None => Ok(()),
-    }
+    let mut lines = log.lines();
+    let Some(line) = lines.find(|line| TROUBLE.iter().any(|trouble| line.contains(trouble))) else { return Ok(()) };
+    let next = lines.next().unwrap_or_default();
+    bail!("the guest's kernel went wrong:\n{}\n{}", line.trim(), next.trim())
 }
 
 /// The console's last lines.
@@ -23,7 +22,7 @@ pub fn tail(log: &[u8]) -> String {
     let log = String::from_utf8_lossy(log);
     let lines: Vec<&str> = log.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     let from = lines.len().saturating_sub(TAIL);
-    format!("the console's last lines:\n{}", lines[from..].join("\n"))
+    format!("the guest's console, last lines:\n{}", lines[from..].join("\n"))
 }
 
 #[cfg(test)]

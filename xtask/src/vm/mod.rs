@@ -38,12 +38,14 @@ pub struct Machine {
     pub variables: Vec<(OsString, OsString)>,
     /// Kernel modules beside the usual ones.
     pub modules: Vec<String>,
+    /// Where the command runs.
+    pub directory: PathBuf,
     /// Words of the command.
     pub command: Vec<OsString>,
 }
 
 impl Machine {
-    /// Two processors, 2 GiB, ten minutes.
+    /// Two processors, 2 GiB, ten minutes, in the repository.
     pub fn new(series: &str, command: Vec<OsString>) -> Self {
         Self {
             series: series.to_owned(),
@@ -53,11 +55,12 @@ impl Machine {
             job: None,
             variables: Vec::new(),
             modules: Vec::new(),
+            directory: artifacts::workspace().to_owned(),
             command,
         }
     }
 
-    /// Boots, runs the command in the repository, and returns its exit code. Its output goes to `stdout` and `stderr` as
+    /// Boots, runs the command, and returns its exit code. Its output goes to `stdout` and `stderr` as
     /// it comes. A kernel that oopses is an error, whatever the command says.
     pub fn run(&self, stdout: impl Write + Send + 'static, stderr: impl Write + Send + 'static) -> Result<u8> {
         let kernel = Kernel::of_series(&self.series)?;
@@ -84,10 +87,11 @@ impl Machine {
         };
         let ended = guest.run(stdout, stderr).with_context(|| format!("boot {}", kernel.release));
         let log = fs::read(&console).unwrap_or_default();
-        console::judge(&log).and(ended).with_context(|| console::tail(&log))?;
-        let status = fs::read_to_string(&status)
-            .map_err(|_| anyhow!("{} ended before the command did\n{}", kernel.release, console::tail(&log)))?;
-        status.trim().parse().with_context(|| format!("read the exit code {status:?}"))
+        let code = console::judge(&log).and(ended).and_then(|()| exit_code(&status));
+        if code.is_err() {
+            eprintln!("{}", console::tail(&log));
+        }
+        code
     }
 
     fn initramfs(&self, kernel: &Kernel) -> Result<Vec<u8>> {
@@ -110,7 +114,7 @@ impl Machine {
             }
             file.push(0);
         };
-        string(&[artifacts::workspace().as_os_str()]);
+        string(&[self.directory.as_os_str()]);
         for (name, value) in usual_variables().iter().chain(&self.variables) {
             string(&[name, OsStr::new("="), value]);
         }
@@ -120,6 +124,11 @@ impl Machine {
         }
         file
     }
+}
+
+fn exit_code(status: &Path) -> Result<u8> {
+    let text = fs::read_to_string(status).map_err(|_| anyhow!("the machine went off before the command ended"))?;
+    text.trim().parse().with_context(|| format!("read the exit code {text:?}"))
 }
 
 /// What of the host's environment means the same in the guest.
