@@ -62,15 +62,7 @@ fn flow_hash(rule: &Rule, packet: &Packet, peer: &[u64; 2]) -> u64 {
 
 /// Decides; `eligible` is false where the action cannot act on this packet (RST for UDP), which counts as skipped.
 #[inline(always)]
-pub fn decide(
-    skb: Skb,
-    id: u32,
-    rule: &Rule,
-    packet: &Packet,
-    peer: &[u64; 2],
-    now: u64,
-    eligible: bool,
-) -> Decision {
+pub fn decide(skb: Skb, id: u32, rule: &Rule, packet: &Packet, peer: &[u64; 2], now: u64, eligible: bool) -> Decision {
     if rule.action == ACTION_PARTITION && rule.flags & RULE_TRIGGER == 0 {
         return Decision { hit: true, ..MISS };
     }
@@ -88,15 +80,7 @@ pub fn decide(
 }
 
 #[inline(always)]
-fn locked(
-    state: &mut State,
-    rule: &Rule,
-    packets: u64,
-    bytes: u64,
-    flow: u64,
-    now: u64,
-    eligible: bool,
-) -> Decision {
+fn locked(state: &mut State, rule: &Rule, packets: u64, bytes: u64, flow: u64, now: u64, eligible: bool) -> Decision {
     let position = state.position;
     state.position = position + packets;
     if !triggered(rule, position, packets, flow) {
