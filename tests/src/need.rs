@@ -1,0 +1,53 @@
+//! What a test needs of the machine. A test that cannot run says why; in CI, where `CI` is set, that is a failure, because
+//! a test that never runs looks like one that passes. Where an old or small kernel lacks a feature that is stated as its
+//! limit, the test only says so.
+
+use crate::command::try_run;
+use crate::net::NetNs;
+
+/// Says why a test does not run, and fails where it must. Returns `false`, for `if !need(...) { return }`.
+#[track_caller]
+fn missing(what: &str) -> bool {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    eprintln!("SKIPPED {test}: {what}");
+    assert!(std::env::var_os("CI").is_none(), "{test} cannot run in CI: {what}");
+    false
+}
+
+/// Root, for namespaces, raw sockets and the product itself.
+#[track_caller]
+pub fn root() -> bool {
+    if nix::unistd::geteuid().is_root() { true } else { missing("needs root") }
+}
+
+/// The product's binary.
+#[track_caller]
+pub fn product() -> bool {
+    match crate::product::Chaos::find() {
+        Ok(_) => true,
+        Err(why) => missing(&why),
+    }
+}
+
+/// A cgroup2 mount.
+#[track_caller]
+pub fn cgroup2() -> bool {
+    if crate::net::cgroup::find_mount().is_some() { true } else { missing("no cgroup2 mount") }
+}
+
+/// The fq qdisc, without which no kernel can delay a packet. Its absence is a property of the kernel, not of the machine's
+/// set-up, so it is no failure in CI: the same tests run in virtual machines whose kernels have it.
+pub fn fq() -> bool {
+    let scratch = NetNs::new("fq");
+    scratch.ip("link add probe0 type veth peer name probe1");
+    let line = format!("tc -n {} qdisc add dev probe0 root fq", scratch.name());
+    let Err(why) = try_run(&line) else { return true };
+    absent(&format!("this kernel has no fq qdisc, so nothing can be delayed ({why})"))
+}
+
+/// Says that the kernel lacks something that only some kernels have. Returns `false`.
+pub fn absent(what: &str) -> bool {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    eprintln!("NOT HERE {test}: {what}");
+    false
+}
