@@ -36,6 +36,18 @@ impl Lab {
         Self::with(NodeLock::exclusive, Hosts::new)
     }
 
+    /// The same on a kernel that can delay packets.
+    #[track_caller]
+    pub fn delaying() -> Option<Self> {
+        Self::open().filter(|_| need::fq())
+    }
+
+    /// The same with no other test on the machine at that time.
+    #[track_caller]
+    pub fn delaying_alone() -> Option<Self> {
+        Self::alone().filter(|_| need::fq())
+    }
+
     #[track_caller]
     fn with(lock: fn() -> NodeLock, hosts: fn() -> Hosts) -> Option<Self> {
         if !need::root() || !need::product() {

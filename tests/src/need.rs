@@ -2,14 +2,15 @@
 //! a test that never runs looks like one that passes. Where an old or small kernel lacks a feature that is stated as its
 //! limit, the test only says so.
 
+use std::io::Write;
+
 use crate::command::try_run;
 use crate::net::NetNs;
 
 /// Says why a test does not run, and fails where it must. Returns `false`, for `if !need(...) { return }`.
 #[track_caller]
 fn missing(what: &str) -> bool {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    eprintln!("SKIPPED {test}: {what}");
+    let test = say("SKIPPED", what);
     assert!(std::env::var_os("CI").is_none(), "{test} cannot run in CI: {what}");
     false
 }
@@ -47,7 +48,13 @@ pub fn fq() -> bool {
 
 /// Says that the kernel lacks something that only some kernels have. Returns `false`.
 pub fn absent(what: &str) -> bool {
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    eprintln!("NOT HERE {test}: {what}");
+    say("NOT HERE", what);
     false
+}
+
+/// Prints past the test harness, which shows only what failed tests print. Returns the test's name.
+fn say(verdict: &str, what: &str) -> String {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "{verdict} {test}: {what}");
+    test
 }

@@ -82,29 +82,88 @@ pub fn ethtool(socket: BorrowedFd<'_>, interface: &str, command: u32, value: u32
     Ok(ethtool_value[1])
 }
 
-/// `bpf(2)` with an attribute of plain integers (no pointers in it), which the kernel may also write to.
-pub fn bpf(command: u32, attribute: &mut [u8]) -> io::Result<i32> {
-    // SAFETY: the kernel reads and writes at most the given size of `attribute`.
+/// What `bpf(2)` can enumerate: its "next id" and its "open by id" command.
+#[derive(Clone, Copy, Debug)]
+pub enum BpfKind {
+    /// Programs.
+    Program,
+    /// Maps.
+    Map,
+    /// Links.
+    Link,
+}
+
+impl BpfKind {
+    /// The lowest id above one that exists.
+    pub fn next_id(self, id: u32) -> io::Result<u32> {
+        let command = [11, 12, 31][self as usize];
+        let mut attribute = words([id, 0, 0, 0]);
+        bpf(command, &mut attribute)?;
+        Ok(u32::from_ne_bytes([attribute[4], attribute[5], attribute[6], attribute[7]]))
+    }
+
+    /// Opens the object with an id.
+    pub fn open(self, id: u32) -> io::Result<OwnedFd> {
+        bpf_open([13, 14, 30][self as usize], &mut words([id, 0, 0, 0]))
+    }
+}
+
+/// Fills `info` with the kernel's description of a BPF object (`BPF_OBJ_GET_INFO_BY_FD`).
+pub fn bpf_object_info(object: BorrowedFd<'_>, info: &mut [u8]) -> io::Result<()> {
+    let mut attribute = words([object.as_raw_fd() as u32, info.len() as u32, 0, 0]);
+    attribute[8..16].copy_from_slice(&(info.as_mut_ptr() as u64).to_ne_bytes());
+    bpf(15, &mut attribute).map(drop)
+}
+
+/// Makes an array map with one value of eight bytes.
+pub fn bpf_one_counter() -> io::Result<OwnedFd> {
+    const ARRAY: u32 = 2;
+    bpf_open(0, &mut words([ARRAY, 4, 8, 1, 0, 0, 0, 0]))
+}
+
+/// Reads the value of a map made by `bpf_one_counter`.
+pub fn bpf_read_counter(map: BorrowedFd<'_>) -> io::Result<u64> {
+    let key = 0u32;
+    let mut value = 0u64;
+    let mut attribute = words([map.as_raw_fd() as u32, 0, 0, 0, 0, 0, 0, 0]);
+    attribute[8..16].copy_from_slice(&(&raw const key as u64).to_ne_bytes());
+    attribute[16..24].copy_from_slice(&(&raw mut value as u64).to_ne_bytes());
+    bpf(1, &mut attribute)?;
+    Ok(value)
+}
+
+/// Loads a program for tc, given as raw instructions.
+pub fn bpf_load_classifier(instructions: &[[u8; 8]]) -> io::Result<OwnedFd> {
+    const SCHED_CLS: u32 = 3;
+    let mut attribute = words([SCHED_CLS, instructions.len() as u32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    attribute[8..16].copy_from_slice(&(instructions.as_ptr() as u64).to_ne_bytes());
+    attribute[16..24].copy_from_slice(&(c"GPL".as_ptr() as u64).to_ne_bytes());
+    bpf_open(5, &mut attribute)
+}
+
+/// Attaches a program at the end of an interface's tcx chain (Linux 6.6), for as long as the result is open.
+pub fn bpf_attach_tcx(program: BorrowedFd<'_>, ifindex: u32, egress: bool) -> io::Result<OwnedFd> {
+    let attach_type = if egress { 47 } else { 46 };
+    bpf_open(28, &mut words([program.as_raw_fd() as u32, ifindex, attach_type, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
+}
+
+fn words<const N: usize>(words: [u32; N]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
+}
+
+/// `bpf(2)`. Private: an attribute may hold addresses, and only the functions above make attributes.
+fn bpf(command: u32, attribute: &mut [u8]) -> io::Result<i32> {
+    // SAFETY: the kernel reads and writes at most the given size of `attribute`. The addresses that the callers above put
+    // into it are those of buffers that they borrow across this call, with lengths that the kernel is told or knows from
+    // the map.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, attribute.as_mut_ptr(), attribute.len()) };
     check(result as i32)
 }
 
-/// Like `bpf`, for the commands whose result is a new descriptor.
-pub fn bpf_open(command: u32, attribute: &mut [u8]) -> io::Result<OwnedFd> {
+fn bpf_open(command: u32, attribute: &mut [u8]) -> io::Result<OwnedFd> {
     let fd = bpf(command, attribute)?;
     // SAFETY: the kernel has just made this descriptor for us and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// `BPF_OBJ_GET_INFO_BY_FD`: fills `info` with the kernel's description of a program or map.
-pub fn bpf_object_info(object: BorrowedFd<'_>, info: &mut [u8]) -> io::Result<()> {
-    const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
-    let mut attribute = [0u8; 16];
-    attribute[0..4].copy_from_slice(&object.as_raw_fd().to_ne_bytes());
-    attribute[4..8].copy_from_slice(&(info.len() as u32).to_ne_bytes());
-    attribute[8..16].copy_from_slice(&(info.as_mut_ptr() as u64).to_ne_bytes());
-    // The attribute holds the address of `info` with its length; the borrow keeps it alive across the call.
-    bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attribute).map(drop)
 }
 
 /// Raises this process's limit of open files to the hard limit: a thousand connections need two thousand.

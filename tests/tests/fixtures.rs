@@ -4,8 +4,9 @@ use std::net::UdpSocket;
 use std::path::Path;
 
 use chaos_tests::clock::wait_until;
+use chaos_tests::lab::NodeLock;
 use chaos_tests::need;
-use chaos_tests::net::{Cgroup, Counters, Family, Hosts, NetNs, offload};
+use chaos_tests::net::{Cgroup, Counters, Family, Hosts, NetNs, Onlooker, offload};
 use chaos_tests::product::Leftovers;
 use chaos_tests::traffic::{Flow, Ping};
 use std::time::Duration;
@@ -142,7 +143,7 @@ fn a_cgroup_holds_the_process_that_was_started_in_it() {
     let (name, pid) = {
         let cgroup = Cgroup::new("x");
         let inner = cgroup.child("inner");
-        let mut child = inner.spawn(None, &["sleep", "60"]);
+        let mut child = inner.command(None, &["sleep", "60"]).spawn().unwrap();
         let inside = || inner.processes() == [child.id() as i32];
         assert!(wait_until(Duration::from_secs(5), inside), "{:?}", inner.processes());
         let text = std::fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
@@ -161,6 +162,7 @@ fn leftovers_are_noticed_and_their_removal_too() {
     if !need::root() {
         return;
     }
+    let _lock = NodeLock::exclusive();
     let ns = NetNs::new("x");
     let before = Leftovers::now(&[&ns]);
     ns.ip("link add left0 type veth peer name left1");
@@ -171,4 +173,19 @@ fn leftovers_are_noticed_and_their_removal_too() {
     assert!(difference.iter().any(|thing| thing.contains("clsact")), "{difference:?}");
     ns.ip("link del left0");
     before.assert_restored(&[&ns]);
+}
+
+#[test]
+fn an_onlooker_counts_its_flow_and_nothing_else() {
+    if !need::root() {
+        return;
+    }
+    let hosts = Hosts::new();
+    let _lock = NodeLock::shared();
+    let onlooker = Onlooker::attach(&hosts.a.ns, "eth0", true, 7000);
+    let Ok(onlooker) = onlooker.map_err(|error| need::absent(&format!("no tcx: {error}"))) else { return };
+    for (port, family) in [(7000, Family::V4), (7001, Family::V4), (7000, Family::V6)] {
+        Flow::to(hosts.b.at(family, port)).count(50).run(&hosts.a.ns, &hosts.b.ns);
+    }
+    assert_eq!(onlooker.count(), 50);
 }

@@ -8,7 +8,7 @@ use chaos_tests::net::{Counters, Family, Hosts, offload};
 use chaos_tests::traffic::capture::Captured;
 use chaos_tests::traffic::connect::{Ending, Pair, attempt, await_end, listener};
 use chaos_tests::traffic::frame::{ethertype, flags, ip};
-use chaos_tests::traffic::inject::{Datagram, Injector};
+use chaos_tests::traffic::inject::{Datagram, Injector, garbage};
 use chaos_tests::traffic::payload::Payload;
 use chaos_tests::traffic::tcp::{Until, transfer};
 use chaos_tests::traffic::udp::{Stream, run_all};
@@ -211,4 +211,18 @@ fn a_capture_sees_address_resolution_and_tagged_frames() {
     let tagged =
         |frame: &Captured| ip(&frame.bytes).is_some_and(|ip| ip.protocol == 17 && ip.payload[2..4] == [0x1b, 0x58]);
     assert_eq!(frames.iter().filter(|frame| tagged(frame)).count(), 1, "the frame to port 7000");
+}
+
+#[test]
+fn garbage_crosses_the_wire() {
+    if !need::root() {
+        return;
+    }
+    let hosts = Hosts::new();
+    let capture = Capture::open(&hosts.b.ns, "eth0");
+    let injector = Injector::open(&hosts.a.ns, "eth0");
+    let frames = garbage(&datagram(0, 7000, 64));
+    frames.iter().for_each(|frame| injector.send(frame));
+    let received = capture.frames().into_iter().filter(|frame| !frame.outgoing).count();
+    assert!(received >= frames.len(), "{received} of {}", frames.len());
 }

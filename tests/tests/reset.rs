@@ -81,6 +81,7 @@ fn established(lab: &Lab, direction: Direction, family: Family, what: &str) {
     (&pair.client).write_all(b"before").unwrap();
     pair.server.set_read_timeout(Some(LIMIT)).unwrap();
     assert_eq!(pair.server.peek(&mut [0; 16]).unwrap(), 6, "{what}");
+    let before = captures.each_ref().map(|capture| capture.segments(|_| true));
     let running = lab.inject(&direction.fault_on("tcp", ACTION));
     (&pair.client).write_all(b"during").unwrap();
     assert_eq!(await_end(&pair.client, LIMIT), Some(ErrorKind::ConnectionReset), "{what}: the sender");
@@ -88,26 +89,28 @@ fn established(lab: &Lab, direction: Direction, family: Family, what: &str) {
     assert_eq!(await_end(&pair.server, LIMIT), Some(ErrorKind::ConnectionReset), "{what}: the receiver");
     let report = running.finish();
     assert_eq!(report.only_fault().action("reset"), 1, "{what}: one segment was reset");
-    let client_port = pair.client.local_addr().unwrap().port();
-    for (capture, host) in captures.iter().zip(["a", "b"]) {
-        let segments = capture.segments(|segment| segment.source == client_port || segment.destination == client_port);
-        check_resets(&segments, &format!("{what}, seen at {host}"));
+    let ports = [pair.client.local_addr().unwrap().port(), PORT];
+    let resets = captures.each_ref().map(|capture| capture.segments(|segment| segment.has(flags::RST)));
+    for (place, (before, resets)) in before.iter().zip(&resets).enumerate() {
+        check_resets(before, resets, ports, &format!("{what}, seen at {}", ["a", "b"][place]));
     }
+    // The end that is beside the fault gets its RST there, the other end gets its own over the wire.
+    assert!(!resets[0].is_empty() && !resets[1].is_empty(), "{what}: {resets:?}");
 }
 
 /// Each RST must carry exactly the receiver's next sequence number and a right checksum, and none may answer another.
-fn check_resets(segments: &[(Tcp, Captured)], what: &str) {
-    for port in [PORT, segments[0].0.source, segments[0].0.destination] {
-        let from_port: Vec<_> = segments.iter().filter(|(segment, _)| segment.source == port).collect();
-        let resets: Vec<_> = from_port.iter().filter(|(segment, _)| segment.has(flags::RST)).collect();
-        assert!(resets.len() <= 1, "{what}: a RST was answered or repeated: {resets:?}");
-        let Some((reset, captured)) = resets.first() else { continue };
-        assert!(captured.checksum_right(), "{what}: wrong checksum of {reset:?}");
-        let data = from_port.iter().filter(|(segment, _)| !segment.has(flags::RST) && segment.length < 12);
-        let next: Vec<u32> = data.map(|(segment, _)| segment.next_sequence()).collect();
-        assert!(next.contains(&reset.sequence), "{what}: {reset:?} follows none of {next:?}");
+fn check_resets(before: &[(Tcp, Captured)], resets: &[(Tcp, Captured)], ports: [u16; 2], what: &str) {
+    for port in ports {
+        let next =
+            before.iter().filter(|(segment, _)| segment.source == port).map(|(segment, _)| segment.next_sequence());
+        let next = next.last().expect("segments of the handshake");
+        let sent: Vec<_> = resets.iter().filter(|(segment, _)| segment.source == port).collect();
+        assert!(sent.len() <= 1, "{what}: a RST was answered or repeated: {sent:?}");
+        for (reset, captured) in sent {
+            assert!(captured.checksum_right(), "{what}: wrong checksum of {reset:?}");
+            assert_eq!(reset.sequence, next, "{what}: not the receiver's next sequence number: {reset:?}");
+        }
     }
-    assert!(segments.iter().any(|(segment, _)| segment.has(flags::RST)), "{what}: no RST was seen");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -52,8 +52,8 @@ impl Cgroup {
         fs::metadata(&self.path).expect("the cgroup's directory").ino()
     }
 
-    /// Starts a command whose process is in this cgroup before its program starts, in a network namespace if one is given.
-    pub fn spawn(&self, ns: Option<&NetNs>, command: &[&str]) -> Child {
+    /// A command whose process is in this cgroup before its program starts, in a network namespace if one is given.
+    pub fn command(&self, ns: Option<&NetNs>, command: &[&str]) -> Command {
         let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.path.display());
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(script).arg("sh");
@@ -61,7 +61,8 @@ impl Cgroup {
             shell.args(["ip", "netns", "exec", ns.name()]);
         }
         // A group of its own, so that a Ctrl-C meant for the tests is not also one for it.
-        shell.args(command).process_group(0).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+        shell.args(command).process_group(0);
+        shell
     }
 
     /// The processes inside.

@@ -51,6 +51,11 @@ impl Chaos {
             Some(path) => PathBuf::from(path),
             None => beside_executable().ok_or("no chaos binary: build the product, or set CHAOS_BIN")?,
         };
+        Self::at(path)
+    }
+
+    /// A given binary, if it answers as chaos does.
+    pub fn at(path: PathBuf) -> Result<Self, String> {
         let version = Command::new(&path).arg("--version").output();
         let version = version.map_err(|error| format!("{}: {error}", path.display()))?;
         if version.status.success() && version.stdout.starts_with(b"chaos") {

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::clock::wait_until;
 use crate::command::try_run;
 use crate::net::NetNs;
-use crate::sys;
+use crate::sys::{self, BpfKind};
 
 /// A snapshot: links, qdiscs and filters of namespaces, and the machine's BPF objects, mounts and `/run/chaos`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ impl Leftovers {
             look_at_namespace(ns, &mut things);
         }
         for kind in [BpfKind::Program, BpfKind::Map, BpfKind::Link] {
-            things.extend(kind.all());
+            things.extend(all(kind));
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         things.extend(
@@ -93,52 +94,27 @@ fn list_files(folder: &Path, things: &mut BTreeSet<String>) {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-enum BpfKind {
-    Program,
-    Map,
-    Link,
+/// Every BPF object of a kind, with its name where the kind has one.
+fn all(kind: BpfKind) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut id = 0;
+    while let Ok(next) = kind.next_id(id) {
+        id = next;
+        // Gone since we learned its id: then it is not left.
+        let Ok(object) = kind.open(id) else { continue };
+        let mut info = [0u8; 128];
+        let _ = sys::bpf_object_info(object.as_fd(), &mut info);
+        found.push(format!("bpf {kind:?} {id} {}", name(kind, &info)));
+    }
+    found
 }
 
-impl BpfKind {
-    /// The commands of bpf(2) that give the next id and open one.
-    fn commands(self) -> (u32, u32) {
-        match self {
-            Self::Program => (11, 13),
-            Self::Map => (12, 14),
-            Self::Link => (31, 30),
-        }
-    }
-
-    /// Every object of this kind, with its name where the kind has one.
-    fn all(self) -> Vec<String> {
-        let (next, open) = self.commands();
-        let mut found = Vec::new();
-        let mut id = 0u32;
-        loop {
-            let mut attribute = [0u8; 16];
-            attribute[0..4].copy_from_slice(&id.to_ne_bytes());
-            if sys::bpf(next, &mut attribute).is_err() {
-                return found;
-            }
-            id = u32::from_ne_bytes(attribute[4..8].try_into().expect("four bytes"));
-            let mut attribute = [0u8; 16];
-            attribute[0..4].copy_from_slice(&id.to_ne_bytes());
-            // Gone since we learned its id: then it is not left.
-            let Ok(object) = sys::bpf_open(open, &mut attribute) else { continue };
-            let mut info = [0u8; 128];
-            let _ = sys::bpf_object_info(std::os::fd::AsFd::as_fd(&object), &mut info);
-            found.push(format!("bpf {self:?} {id} {}", self.name(&info)));
-        }
-    }
-
-    /// The name in `struct bpf_prog_info` and `struct bpf_map_info`; a link has none.
-    fn name(self, info: &[u8]) -> String {
-        let at = match self {
-            Self::Program => 64,
-            Self::Map => 24,
-            Self::Link => return String::new(),
-        };
-        String::from_utf8_lossy(&info[at..at + 16]).trim_end_matches('\0').to_owned()
-    }
+/// The name in `struct bpf_prog_info` and `struct bpf_map_info`; a link has none.
+fn name(kind: BpfKind, info: &[u8]) -> String {
+    let at = match kind {
+        BpfKind::Program => 64,
+        BpfKind::Map => 24,
+        BpfKind::Link => return String::new(),
+    };
+    String::from_utf8_lossy(&info[at..at + 16]).trim_end_matches('\0').to_owned()
 }

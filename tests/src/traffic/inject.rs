@@ -99,3 +99,24 @@ fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, payload: &[u8], offset: u16, mo
     header.extend_from_slice(payload);
     header
 }
+
+/// A datagram cut off at every length, with and without a VLAN tag, so that headers promise more than there is; then
+/// random bytes behind several protocol numbers. The same frames each time.
+pub fn garbage(datagram: &Datagram) -> Vec<Vec<u8>> {
+    const SHORTEST: usize = 14;
+    let whole = [datagram.frame(None), datagram.frame(Some(5))];
+    let cut = whole.iter().flat_map(|frame| (SHORTEST..frame.len()).map(|length| frame[..length].to_vec()));
+    let mut frames: Vec<Vec<u8>> = cut.collect();
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    for number in 0..500 {
+        let mut frame = [datagram.destination_mac, datagram.source_mac].concat();
+        let protocols = [ethertype::IPV4, ethertype::IPV6, ethertype::VLAN, 0x1234];
+        frame.extend_from_slice(&protocols[number % protocols.len()].to_be_bytes());
+        for _ in 0..number % 90 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            frame.push((state >> 33) as u8);
+        }
+        frames.push(frame);
+    }
+    frames
+}
