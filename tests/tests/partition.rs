@@ -1,6 +1,7 @@
 //! Partition: what matches is cut off, and nothing else is.
 
-use std::net::IpAddr;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpStream};
 use std::time::Duration;
 
 use chaos_tests::clock::wait_until;
@@ -10,6 +11,9 @@ use chaos_tests::product::Running;
 use chaos_tests::scene::{Direction, PORT};
 use chaos_tests::traffic::connect::{Pair, attempt};
 use chaos_tests::traffic::{Flow, Ping};
+
+/// Longer than TCP waits before it sends again after a short cut.
+const LONG: Duration = Duration::from_secs(10);
 
 /// Partitions host `a` from what a match covers.
 #[track_caller]
@@ -160,7 +164,7 @@ fn new_connections_are_cut_off_and_old_ones_live() {
         let at = lab.hosts.b.at(family, PORT);
         let old = Pair::open(a, b, at);
         let running = partition(&lab, "egress", "protocol: tcp, connections: new");
-        assert!(echoes(&old), "{family}: the old connection");
+        assert!(echoes(&old, LONG), "{family}: the old connection");
         assert!(!refused(&lab, family, 9), "{family}: a new connection");
         running.finish();
     }
@@ -174,25 +178,21 @@ fn established_connections_are_cut_off_and_new_ones_are_made() {
         let at = lab.hosts.b.at(family, PORT);
         let old = Pair::open(a, b, at);
         let running = partition(&lab, "egress", "protocol: tcp, connections: established");
-        assert!(!echoes(&old), "{family}: the old connection");
+        assert!(!echoes(&old, Duration::from_secs(1)), "{family}: the old connection");
         assert!(refused(&lab, family, 9), "{family}: the SYN passes and is answered");
         running.finish();
-        assert!(echoes(&old), "{family}: TCP has sent again what was lost");
+        assert!(echoes(&old, LONG), "{family}: TCP has sent again what was lost");
     }
 }
 
-/// Whether bytes from the client reach the server and an answer comes back within a second (three after an end: TCP waits
-/// twice as long before each new try).
-fn echoes(pair: &Pair) -> bool {
-    use std::io::{Read, Write};
+/// Whether a byte from the client reaches the server and one comes back.
+fn echoes(pair: &Pair, limit: Duration) -> bool {
     let mut byte = [0u8; 1];
     pair.server.set_nonblocking(true).unwrap();
     pair.client.set_nonblocking(true).unwrap();
     (&pair.client).write_all(&[1]).unwrap();
-    let arrived = wait_until(Duration::from_secs(3), || (&pair.server).read(&mut byte).is_ok());
-    arrived
-        && (&pair.server).write_all(&[2]).is_ok()
-        && wait_until(Duration::from_secs(3), || (&pair.client).read(&mut byte).is_ok())
+    let arrives = |mut stream: &TcpStream, byte: &mut [u8]| wait_until(limit, || stream.read(byte).is_ok());
+    arrives(&pair.server, &mut byte) && (&pair.server).write_all(&[2]).is_ok() && arrives(&pair.client, &mut byte)
 }
 
 #[test]
