@@ -101,9 +101,8 @@ fn established(lab: &Lab, direction: Direction, family: Family, what: &str) {
 /// Each RST must carry exactly the receiver's next sequence number and a right checksum, and none may answer another.
 fn check_resets(before: &[(Tcp, Captured)], resets: &[(Tcp, Captured)], ports: [u16; 2], what: &str) {
     for port in ports {
-        let next =
-            before.iter().filter(|(segment, _)| segment.source == port).map(|(segment, _)| segment.next_sequence());
-        let next = next.last().expect("segments of the handshake");
+        let last = before.iter().rev().find(|(segment, _)| segment.source == port);
+        let next = last.expect("segments of the handshake").0.next_sequence();
         let sent: Vec<_> = resets.iter().filter(|(segment, _)| segment.source == port).collect();
         assert!(sent.len() <= 1, "{what}: a RST was answered or repeated: {sent:?}");
         for (reset, captured) in sent {
