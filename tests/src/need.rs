@@ -39,11 +39,19 @@ pub fn cgroup2() -> bool {
 /// The fq qdisc, without which no kernel can delay a packet. Its absence is a property of the kernel, not of the machine's
 /// set-up, so it is no failure in CI: the same tests run in virtual machines whose kernels have it.
 pub fn fq() -> bool {
-    let scratch = NetNs::new("fq");
+    has_qdisc("fq", "fq") || absent("this kernel has no fq qdisc, so nothing can be delayed")
+}
+
+/// The netem qdisc, the reference that measurements are held against.
+pub fn netem() -> bool {
+    has_qdisc("netem", "netem delay 1ms") || absent("this kernel has no netem qdisc to measure")
+}
+
+/// Tries a qdisc on a scratch device: what the kernel's configuration says does not matter.
+fn has_qdisc(label: &str, qdisc: &str) -> bool {
+    let scratch = NetNs::new(label);
     scratch.ip("link add probe0 type veth peer name probe1");
-    let line = format!("tc -n {} qdisc add dev probe0 root fq", scratch.name());
-    let Err(why) = try_run(&line) else { return true };
-    absent(&format!("this kernel has no fq qdisc, so nothing can be delayed ({why})"))
+    try_run(&format!("tc -n {} qdisc add dev probe0 root {qdisc}", scratch.name())).is_ok()
 }
 
 /// Says that the kernel lacks something that only some kernels have. Returns `false`.

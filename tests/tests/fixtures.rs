@@ -166,11 +166,11 @@ fn leftovers_are_noticed_and_their_removal_too() {
     let ns = NetNs::new("x");
     let before = Leftovers::now(&[&ns]);
     ns.ip("link add left0 type veth peer name left1");
-    ns.tc("qdisc add dev left0 clsact");
+    ns.tc("qdisc add dev left0 root pfifo");
     let after = Leftovers::now(&[&ns]);
     assert_eq!(after.with(&format!("link {} left", ns.name())).len(), 2);
     let difference = after.difference(&before);
-    assert!(difference.iter().any(|thing| thing.contains("clsact")), "{difference:?}");
+    assert!(difference.iter().any(|thing| thing.contains("pfifo")), "{difference:?}");
     ns.ip("link del left0");
     before.assert_restored(&[&ns]);
 }
