@@ -151,47 +151,65 @@ fn ipv6(skb: Skb, l3: u32) -> Option<Packet> {
         return None;
     }
     let len = u32::from(u16::from_be(ip.payload_len));
-    let mut next = ip.next;
-    let mut at = l3 + 40;
-    let mut first_fragment = true;
-    for _ in 0..6 {
-        match next {
-            0 | 43 | 60 => {
-                let head: [u8; 2] = skb.load(at)?;
-                next = head[0];
-                at += (u32::from(head[1]) + 1) * 8;
-            }
-            44 => {
-                let head: [u16; 4] = skb.load(at)?;
-                first_fragment = first_fragment && u16::from_be(head[1]) & 0xfff8 == 0;
-                next = head[0] as u8;
-                at += 8;
-            }
-            51 => {
-                let head: [u8; 2] = skb.load(at)?;
-                next = head[0];
-                at += (u32::from(head[1]) + 2) * 4;
-            }
-            _ => {}
-        }
-        // What follows a later fragment's header is data.
-        if !first_fragment {
-            break;
-        }
-    }
+    let mut chain = Chain { next: ip.next, at: l3 + 40, first_fragment: true };
+    // Written out: of a loop LLVM makes one whose end falls through into its head, which the verifier up to 6.x refuses
+    // (kernel/bpf/verifier.c, `push_insn`: "back-edge").
+    chain.step(skb)?;
+    chain.step(skb)?;
+    chain.step(skb)?;
+    chain.step(skb)?;
+    chain.step(skb)?;
+    chain.step(skb)?;
     Some(Packet {
         source: ip.source,
         destination: ip.destination,
         l3,
-        l4: at,
+        l4: chain.at,
         end: if len == 0 { skb.len() } else { l3 + 40 + len },
         source_port: 0,
         destination_port: 0,
         family: 6,
-        protocol: next,
+        protocol: chain.next,
         tcp_flags: 0,
-        transport: u8::from(first_fragment),
+        transport: u8::from(chain.first_fragment),
     })
+}
+
+/// The chain of IPv6 extension headers (RFC 8200, 4).
+struct Chain {
+    next: u8,
+    at: u32,
+    first_fragment: bool,
+}
+
+impl Chain {
+    /// Over one header, if there is one. What follows a later fragment's header is data.
+    #[inline(always)]
+    fn step(&mut self, skb: Skb) -> Option<()> {
+        if !self.first_fragment {
+            return Some(());
+        }
+        match self.next {
+            0 | 43 | 60 => {
+                let head: [u8; 2] = skb.load(self.at)?;
+                self.next = head[0];
+                self.at += (u32::from(head[1]) + 1) * 8;
+            }
+            44 => {
+                let head: [u16; 4] = skb.load(self.at)?;
+                self.first_fragment = u16::from_be(head[1]) & 0xfff8 == 0;
+                self.next = head[0] as u8;
+                self.at += 8;
+            }
+            51 => {
+                let head: [u8; 2] = skb.load(self.at)?;
+                self.next = head[0];
+                self.at += (u32::from(head[1]) + 2) * 4;
+            }
+            _ => {}
+        }
+        Some(())
+    }
 }
 
 #[inline(always)]
