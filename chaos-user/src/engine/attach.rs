@@ -5,7 +5,7 @@ use crate::{
     faults::{self, Queue},
     kernel::{
         bpf,
-        datapath::{Datapath, PROGRAM_BACK, PROGRAM_FAULT, map_error},
+        datapath::{Datapath, PROGRAM_BACK, PROGRAM_FAULT, PROGRAM_STAMP, map_error},
         error::KernelError,
         filter::{self, Direction, Place},
         link::{self, VethPair},
@@ -166,6 +166,10 @@ fn make_pair(
     let [tx, rx] = link::create_veth(rtnl, &veth)?;
     pair.limit = queue.packets.max(LEAST_LIMIT);
     qdisc::replace_root_with_fq(rtnl, tx.index, &fq(pair.limit, queue.longest))?;
+    if session.datapath.ids().legacy {
+        let stub = session.datapath.stub(PROGRAM_STAMP, id)?;
+        add_filter(rtnl, tx.index, false, stub.as_fd())?;
+    }
     let stub = session.datapath.stub(PROGRAM_BACK, id)?;
     match bpf::attach_tcx(stub.as_fd(), rx.index, true, &pair.rx) {
         Ok(link) => {
