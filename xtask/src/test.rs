@@ -55,13 +55,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let filter = arguments.filter.as_deref();
     for program in programs.iter().filter(|program| !needs_root(program)) {
         let mut command = Command::new(&program.path);
-        report.add(&format!("{} ({})", program.package, program.name), native(&mut command, program, filter));
+        report.add(&format!("{} ({})", program.package, program.name), || native(&mut command, program, filter));
     }
-    report.add("examples in the documentation", doc_tests(filter));
+    report.add("examples in the documentation", || doc_tests(filter));
     for program in programs.iter().filter(|program| needs_root(program)) {
         let mut command = process::as_root(&program.path, &[PRODUCT, "CI", "PATH"]);
         command.env(PRODUCT, &product).args(ONE_BY_ONE);
-        report.add(&format!("{} on this kernel", program.name), native(&mut command, program, filter));
+        report.add(&format!("{} on this kernel", program.name), || native(&mut command, program, filter));
     }
     if !arguments.native {
         machines(arguments, &programs, &product, &mut report);
@@ -119,7 +119,7 @@ fn machines(arguments: &Arguments, programs: &[Program], product: &Path, report:
         let whole = arguments.full || series == MAIN_SERIES || arguments.filter.is_some();
         let filter = if whole { arguments.filter.clone() } else { Some(SMOKE.to_owned()) };
         let extent = if whole { "" } else { ", smoke tests" };
-        report.add(&format!("{} on Linux {series}{extent}", suite.name), in_machine(series, suite, product, filter));
+        report.add(&format!("{} on Linux {series}{extent}", suite.name), || in_machine(series, suite, product, filter));
     }
 }
 
@@ -149,8 +149,9 @@ struct Report {
 }
 
 impl Report {
-    fn add(&mut self, place: &str, outcome: Result<Tally>) {
-        match outcome {
+    fn add(&mut self, place: &str, run: impl FnOnce() -> Result<Tally>) {
+        eprintln!("==> {place}");
+        match run() {
             // A package without tests is not worth a line.
             Ok(tally) if tally == Tally::default() => {}
             Ok(tally) => {
@@ -159,6 +160,7 @@ impl Report {
             }
             Err(error) => {
                 self.total.failed += 1;
+                eprintln!("error: {error:#}");
                 self.lines.push(format!("{place}: failed: {error:#}"));
             }
         }
