@@ -84,6 +84,8 @@ fn reject(counters: &mut Counters, verdict: usize, packets: u64) {
 #[inline(always)]
 fn in_time(lease: &Lease, rule: &Rule, now: u64, packets: u64, counters: &mut Counters) -> bool {
     if now >= lease.deadline {
+        // Over: nobody looked at this packet.
+        counters.seen = counters.seen.wrapping_sub(packets);
         return false;
     }
     if clock::jiffies() >= lease.until {
