@@ -21,11 +21,12 @@ use crate::{
 
 /// The package whose integration tests need root.
 const KERNEL_PACKAGE: &str = "chaos-tests";
-/// The one of them that is worth another kernel.
-const KERNEL_SUITE: &str = "kernel";
-/// Runs whole; the others get the tests with this in their names, unless --full.
+/// Those of them that prove the laboratory or the command line, which are the same on every kernel.
+const KERNEL_INDEPENDENT: [&str; 4] = ["driver", "fixtures", "measurement", "validate"];
+/// Runs all the others; the other series run only the smoke tests, unless --full.
 const MAIN_SERIES: &str = "6.12";
-const SMOKE: &str = "smoke";
+/// One that drops and one that delays: every hook and every helper of the datapath is in them.
+const SMOKE: [&str; 2] = ["latency", "partition"];
 /// Tells the tests which binary they are to try.
 const PRODUCT: &str = "CHAOS_BIN";
 /// Emulated, everything takes ten to twenty times as long.
@@ -50,7 +51,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let product = build::build(&build::Arguments::default())?;
     let mut cargo = process::cargo();
     cargo.args(["test", "--workspace", "--no-run"]);
-    let programs: Vec<Program> = artifacts::build(&mut cargo)?.into_iter().filter(|program| program.test).collect();
+    let mut programs: Vec<Program> = artifacts::build(&mut cargo)?.into_iter().filter(|program| program.test).collect();
+    programs.sort_by(|one, other| one.name.cmp(&other.name));
     let mut report = Report::default();
     let filter = arguments.filter.as_deref();
     for program in programs.iter().filter(|program| !needs_root(program)) {
@@ -58,11 +60,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         report.add(&format!("{} ({})", program.package, program.name), || native(&mut command, program, filter));
     }
     report.add("examples in the documentation", || doc_tests(filter));
+    let lock = setup::lock("tests on this kernel")?;
     for program in programs.iter().filter(|program| needs_root(program)) {
         let mut command = process::as_root(&program.path, &[PRODUCT, "CI", "PATH"]);
         command.env(PRODUCT, &product).args(ONE_BY_ONE);
         report.add(&format!("{} on this kernel", program.name), || native(&mut command, program, filter));
     }
+    drop(lock);
     if !arguments.native {
         machines(arguments, &programs, &product, &mut report);
     }
@@ -112,28 +116,40 @@ fn settle(tally: Tally, success: bool, status: impl Fn() -> String) -> Result<Ta
 }
 
 fn machines(arguments: &Arguments, programs: &[Program], product: &Path, report: &mut Report) {
-    let Some(suite) = programs.iter().find(|program| needs_root(program) && program.name == KERNEL_SUITE) else {
-        return;
-    };
     for (series, _) in vm::kernel::SERIES {
-        let whole = arguments.full || series == MAIN_SERIES || arguments.filter.is_some();
-        let filter = if whole { arguments.filter.clone() } else { Some(SMOKE.to_owned()) };
-        let extent = if whole { "" } else { ", smoke tests" };
-        report.add(&format!("{} on Linux {series}{extent}", suite.name), || in_machine(series, suite, product, filter));
+        let whole = arguments.full || series == MAIN_SERIES;
+        let chosen = |program: &&Program| {
+            let name = program.name.as_str();
+            needs_root(program) && !KERNEL_INDEPENDENT.contains(&name) && (whole || SMOKE.contains(&name))
+        };
+        let suites: Vec<&Program> = programs.iter().filter(chosen).collect();
+        let extent = if whole { "all" } else { "smoke tests" };
+        report.add(&format!("Linux {series}, {extent}"), || {
+            in_machine(series, &suites, product, arguments.filter.as_deref())
+        });
     }
 }
 
-fn in_machine(series: &str, suite: &Program, product: &Path, filter: Option<String>) -> Result<Tally> {
-    let mut command: Vec<OsString> = vec![suite.path.clone().into()];
-    command.extend(ONE_BY_ONE.map(OsString::from));
-    command.extend(filter.map(OsString::from));
+/// The filter, which may be empty, then the test programs.
+const LOOP: &str = r#"
+filter=$1; shift; failed=0
+for suite; do
+    echo "==> ${suite##*/}" >&2
+    "$suite" --test-threads=1 --show-output ${filter:+"$filter"} || failed=1
+done
+exit $failed"#;
+
+/// One boot for all suites.
+fn in_machine(series: &str, suites: &[&Program], product: &Path, filter: Option<&str>) -> Result<Tally> {
+    let Some(first) = suites.first() else { return Ok(Tally::default()) };
+    let mut command: Vec<OsString> =
+        ["/bin/sh", "-c", LOOP, "sh", filter.unwrap_or_default()].map(OsString::from).into();
+    command.extend(suites.iter().map(|suite| suite.path.clone().into()));
+    let directory = first.directory.clone();
     let machine = Machine {
         timeout: VM_PATIENCE,
-        variables: vec![
-            (PRODUCT.into(), product.into()),
-            ("CARGO_MANIFEST_DIR".into(), suite.directory.clone().into()),
-        ],
-        directory: suite.directory.clone(),
+        variables: vec![(PRODUCT.into(), product.into()), ("CARGO_MANIFEST_DIR".into(), directory.clone().into())],
+        directory,
         ..Machine::new(series, command)
     };
     let reader = Reader::default();
