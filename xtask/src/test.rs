@@ -38,9 +38,9 @@ pub struct Arguments {
     /// All tests on all kernels.
     #[arg(long)]
     full: bool,
-    /// No virtual machines.
+    /// Only the kernel tests, all of them, and only there: "running" (this machine's kernel), 5.10, 6.1, 6.12 or 7.2.
     #[arg(long, conflicts_with = "full")]
-    native: bool,
+    kernel: Option<String>,
     /// Only tests whose names contain this.
     filter: Option<String>,
 }
@@ -53,24 +53,37 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     cargo.args(["test", "--workspace", "--no-run"]);
     let mut programs: Vec<Program> = artifacts::build(&mut cargo)?.into_iter().filter(|program| program.test).collect();
     programs.sort_by(|one, other| one.name.cmp(&other.name));
+    let (kernel_tests, unit_tests): (Vec<Program>, Vec<Program>) = programs.into_iter().partition(needs_root);
     let mut report = Report::default();
     let filter = arguments.filter.as_deref();
-    for program in programs.iter().filter(|program| !needs_root(program)) {
+    match arguments.kernel.as_deref() {
+        None => {
+            units(&unit_tests, filter, &mut report);
+            on_this_kernel(&kernel_tests, &product, filter, &mut report)?;
+            machines(arguments.full, &kernel_tests, &product, filter, &mut report);
+        }
+        Some("running") => on_this_kernel(&kernel_tests, &product, filter, &mut report)?,
+        Some(series) => machine(series, true, &kernel_tests, &product, filter, &mut report),
+    }
+    Ok(report.finish())
+}
+
+fn units(programs: &[Program], filter: Option<&str>, report: &mut Report) {
+    for program in programs {
         let mut command = Command::new(&program.path);
         report.add(&format!("{} ({})", program.package, program.name), || native(&mut command, program, filter));
     }
     report.add("examples in the documentation", || doc_tests(filter));
-    let lock = setup::lock("tests on this kernel")?;
-    for program in programs.iter().filter(|program| needs_root(program)) {
-        let mut command = process::as_root(&program.path, &[PRODUCT, "CI", "PATH"]);
-        command.env(PRODUCT, &product).args(ONE_BY_ONE);
+}
+
+fn on_this_kernel(programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) -> Result<()> {
+    let _lock = setup::lock("tests on this kernel")?;
+    for program in programs {
+        let mut command = process::as_root(&program.path, &[PRODUCT, "CARGO_MANIFEST_DIR", "CI", "PATH"]);
+        command.env(PRODUCT, product).args(ONE_BY_ONE);
         report.add(&format!("{} on this kernel", program.name), || native(&mut command, program, filter));
     }
-    drop(lock);
-    if !arguments.native {
-        machines(arguments, &programs, &product, &mut report);
-    }
-    Ok(report.finish())
+    Ok(())
 }
 
 /// Faults of one test must not hit another's packets; and the harness must show what skipped tests say.
@@ -115,26 +128,27 @@ fn settle(tally: Tally, success: bool, status: impl Fn() -> String) -> Result<Ta
     if success || tally.failed > 0 { Ok(tally) } else { Err(anyhow!("the tests broke off: {}", status())) }
 }
 
-fn machines(arguments: &Arguments, programs: &[Program], product: &Path, report: &mut Report) {
+fn machines(full: bool, programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
     for (series, _) in vm::kernel::SERIES {
-        let whole = arguments.full || series == MAIN_SERIES;
-        let chosen = |program: &&Program| {
-            let name = program.name.as_str();
-            needs_root(program) && !KERNEL_INDEPENDENT.contains(&name) && (whole || SMOKE.contains(&name))
-        };
-        let suites: Vec<&Program> = programs.iter().filter(chosen).collect();
-        let extent = if whole { "all" } else { "smoke tests" };
-        report.add(&format!("Linux {series}, {extent}"), || {
-            in_machine(series, &suites, product, arguments.filter.as_deref())
-        });
+        machine(series, full || series == MAIN_SERIES, programs, product, filter, report);
     }
+}
+
+fn machine(series: &str, whole: bool, programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
+    let chosen = |program: &&Program| {
+        let name = program.name.as_str();
+        !KERNEL_INDEPENDENT.contains(&name) && (whole || SMOKE.contains(&name))
+    };
+    let suites: Vec<&Program> = programs.iter().filter(chosen).collect();
+    let extent = if whole { "all" } else { "smoke tests" };
+    report.add(&format!("Linux {series}, {extent}"), || in_machine(series, &suites, product, filter));
 }
 
 /// The filter, which may be empty, then the test programs.
 const LOOP: &str = r#"
 filter=$1; shift; failed=0
 for suite; do
-    echo "==> ${suite##*/}" >&2
+    name=${suite##*/}; echo "==> ${name%-*} on Linux $(uname -r)" >&2
     "$suite" --test-threads=1 --show-output ${filter:+"$filter"} || failed=1
 done
 exit $failed"#;
@@ -187,7 +201,10 @@ impl Report {
         for line in &self.lines {
             println!("{line}");
         }
+        if self.total == Tally::default() {
+            eprintln!("error: no test ran; is the filter right?");
+        }
         println!("{}", self.total);
-        if self.total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if self.total.failed == 0 && self.total != Tally::default() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
