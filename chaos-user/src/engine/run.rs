@@ -1,7 +1,7 @@
 //! An experiment's life: prepare, start, watch, revert. All are prepared first, then started by one write each.
 
 use super::{
-    EngineError, Locked, RunEntry, Session, attach, collect, expedite, journal, lease::Leases, owner::Owner, reap, release,
+    EngineError, Locked, RunEntry, Session, attach, collect, expedite, journal::{self, Home}, lease::Leases, owner::Owner, reap, release,
     rules::{self, Placed}, session::Shared, wants::{self, Want},
 };
 use crate::{
@@ -45,7 +45,7 @@ pub struct Active {
     pub run: RunEntry,
     /// When it started.
     pub started: SystemTime,
-    placed: Vec<Placed>,
+    pub(super) placed: Vec<Placed>,
     netns: HashMap<u64, Netns>,
     mechanism: &'static str,
     /// Sending ends of veth pairs by netns, with what their queues had dropped before.
@@ -54,8 +54,9 @@ pub struct Active {
 
 /// The engine of one process.
 pub struct Engine {
-    session: Shared,
-    leases: Leases,
+    pub(super) session: Shared,
+    pub(super) leases: Leases,
+    pub(super) home: Home,
 }
 
 /// Prepares all requests, or none: a failed step rolls back the earlier ones.
@@ -71,26 +72,30 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
     check_names(&locked, &requests)?;
     let mut session = Session::open(&mut locked)?;
     let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
+    let active = all(&mut locked, &mut session, requests)?;
+    Ok((Engine { session: Arc::new(Mutex::new(session)), leases, home: Home::Node }, active))
+}
+
+/// Prepares all, or none.
+///
+/// # Errors
+/// The first request's that could not be prepared.
+pub(super) fn all(locked: &mut Locked, session: &mut Session, requests: Vec<Request>) -> Result<Vec<Active>, EngineError> {
     let mut active = Vec::new();
-    let mut failed = None;
     for request in requests {
-        match one(&mut locked, &mut session, request) {
+        match one(locked, session, request) {
             Ok(one) => active.push(one),
             Err(error) => {
-                failed = Some(error);
-                break;
+                roll_back(locked, session, &active);
+                return Err(error);
             }
         }
     }
-    if let Some(error) = failed {
-        roll_back(&mut locked, &mut session, &active);
-        return Err(error);
-    }
     locked.save()?;
-    Ok((Engine { session: Arc::new(Mutex::new(session)), leases }, active))
+    Ok(active)
 }
 
-fn check_names(locked: &Locked, requests: &[Request]) -> Result<(), EngineError> {
+pub(super) fn check_names(locked: &Locked, requests: &[Request]) -> Result<(), EngineError> {
     for (index, request) in requests.iter().enumerate() {
         let name = &request.plan.name;
         let twice = requests[..index].iter().any(|other| other.plan.name == *name);
@@ -264,7 +269,7 @@ impl Engine {
         &self.leases
     }
 
-    fn session(&self) -> std::sync::MutexGuard<'_, Session> {
+    pub(super) fn session(&self) -> std::sync::MutexGuard<'_, Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -277,7 +282,7 @@ impl Engine {
             one.started = SystemTime::now();
             self.leases.start(one.run.lease, one.plan.duration)?;
         }
-        let mut locked = journal::lock()?;
+        let mut locked = self.home.lock()?;
         for one in active.iter_mut() {
             let text = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();
             one.run.started_at = text(one.started);
@@ -341,7 +346,7 @@ impl Engine {
         self.leases.end(active.run.lease)?;
         self.drain(active);
         let reports = self.report(active)?;
-        let mut locked = journal::lock()?;
+        let mut locked = self.home.lock()?;
         let mut session = self.session();
         release::clear(&mut session.datapath, &active.run)?;
         locked.journal.runs.retain(|run| run.lease != active.run.lease);
