@@ -28,11 +28,13 @@ pub fn check(as_json: bool) -> ExitCode {
 }
 
 fn table(check: &Check) -> String {
-    let mut text = format!("kernel     {} {}\nmechanism  {}\n", check.kernel, check.arch, check.mechanism.unwrap_or("none"));
+    let mut text =
+        format!("kernel     {} {}\nmechanism  {}\n", check.kernel, check.arch, check.mechanism.unwrap_or("none"));
     if let Some(note) = &check.note {
         let _infallible = writeln!(text, "note       {note}");
     }
-    let _infallible = writeln!(text, "\n{:<11}{:<11}{:<11}{:<11}MECHANISM", "FAULT", "VARIANT", "DIRECTION", "SUPPORTED");
+    let _infallible =
+        writeln!(text, "\n{:<11}{:<11}{:<11}{:<11}MECHANISM", "FAULT", "VARIANT", "DIRECTION", "SUPPORTED");
     for row in &check.faults {
         let supported = if row.supported { "yes" } else { "no" };
         let (variant, mechanism) = (row.variant.as_deref().unwrap_or("-"), row.mechanism.as_deref().unwrap_or("-"));

@@ -156,8 +156,10 @@ impl Trial<'_> {
 fn reset(stage: &Stage, case: &Case) -> Result<[bool; 2], KernelError> {
     let client = stage.connect(case.port)?;
     let port = case.port;
-    let with = |flags: u8| move |seen: &crate::kernel::probe::packet::Seen| {
-        seen.to.port() == port && seen.segment.is_some_and(|segment| segment.flags & flags == flags)
+    let with = |flags: u8| {
+        move |seen: &crate::kernel::probe::packet::Seen| {
+            seen.to.port() == port && seen.segment.is_some_and(|segment| segment.flags & flags == flags)
+        }
     };
     let Some(syn) = stage.expect(LIMIT, with(flag::SYN))? else { return Ok([false; 2]) };
     let acknowledgement = syn.segment.map_or(0, |segment| segment.sequence).wrapping_add(1);

@@ -151,7 +151,8 @@ pub fn plan(name: &str, cases: &[Case], dry_run: bool) -> Result<Plan, String> {
         "faults": cases.iter().map(Case::fault).collect::<Vec<_>>(),
     });
     let spec: ExperimentSpec = serde_json::from_value(spec).map_err(|error| error.to_string())?;
-    let refused = |refusals: Vec<plan::Refusal>| refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    let refused =
+        |refusals: Vec<plan::Refusal>| refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     plan::plan(&Experiment::new(name, None, spec), 1).map_err(refused)
 }
 

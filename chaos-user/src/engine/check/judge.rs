@@ -95,10 +95,16 @@ fn seen(kind: Kind, trace: &Trace, control: Duration) -> String {
         }
         Kind::Latency => {
             let took: Vec<_> = trace.arrivals.iter().filter_map(|one| transit(trace, one)).map(millis).collect();
-            text += &format!(" after {} with a delay of {}, one without after {}", took.join(", "), millis(DELAY), millis(control));
+            text += &format!(
+                " after {} with a delay of {}, one without after {}",
+                took.join(", "),
+                millis(DELAY),
+                millis(control)
+            );
         }
         Kind::Reorder => {
-            let order: Vec<_> = trace.arrivals.iter().map(|one| one.index.map_or(0, |index| index + 1).to_string()).collect();
+            let order: Vec<_> =
+                trace.arrivals.iter().map(|one| one.index.map_or(0, |index| index + 1).to_string()).collect();
             text += &format!(" in the order {}", order.join(", "));
         }
         Kind::Bandwidth => text += &format!(" within {}, where 200 kbit/s takes 100 ms", millis(spread(trace))),
@@ -117,7 +123,8 @@ mod tests {
 
     /// Packets sent at 0 ms that arrived so: (index, header ok, ms).
     fn trace(sent: usize, arrivals: &[(Option<usize>, bool, u64)]) -> Trace {
-        let arrivals = arrivals.iter().map(|(index, header_ok, at)| Arrival { index: *index, header_ok: *header_ok, at: ms(*at) });
+        let arrivals =
+            arrivals.iter().map(|(index, header_ok, at)| Arrival { index: *index, header_ok: *header_ok, at: ms(*at) });
         Trace { sent: vec![ms(0); sent], arrivals: arrivals.collect(), control: Some(ms(1)), ..Trace::default() }
     }
 

@@ -84,7 +84,9 @@ impl Lack {
         });
         Self {
             why: format!("attached, but without the promised effect: {seen}{counts}"),
-            remedy: Some("do not use it on this kernel; please report this line with the output of `chaos check -o json`".into()),
+            remedy: Some(
+                "do not use it on this kernel; please report this line with the output of `chaos check -o json`".into(),
+            ),
         }
     }
 }

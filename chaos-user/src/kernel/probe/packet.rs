@@ -158,8 +158,7 @@ pub fn read(frame: &[u8]) -> Option<Seen> {
     let (segment, header) = match protocol {
         PROTOCOL_UDP => (None, UDP),
         PROTOCOL_TCP => {
-            let segment =
-                Segment { sequence: number(4)?, acknowledgement: number(8)?, flags: *transport.get(13)? };
+            let segment = Segment { sequence: number(4)?, acknowledgement: number(8)?, flags: *transport.get(13)? };
             (Some(segment), usize::from(transport.get(12)? >> 4) * 4)
         }
         _ => return None,
