@@ -43,7 +43,8 @@ fn table(check: &Check) -> String {
     }
     for (why, rows) in reasons(check) {
         let names: Vec<String> = rows.iter().map(|row| name(row)).collect();
-        let _infallible = writeln!(text, "\n{}: {why}", names.join(", "));
+        let names = if rows.len() == check.faults.len() { "all faults".to_owned() } else { names.join(", ") };
+        let _infallible = writeln!(text, "\n{names}: {}", why.trim_end());
         if let Some(remedy) = rows.first().and_then(|row| row.remedy.as_ref()) {
             let _infallible = writeln!(text, "  -> {remedy}");
         }

@@ -139,12 +139,13 @@ fn run(dry_run: bool) -> Check {
                     .to_owned()
             });
             check.faults.extend(group(&engine, false, dry_run));
-            check.faults.extend(scope::rows(&engine, dry_run));
+            check.faults.push(scope::row().with(scope::attempt(&engine, dry_run)));
             check.faults.extend(queued(&engine, dry_run));
         }
         Err(lack) => {
-            let all = [false, true].into_iter().flat_map(|queues| cases(queues, true));
-            check.faults.extend(all.map(|case| Row::of(&case).with(Err(lack.clone()))));
+            let rows = |queues| cases(queues, true).into_iter().map(|case| Row::of(&case));
+            let all = rows(false).chain([scope::row()]).chain(rows(true));
+            check.faults.extend(all.map(|row| row.with(Err(lack.clone()))));
         }
     }
     check
@@ -153,11 +154,21 @@ fn run(dry_run: bool) -> Check {
 /// What all faults need: no real-time kernel, the programs, a way to attach them.
 fn open() -> Result<(Engine, &'static str), Lack> {
     probe::realtime()?;
-    let session = Session::private()?;
+    let session = Session::private().map_err(refused)?;
     let stage = Stage::new()?;
     let interface = stage.near.index;
     let mechanism = stage.netns.enter(|| attach::mechanism(&session, &mut Rtnl::open()?, interface))??;
     Ok((Engine::private(session)?, mechanism))
+}
+
+/// A kernel that does not take the programs: nothing to install would help.
+fn refused(error: KernelError) -> Lack {
+    let mut lack = Lack::from(error);
+    lack.remedy.get_or_insert_with(|| {
+        "this kernel refuses the network programs: use a newer one; please report this with the output of `chaos check -o json`"
+            .to_owned()
+    });
+    lack
 }
 
 /// Where there is no queue, that is known before anything is attached.

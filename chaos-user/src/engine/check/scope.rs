@@ -15,18 +15,18 @@ const PORT: u16 = 2001;
 /// How long packets are waited for; on a cable within one machine they come at once.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// Tries a partition of one cgroup at egress. At ingress a packet belongs to no socket yet.
-pub(super) fn rows(engine: &Engine, dry_run: bool) -> Vec<Row> {
-    let row = Row {
+/// What is tried: a partition of one cgroup at egress. At ingress a packet belongs to no socket yet.
+pub(super) fn row() -> Row {
+    Row {
         fault: "partition".to_owned(),
         variant: Some("cgroup".to_owned()),
         direction: "egress".to_owned(),
         ..Row::default()
-    };
-    vec![row.with(attempt(engine, dry_run))]
+    }
 }
 
-fn attempt(engine: &Engine, dry_run: bool) -> Result<String, Lack> {
+/// Tries it: the mechanism, if the cgroup's packet is dropped and another's is not.
+pub(super) fn attempt(engine: &Engine, dry_run: bool) -> Result<String, Lack> {
     let cgroup = ScratchCgroup::new()?;
     let stage = Stage::new()?;
     let inside = cgroup.inside(|| stage.udp(0))??;

@@ -209,9 +209,9 @@ mod tests {
     fn a_quiet_stage_carries_datagrams_both_ways() {
         testing::root_or_return!();
         let stage = Stage::new().unwrap();
-        for family in 0..2 {
+        for (family, ip) in FAR.into_iter().enumerate() {
             let socket = stage.udp(family).unwrap();
-            let (near, far) = (socket.local_addr().unwrap(), SocketAddr::new(FAR[family], 9));
+            let (near, far) = (socket.local_addr().unwrap(), SocketAddr::new(ip, 9));
             socket.send_to(b"out", far).unwrap();
             let seen = stage.expect(Duration::from_secs(1), |_| true).unwrap().unwrap();
             assert_eq!((seen.from, seen.to, seen.payload.as_slice()), (near, far, &b"out"[..]));
