@@ -40,7 +40,8 @@ fn this_kernel_s_abilities_are_found_by_effect() {
             assert!(fq || why.contains("ENOENT") && remedy.contains("sch_fq"), "{row:#?}");
         }
     }
-    assert!(took.as_secs() < 2, "{took:?}");
+    // Alone on a machine 0.7 s; other tests take the link lock and the processors at the same time.
+    assert!(took.as_secs() < 5, "{took:?}");
 }
 
 /// The check must be able to fail: faults that match and count, and do nothing, are not supported.
