@@ -1,11 +1,11 @@
 //! The maps of the network programs; names and layout are chaos-abi's.
 
+use crate::walk::{MAX_DEPTH, Scratch};
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray},
     macros::btf_map,
 };
-use crate::walk::{MAX_DEPTH, Scratch};
 use chaos_abi::{
     AddrKey, Control, Counters, DIST_SIZE, Flow, Lease, MAX_LEASES, MAX_PEERS, MAX_POINTS, MAX_PORT_SETS, MAX_RULES,
     MissKey, Point, Queued, Rule, SampleKey, Slot, State,

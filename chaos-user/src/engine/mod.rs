@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod check;
 pub mod collect;
+mod drain;
 pub mod error;
 pub mod expedite;
 pub mod journal;

@@ -1,8 +1,16 @@
 //! An experiment's life: prepare, start, watch, revert. All are prepared first, then started by one write each.
 
 use super::{
-    EngineError, Locked, RunEntry, Session, attach, collect, expedite, journal::{self, Home}, lease::Leases, owner::Owner, reap, release,
-    rules::{self, Placed}, session::Shared, wants::{self, Want},
+    EngineError, Locked, RunEntry, Session, attach, collect,
+    drain::drain,
+    expedite,
+    journal::{self, Home},
+    lease::Leases,
+    owner::Owner,
+    reap, release,
+    rules::{self, Placed},
+    session::Shared,
+    wants::{self, Want},
 };
 use crate::{
     kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
@@ -13,13 +21,11 @@ use crate::{
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::SystemTime,
 };
 
 /// More attach points than this at once are worth the cheap link operations.
 const BATCH: usize = 4;
-/// The longest that a revert waits for packets in the queue.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// What is asked for: a plan on its targets.
 pub struct Request {
@@ -46,10 +52,10 @@ pub struct Active {
     /// When it started.
     pub started: SystemTime,
     pub(super) placed: Vec<Placed>,
-    netns: HashMap<u64, Netns>,
+    pub(super) netns: HashMap<u64, Netns>,
     mechanism: &'static str,
     /// Sending ends of veth pairs by netns, with what their queues had dropped before.
-    queues: HashMap<u64, (Vec<u32>, u64)>,
+    pub(super) queues: HashMap<u64, (Vec<u32>, u64)>,
 }
 
 /// The engine of one process.
@@ -80,7 +86,11 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
 ///
 /// # Errors
 /// The first request's that could not be prepared.
-pub(super) fn all(locked: &mut Locked, session: &mut Session, requests: Vec<Request>) -> Result<Vec<Active>, EngineError> {
+pub(super) fn all(
+    locked: &mut Locked,
+    session: &mut Session,
+    requests: Vec<Request>,
+) -> Result<Vec<Active>, EngineError> {
     let mut active = Vec::new();
     for request in requests {
         match one(locked, session, request) {
@@ -100,7 +110,9 @@ pub(super) fn check_names(locked: &Locked, requests: &[Request]) -> Result<(), E
         let name = &request.plan.name;
         let twice = requests[..index].iter().any(|other| other.plan.name == *name);
         if twice || locked.journal.runs.iter().any(|run| run.name == *name) {
-            let text = format!("metadata.name: an experiment named {name:?} is active on this node; `chaos stop {name}` ends it");
+            let text = format!(
+                "metadata.name: an experiment named {name:?} is active on this node; `chaos stop {name}` ends it"
+            );
             return Err(EngineError::Invalid(vec![text]));
         }
     }
@@ -203,7 +215,11 @@ fn local_addresses(plan: &Plan, netns: &Netns) -> Result<Vec<std::net::IpAddr>, 
 }
 
 /// Journal entries of all attach points, before the first is made.
-fn enter_points(locked: &mut Locked, run: &mut RunEntry, all: &[(u64, Vec<Want>)]) -> Result<Vec<Vec<u32>>, EngineError> {
+fn enter_points(
+    locked: &mut Locked,
+    run: &mut RunEntry,
+    all: &[(u64, Vec<Want>)],
+) -> Result<Vec<Vec<u32>>, EngineError> {
     let mut points = Vec::new();
     for (inode, wants) in all {
         points.push(attach::enter(locked, *inode, wants)?);
@@ -344,7 +360,7 @@ impl Engine {
     /// What could not be taken away; it stays in the journal for `chaos cleanup`.
     pub fn revert(&self, active: &Active) -> Result<Vec<FaultReport>, EngineError> {
         self.leases.end(active.run.lease)?;
-        self.drain(active);
+        drain(active);
         let reports = self.report(active)?;
         let mut locked = self.home.lock()?;
         let mut session = self.session();
@@ -358,7 +374,8 @@ impl Engine {
     fn let_go(&self, locked: &mut Locked, session: &mut Session, active: &Active) -> Result<(), EngineError> {
         let me = Owner::me();
         let mine = |run: &RunEntry| run.owner() == me;
-        let still: Vec<u32> = locked.journal.runs.iter().filter(|run| mine(run)).flat_map(|run| run.points.clone()).collect();
+        let still: Vec<u32> =
+            locked.journal.runs.iter().filter(|run| mine(run)).flat_map(|run| run.points.clone()).collect();
         let gone: Vec<u32> = active.run.points.iter().copied().filter(|id| !still.contains(id)).collect();
         let batch = gone.len() > BATCH;
         if batch {
@@ -374,22 +391,5 @@ impl Engine {
         }
         locked.save()?;
         result
-    }
-
-    /// Waits for packets that wait in the queue, at most as long as they may.
-    fn drain(&self, active: &Active) {
-        let longest = active.plan.rules.iter().filter_map(|rule| rule.queue).map(|queue| queue.longest).max();
-        let Some(longest) = longest else { return };
-        let limit = Instant::now() + DRAIN.min(Duration::from_nanos(longest));
-        while Instant::now() < limit {
-            let waiting = active.queues.iter().filter_map(|(inode, (pairs, _))| {
-                active.netns.get(inode).and_then(|netns| collect::queues(netns, pairs).ok()).map(|(_, waiting)| waiting)
-            });
-            if waiting.sum::<u64>() == 0 {
-                return;
-            }
-            // The qdisc tells nobody when it runs empty.
-            std::thread::sleep(Duration::from_millis(10));
-        }
     }
 }

@@ -25,6 +25,8 @@ pub const PROGRAM_FAULT: u32 = 0;
 /// The way back from a veth pair.
 pub const PROGRAM_BACK: u32 = 1;
 const PROGRAM_CLOCK: u32 = 2;
+/// Departure times, on kernels without `bpf_skb_set_tstamp`.
+pub const PROGRAM_STAMP: u32 = 4;
 const CLOCK_MAP: &str = "CHAOS_CLOCK";
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net"));
@@ -118,7 +120,7 @@ impl Datapath {
                 Ok(fd) => (fd, false),
                 Err(first) => (program("fault_legacy").map_err(|_| first)?, true),
             };
-            let (back, clock) = (program("back")?, program("clock")?);
+            let (back, clock, stamp) = (program("back")?, program("clock")?, program("stamp")?);
             let mut maps = BTreeMap::new();
             for name in Self::map_names() {
                 let map = ebpf.take_map(name).ok_or_else(|| KernelError::new("find map", name, Errno::ENOENT))?;
@@ -130,6 +132,7 @@ impl Datapath {
             bpf::set_program(table, PROGRAM_FAULT, fault.as_fd())?;
             bpf::set_program(table, PROGRAM_BACK, back.as_fd())?;
             bpf::set_program(table, PROGRAM_CLOCK, datapath.clock_program.as_fd())?;
+            bpf::set_program(table, PROGRAM_STAMP, stamp.as_fd())?;
             datapath.fill(ebpf.take_map(names::DIST))?;
             Ok(datapath)
         })
@@ -155,8 +158,9 @@ impl Datapath {
         let datapath = Self::typed(maps, clock, ids.clone())?;
         let control = datapath.control.get(&0, 0).map_err(|e| map_error("read map", names::CONTROL, &e))?;
         if control.abi != ABI_VERSION {
-            return Err(KernelError::new("join", "maps of another chaos", Errno::EPROTO)
-                .with_hint("a chaos of another version is active: `chaos status` shows its experiments; let them end first"));
+            return Err(KernelError::new("join", "maps of another chaos", Errno::EPROTO).with_hint(
+                "a chaos of another version is active: `chaos status` shows its experiments; let them end first",
+            ));
         }
         Ok(datapath)
     }
@@ -334,8 +338,7 @@ pub fn kill_switch() -> Result<usize, KernelError> {
 fn bump(id: u32) -> Result<(), KernelError> {
     let error = |e: MapError| map_error("write map", names::CONTROL, &e);
     let data = MapData::from_id(id).map_err(error)?;
-    let mut control: Array<MapData, Control> =
-        Map::from_map_data(data).map_err(error)?.try_into().map_err(error)?;
+    let mut control: Array<MapData, Control> = Map::from_map_data(data).map_err(error)?.try_into().map_err(error)?;
     let mut value = control.get(&0, 0).map_err(error)?;
     value.generation += 1;
     control.set(0, value, 0).map_err(error)
