@@ -3,7 +3,7 @@
 use super::{code_of, fail, input, progress::Progress};
 use crate::{
     engine::{self, Active, Engine, EngineError, lease::Fate},
-    kernel::probe,
+    kernel::{error::KernelError, probe},
     observe::{self, Ending, ExitCode, FaultPlanned, Format, Report, TargetReport, Unit, combined},
 };
 use chaos_abi::LEASE_FINISH;
@@ -11,7 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
@@ -58,8 +58,16 @@ fn count(number: usize, noun: &str) -> String {
 /// What this kernel lacks is refused before anything is attached.
 fn possible(request: &engine::Request) -> Result<(), EngineError> {
     probe::realtime()?;
-    if request.plan.rules.iter().any(|rule| rule.queue.is_some()) {
-        probe::queue()?;
+    if let Some(rule) = request.plan.rules.iter().find(|rule| rule.queue.is_some()) {
+        // Once for all experiments of this command.
+        static QUEUE: OnceLock<Result<(), KernelError>> = OnceLock::new();
+        if let Err(error) = QUEUE.get_or_init(probe::queue) {
+            let text = format!("spec.faults[{}].network.{}: {error}", rule.fault, rule.kind);
+            return Err(match EngineError::from(error.clone()) {
+                EngineError::Unsupported(_) => EngineError::Unsupported(text),
+                _ => EngineError::Failed(text),
+            });
+        }
     }
     for target in request.targets.iter().filter(|target| target.scope().is_some()) {
         if let Some(rule) = request.plan.rules.iter().find(|rule| rule.direction.ingress()) {

@@ -129,6 +129,26 @@ fn one(session: &mut Session, rtnl: &mut Rtnl, entry: &mut PointEntry, want: &Wa
     Ok(())
 }
 
+/// By what programs are attached here: `tcx`, else `clsact`; tried on an interface of a scratch namespace.
+///
+/// # Errors
+/// `unsupported`, naming what is missing, where both fail.
+pub fn mechanism(session: &Session, rtnl: &mut Rtnl, ifindex: u32) -> Result<&'static str, KernelError> {
+    let stub = session.datapath.stub(PROGRAM_FAULT, 0)?;
+    match bpf::attach_tcx(stub.as_fd(), ifindex, false, "scratch interface") {
+        Ok(_link) => Ok("tcx"),
+        Err(error) if error.errno == Errno::EINVAL => {
+            let added = add_filter(rtnl, ifindex, false, stub.as_fd())?;
+            let place =
+                Place { interface: ifindex, direction: Direction::Egress, pref: added.pref, handle: added.handle };
+            filter::delete(rtnl, place)?;
+            qdisc::delete_clsact(rtnl, ifindex)?;
+            Ok("clsact")
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// cls_bpf in direct action below clsact: kernels before 6.6.
 fn add_filter(
     rtnl: &mut Rtnl,

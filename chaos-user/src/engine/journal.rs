@@ -9,6 +9,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Where journal and lock are.
@@ -135,8 +136,44 @@ impl RunEntry {
 pub struct Locked {
     /// Its contents; [`Locked::save`] writes them.
     pub journal: Journal,
-    path: PathBuf,
-    _lock: Flock<File>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Node { path: PathBuf, _lock: Flock<File> },
+    Private(Arc<Mutex<Journal>>),
+}
+
+/// Which journal an engine keeps.
+#[derive(Clone, Debug)]
+pub enum Home {
+    /// The machine's.
+    Node,
+    /// One in memory, for work on a scratch namespace that goes with its process: nothing is left that needs to be found.
+    Private(Arc<Mutex<Journal>>),
+}
+
+impl Home {
+    /// A fresh one in memory.
+    #[must_use]
+    pub fn private() -> Self {
+        Self::Private(Arc::default())
+    }
+
+    /// Takes the lock and reads the journal.
+    ///
+    /// # Errors
+    /// As [`lock`]; none for one in memory.
+    pub fn lock(&self) -> Result<Locked, EngineError> {
+        match self {
+            Self::Node => lock(),
+            Self::Private(kept) => {
+                let journal = kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Ok(Locked { journal, place: Place::Private(Arc::clone(kept)) })
+            }
+        }
+    }
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> EngineError {
@@ -164,7 +201,7 @@ pub fn lock() -> Result<Locked, EngineError> {
     let lock = Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, errno)| failed("lock", &lock_path, &io::Error::from(errno)))?;
     let path = directory.join("journal.json");
-    Ok(Locked { journal: read(&path)?, path, _lock: lock })
+    Ok(Locked { journal: read(&path)?, place: Place::Node { path, _lock: lock } })
 }
 
 /// Reads the journal without the lock, for a look: writes replace the file as a whole.
@@ -198,13 +235,20 @@ impl Locked {
     /// # Errors
     /// `Failed` where the directory cannot be written.
     pub fn save(&self) -> Result<(), EngineError> {
+        let path = match &self.place {
+            Place::Node { path, .. } => path,
+            Place::Private(kept) => {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.journal);
+                return Ok(());
+            }
+        };
         crate::kernel::seam::run("write", "journal", || {
-            let temporary = self.path.with_extension("json.new");
+            let temporary = path.with_extension("json.new");
             let text = serde_json::to_vec(&self.journal).unwrap_or_default();
             File::create(&temporary)
                 .and_then(|mut file| file.write_all(&text))
-                .and_then(|()| fs::rename(&temporary, &self.path))
-                .map_err(|e| crate::kernel::error::KernelError::from_io("write", self.path.display().to_string(), &e))
+                .and_then(|()| fs::rename(&temporary, path))
+                .map_err(|e| crate::kernel::error::KernelError::from_io("write", path.display().to_string(), &e))
         })
         .map_err(EngineError::from)
     }

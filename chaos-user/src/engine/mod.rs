@@ -1,12 +1,15 @@
 //! Step 5, when: the life of experiments, leases, the journal, rollback. Drives `kernel/`.
 
 pub mod attach;
+pub mod check;
 pub mod collect;
+mod drain;
 pub mod error;
 pub mod expedite;
 pub mod journal;
 pub mod lease;
 pub mod owner;
+mod private;
 pub mod reap;
 pub mod release;
 pub mod rules;
