@@ -3,7 +3,7 @@
 //! Inside the lock the verifier allows no call, so all of this is plain arithmetic. A draw is a hash of the seed and the
 //! position: the same seed and the same packets give the same decisions.
 
-use crate::{maps::CHAOS_STATES, parse::Packet, skb::Skb};
+use crate::{maps::CHAOS_STATES, parse::Packet, skb::Size};
 use aya_ebpf::helpers::generated::{bpf_spin_lock, bpf_spin_unlock};
 use chaos_abi::{
     ACTION_BANDWIDTH, ACTION_LATENCY, ACTION_LOSS, ACTION_PARTITION, ALWAYS, Bandwidth, Chain, Dice, Latency,
@@ -61,12 +61,19 @@ fn flow_hash(rule: &Rule, packet: &Packet, peer: &[u64; 2]) -> u64 {
 
 /// Decides; `eligible` is false where the action cannot act on this packet (RST for UDP), which counts as skipped.
 #[inline(always)]
-pub fn decide(skb: Skb, id: u32, rule: &Rule, packet: &Packet, peer: &[u64; 2], now: u64, eligible: bool) -> Decision {
+pub fn decide(
+    size: Size,
+    id: u32,
+    rule: &Rule,
+    packet: &Packet,
+    peer: &[u64; 2],
+    now: u64,
+    eligible: bool,
+) -> Decision {
     if rule.action == ACTION_PARTITION && rule.flags & RULE_TRIGGER == 0 {
         return Decision { hit: true, ..MISS };
     }
-    let packets = skb.packets();
-    let bytes = u64::from(skb.wire_len());
+    let Size { packets, bytes } = size;
     let flow = if rule.per == PER_EVENT { 0 } else { flow_hash(rule, packet, peer) };
     let Some(state) = CHAOS_STATES.get_ptr_mut(id) else { return MISS };
     // SAFETY: a map value with a lock as its first field; nothing is called until it is released.
