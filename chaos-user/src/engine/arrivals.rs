@@ -24,6 +24,9 @@ const KINDS: [&str; 2] = ["partition", "loss"];
 /// Stands for any interface but loopback.
 const ANY: u32 = 0;
 
+/// As in [`Want::groups`].
+type Groups = Vec<(u32, Vec<u32>)>;
+
 /// Does this plan need the hook on this target?
 #[must_use]
 pub fn needed(plan: &Plan, target: &Target) -> bool {
@@ -119,7 +122,7 @@ pub fn wants(
 ) -> Result<Vec<Want>, String> {
     let Some(scope) = target.scope() else { return Ok(Vec::new()) };
     check_ports(plan, target)?;
-    let mut places: BTreeMap<u32, (String, Vec<(u32, Vec<u32>)>)> = BTreeMap::new();
+    let mut places: BTreeMap<u32, (String, Groups)> = BTreeMap::new();
     for one in placed.iter().filter(|one| one.target == index) {
         let rule = &plan.rules[one.plan];
         if !rule.direction.ingress() {
