@@ -2,7 +2,7 @@
 
 use super::{code_of, fail, input, progress::Progress};
 use crate::{
-    engine::{self, Active, Engine, EngineError, lease::Fate},
+    engine::{self, Active, Engine, EngineError, arrivals, lease::Fate, limit},
     kernel::{error::KernelError, probe},
     observe::{self, Ending, ExitCode, FaultPlanned, Format, Report, TargetReport, Unit, combined},
 };
@@ -69,20 +69,14 @@ fn possible(request: &engine::Request) -> Result<(), EngineError> {
             });
         }
     }
-    for target in request.targets.iter().filter(|target| target.scope().is_some()) {
-        if let Some(rule) = request.plan.rules.iter().find(|rule| rule.direction.ingress()) {
-            return Err(EngineError::Unsupported(format!(
-                "spec.faults[{}].network.direction: {} shares its network namespace, and what arrives there has no cgroup yet; \
-                 use egress, or place the fault at the peer",
-                rule.fault, target.name
-            )));
-        }
+    for target in &request.targets {
+        arrivals::possible(&request.plan, target)
+            .and_then(|()| limit::possible(&request.plan, target))
+            .map_err(EngineError::Unsupported)?;
     }
     for rule in &request.plan.rules {
-        let hosts = rule.excepts.iter().chain([&rule.condition]).any(|condition| !condition.hosts.is_empty());
-        if hosts || rule.per_packet {
-            let field = if hosts { "match.peers.host" } else { "perPacket" };
-            let text = format!("spec.faults[{}].network.{field}: not part of this release", rule.fault);
+        if rule.excepts.iter().chain([&rule.condition]).any(|condition| !condition.hosts.is_empty()) {
+            let text = format!("spec.faults[{}].network.match.peers.host: not part of this release", rule.fault);
             return Err(EngineError::Unsupported(text));
         }
     }

@@ -27,18 +27,37 @@ pub struct Journal {
     pub last_set: u32,
     /// Attach points.
     pub points: Vec<PointEntry>,
+    /// Limits set on interfaces.
+    pub limits: Vec<LimitEntry>,
     /// Experiments.
     pub runs: Vec<RunEntry>,
     /// What `/sys/kernel/rcu_expedited` was before it was raised.
     pub rcu_expedited: Option<String>,
 }
 
-/// One interface in one direction, and what was added to it.
+/// What a program is attached to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PointKind {
+    /// An interface.
+    #[default]
+    Interface,
+    /// The sockets of a cgroup; the interface is that on which a packet arrived, 0 any but loopback. Its link is all that is made.
+    Cgroup {
+        /// The cgroup.
+        id: u64,
+    },
+}
+
+/// One interface in one direction, or what arrives for a cgroup, and what was added to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PointEntry {
     /// Its id in the maps: even for egress, the next for ingress of the same interface.
     pub id: u32,
+    /// To what it is attached.
+    #[serde(default)]
+    pub kind: PointKind,
     /// Inode of the netns.
     pub netns: u64,
     /// The interface there.
@@ -83,6 +102,29 @@ pub struct PairEntry {
     pub limit: u32,
 }
 
+/// `gso_max_segs` of an interface, which was made 1: every packet that new connections send is a buffer of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitEntry {
+    /// Where.
+    #[serde(flatten)]
+    pub place: LimitPlace,
+    /// Its name, for people.
+    pub interface: String,
+    /// What it was.
+    pub before: u32,
+}
+
+/// An interface of a netns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitPlace {
+    /// Inode of the netns.
+    pub netns: u64,
+    /// The interface there.
+    pub ifindex: u32,
+}
+
 /// One experiment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -117,6 +159,8 @@ pub struct RunEntry {
     pub port_sets: Vec<u32>,
     /// The attach points that it uses.
     pub points: Vec<u32>,
+    /// The limits that it needs.
+    pub limits: Vec<LimitPlace>,
     /// Names of its targets.
     pub targets: Vec<String>,
     /// Names of its faults.

@@ -1,11 +1,12 @@
 //! An experiment's life: prepare, start, watch, revert. All are prepared first, then started by one write each.
 
 use super::{
-    EngineError, Locked, RunEntry, Session, attach, collect,
+    EngineError, Locked, RunEntry, Session, arrivals, attach, collect,
     drain::drain,
     expedite,
     journal::{self, Home},
     lease::Leases,
+    limit,
     owner::Owner,
     reap, release,
     rules::{self, Placed},
@@ -77,6 +78,9 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
     reap::reap(&mut locked)?;
     check_names(&locked, &requests)?;
     let mut session = Session::open(&mut locked)?;
+    if requests.iter().any(|request| request.targets.iter().any(|target| arrivals::needed(&request.plan, target))) {
+        session.datapath.arrivals()?;
+    }
     let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
     let active = all(&mut locked, &mut session, requests)?;
     Ok((Engine { session: Arc::new(Mutex::new(session)), leases, home: Home::Node }, active))
@@ -176,14 +180,16 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request) -> Result<A
         all.push((inode, wants));
         netns.insert(inode, ns);
     }
-    let points = enter_points(locked, &mut run, &all)?;
+    let points = attach::enter_all(locked, &mut run, &all)?;
     let batch = points.iter().map(Vec::len).sum::<usize>() > BATCH;
     if batch {
         expedite::raise(locked)?;
     }
+    limit::enter(locked, &mut run, limit::places(&request.plan, &placed, &request.targets, &all), &netns)?;
     locked.save()?;
+    limit::set(&run, &netns)?;
     let mut journal_points = std::mem::take(&mut locked.journal.points);
-    let attached = attach_all(session, &mut journal_points, &netns, &all, &points);
+    let attached = attach::attach_all(session, &mut journal_points, &netns, &all, &points);
     locked.journal.points = journal_points;
     if batch {
         expedite::lower(locked)?;
@@ -212,49 +218,6 @@ fn local_addresses(plan: &Plan, netns: &Netns) -> Result<Vec<std::net::IpAddr>, 
     }
     let list = netns.enter(|| address::list(&mut Rtnl::open()?))??;
     Ok(list.into_iter().map(|address| address.ip).collect())
-}
-
-/// Journal entries of all attach points, before the first is made.
-fn enter_points(
-    locked: &mut Locked,
-    run: &mut RunEntry,
-    all: &[(u64, Vec<Want>)],
-) -> Result<Vec<Vec<u32>>, EngineError> {
-    let mut points = Vec::new();
-    for (inode, wants) in all {
-        points.push(attach::enter(locked, *inode, wants)?);
-    }
-    run.points = points.iter().flatten().copied().collect();
-    run.points.sort_unstable();
-    run.points.dedup();
-    if let Some(known) = locked.journal.runs.iter_mut().find(|one| one.lease == run.lease) {
-        known.points.clone_from(&run.points);
-    }
-    Ok(points)
-}
-
-fn attach_all(
-    session: &mut Session,
-    entries: &mut [super::PointEntry],
-    netns: &HashMap<u64, Netns>,
-    all: &[(u64, Vec<Want>)],
-    points: &[Vec<u32>],
-) -> Result<(), EngineError> {
-    for ((inode, wants), ids) in all.iter().zip(points) {
-        let Some(netns) = netns.get(inode) else { continue };
-        for id in ids {
-            if let Some(entry) = entries.iter().find(|entry| entry.id == *id)
-                && (entry.link.is_some() || entry.filter.is_some())
-            {
-                let links = entry.link.iter().chain(entry.pair.iter().filter_map(|pair| pair.link.as_ref()));
-                let links: Vec<u32> = links.copied().collect();
-                session.hold(*id, &links)?;
-            }
-        }
-        let wants: Vec<(u32, &Want)> = ids.iter().copied().zip(wants).collect();
-        attach::attach(session, entries, netns, &wants)?;
-    }
-    Ok(())
 }
 
 fn queues(
@@ -330,7 +293,12 @@ impl Engine {
             let target = active.targets.get(placed.target).map_or("", |target| target.name.as_str());
             let mut report = collect::report(&session, &active.plan, placed, target)?;
             let queue = active.plan.rules[placed.plan].queue.is_some();
-            report.mechanism = if queue { format!("{}+fq", active.mechanism) } else { active.mechanism.to_owned() };
+            let target = active.targets.get(placed.target);
+            let mechanism = match target.filter(|target| target.scope().is_some()) {
+                Some(_) => arrivals::mechanism(active.plan.rules[placed.plan].direction, active.mechanism),
+                None => active.mechanism.to_owned(),
+            };
+            report.mechanism = if queue { format!("{mechanism}+fq") } else { mechanism };
             reports.push(report);
         }
         drop(session);
