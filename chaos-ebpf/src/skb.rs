@@ -46,6 +46,7 @@ macro_rules! field {
     )* };
 }
 
+#[allow(clippy::len_without_is_empty, reason = "a buffer under way is never empty")]
 impl Skb {
     field! {
         /// Bytes from the link header on.

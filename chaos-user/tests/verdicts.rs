@@ -56,7 +56,8 @@ fn each_action_has_its_verdict() {
     let bandwidth = Bandwidth { ns_per_byte: 1 << RATE_SHIFT, burst: 1, limit: u64::MAX }.encode();
     let mut delivered = dice(ALWAYS);
     delivered[2] = u64::from(CORRUPT_DELIVERED);
-    let cases: [(u32, [u64; 8], i32, fn(&Counters) -> u64); 6] = [
+    type Case = (u32, [u64; 8], i32, fn(&Counters) -> u64);
+    let cases: [Case; 6] = [
         (ACTION_DUPLICATE, dice(ALWAYS), NEXT, |c| c.duplicated),
         (ACTION_CORRUPT, dice(ALWAYS), NEXT, |c| c.corrupted),
         (ACTION_CORRUPT, delivered, NEXT, |c| c.corrupted),

@@ -112,7 +112,7 @@ impl Stage {
     /// Sends a datagram into the near end from behind the far end.
     ///
     /// # Errors
-    /// As [`Wire::send`].
+    /// As sending a frame.
     pub fn inject_udp(&self, from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Result<(), KernelError> {
         self.wire.send(&packet::udp(&self.way_in(from, to), payload))
     }
@@ -120,7 +120,7 @@ impl Stage {
     /// Sends a TCP segment likewise.
     ///
     /// # Errors
-    /// As [`Wire::send`].
+    /// As sending a frame.
     pub fn inject_tcp(&self, answer: &Seen, segment: Segment, payload: &[u8]) -> Result<(), KernelError> {
         self.wire.send(&packet::tcp(&self.way_in(answer.to, answer.from), segment, payload))
     }
@@ -128,7 +128,7 @@ impl Stage {
     /// The next packet that left the near end; None: none has arrived at the far end.
     ///
     /// # Errors
-    /// As [`Wire::next`].
+    /// As receiving a frame.
     pub fn next(&self) -> Result<Option<Seen>, KernelError> {
         while let Some(frame) = self.wire.next()? {
             // The socket also shows what we sent on it.
