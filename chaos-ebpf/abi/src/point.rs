@@ -60,6 +60,17 @@ pub const POINT_INGRESS: u32 = 1;
 /// DNS answers are read for host names.
 pub const POINT_DNS: u32 = 2;
 
+/// Entry of the table of tail calls: all faults.
+pub const PROGRAM_FAULT: u32 = 0;
+/// The way back from a veth pair.
+pub const PROGRAM_BACK: u32 = 1;
+/// Reads the clocks.
+pub const PROGRAM_CLOCK: u32 = 2;
+/// In front of the faults at points with [`POINT_DNS`].
+pub const PROGRAM_DNS: u32 = 3;
+/// Its second half.
+pub const PROGRAM_DNS_RECORDS: u32 = 4;
+
 abi_struct! {
     /// One attach point: an interface in one direction.
     pub struct Point {
