@@ -1,6 +1,9 @@
 //! A second copy of a packet, which goes on behind the rule that made it and draws for itself.
 
-use crate::{delay::MARK, skb::{INGRESS, Skb}};
+use crate::{
+    delay::MARK,
+    skb::{INGRESS, Skb},
+};
 use chaos_abi::Slot;
 
 /// Sends a copy that resumes the walk at `next`; false if the kernel could not.

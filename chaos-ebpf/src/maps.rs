@@ -1,13 +1,13 @@
 //! The maps of the network programs; names and layout are chaos-abi's.
 
+use crate::{
+    dns::Answer,
+    walk::{MAX_DEPTH, Scratch},
+};
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray},
     macros::btf_map,
-};
-use crate::{
-    dns::Answer,
-    walk::{MAX_DEPTH, Scratch},
 };
 use chaos_abi::{
     AddrKey, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey, Lease, MAX_HOSTS, MAX_LEASES,

@@ -18,8 +18,8 @@ use crate::{
 use aya_ebpf::bindings::__sk_buff;
 use chaos_abi::{
     ACTION_BANDWIDTH, ACTION_CORRUPT, ACTION_DUPLICATE, ACTION_EXCEPT, ACTION_LATENCY, ACTION_RESET, Bandwidth,
-    CORRUPT_DELIVERED, Corrupt, Counters, LEASE_RUNNING, Lease, REJECT_EXCEPT, REJECT_PEER,
-    REJECT_TIME, RULE_DRY_RUN, RULE_WINDOW, Rule,
+    CORRUPT_DELIVERED, Corrupt, Counters, LEASE_RUNNING, Lease, REJECT_EXCEPT, REJECT_PEER, REJECT_TIME, RULE_DRY_RUN,
+    RULE_WINDOW, Rule,
 };
 
 /// Next rule.
@@ -84,6 +84,8 @@ fn reject(counters: &mut Counters, verdict: usize, packets: u64) {
 #[inline(always)]
 fn in_time(lease: &Lease, rule: &Rule, now: u64, packets: u64, counters: &mut Counters) -> bool {
     if now >= lease.deadline {
+        // Over: nobody looked at this packet.
+        counters.seen = counters.seen.wrapping_sub(packets);
         return false;
     }
     if clock::jiffies() >= lease.until {

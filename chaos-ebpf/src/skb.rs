@@ -50,6 +50,9 @@ impl Skb {
         tc_index: u32,
         /// Departure time.
         tstamp: u64,
+        /// Which clock the departure time is of (Linux 5.18). A program that does not read this gets 0 for a departure time at
+        /// ingress (net/core/filter.c, `bpf_convert_tstamp_read`).
+        tstamp_type: u8,
         /// Wire packets, 0 when not segmented.
         gso_segs: u32,
         /// Bytes on the wire, headers of each segment included.

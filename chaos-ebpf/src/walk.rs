@@ -110,7 +110,7 @@ fn resume(skb: Skb, slot: *mut Slot, id: u32, point: &Point, ingress: bool, lega
     if start < DONE {
         return Some(start);
     }
-    if !legacy {
+    if !legacy && skb.tstamp_type() != 0 {
         sample::left(skb.tstamp());
     }
     if ingress {

@@ -28,7 +28,12 @@ pub fn plan(files: &[PathBuf], yes: bool) -> ExitCode {
     };
     let mut codes = Vec::new();
     for request in &requests {
-        println!("{}: {} for {}", request.plan.name, count(request.targets.len(), "target"), humantime::format_duration(request.plan.duration));
+        println!(
+            "{}: {} for {}",
+            request.plan.name,
+            count(request.targets.len(), "target"),
+            humantime::format_duration(request.plan.duration)
+        );
         for target in &request.targets {
             let names: Vec<_> = target.interfaces.iter().filter(|i| !i.loopback).map(|i| i.name.as_str()).collect();
             let scope = target.scope().map_or(String::new(), |scope| format!(", scoped by cgroup {}", scope.path));

@@ -37,8 +37,7 @@ pub fn reap(locked: &mut Locked) -> Result<Reaped, EngineError> {
     let before = locked.journal.points.clone();
     let result = release::unused_points(locked, datapath.as_mut(), &HashMap::new());
     let gone = before.iter().filter(|entry| !locked.journal.points.contains(entry));
-    reaped.points =
-        gone.map(|e| format!("{} {}", e.interface, if e.ingress { "ingress" } else { "egress" })).collect();
+    reaped.points = gone.map(|e| format!("{} {}", e.interface, if e.ingress { "ingress" } else { "egress" })).collect();
     if locked.journal.runs.is_empty() {
         locked.journal.datapath = None;
     }

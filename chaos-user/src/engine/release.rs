@@ -126,7 +126,9 @@ fn remove_filter(rtnl: &mut Rtnl, entry: &PointEntry) -> Result<(), KernelError>
     let ours = |filter: &filter::Filter| filter.name.starts_with("chaos");
     let listed = match filter::list(rtnl, entry.ifindex, direction) {
         Ok(listed) => listed,
-        Err(error) if matches!(error.errno, Errno::ENODEV | Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => return Ok(()),
+        Err(error) if matches!(error.errno, Errno::ENODEV | Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => {
+            return Ok(());
+        }
         Err(error) => return Err(error),
     };
     for one in listed.iter().filter(|filter| ours(filter)) {
@@ -135,7 +137,8 @@ fn remove_filter(rtnl: &mut Rtnl, entry: &PointEntry) -> Result<(), KernelError>
     }
     if entry.filter.as_ref().is_some_and(|filter| filter.clsact) {
         let both = [Direction::Ingress, Direction::Egress];
-        let empty = both.iter().all(|direction| filter::list(rtnl, entry.ifindex, *direction).is_ok_and(|l| l.is_empty()));
+        let empty =
+            both.iter().all(|direction| filter::list(rtnl, entry.ifindex, *direction).is_ok_and(|l| l.is_empty()));
         if empty {
             absent_is_fine(qdisc::delete_clsact(rtnl, entry.ifindex))?;
         }

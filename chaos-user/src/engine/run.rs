@@ -1,8 +1,13 @@
 //! An experiment's life: prepare, start, watch, revert. All are prepared first, then started by one write each.
 
 use super::{
-    EngineError, Locked, RunEntry, Session, attach, collect, expedite, journal, lease::Leases, owner::Owner, reap, release,
-    rules::{self, Placed}, session::Shared, wants::{self, Want},
+    EngineError, Locked, RunEntry, Session, attach, collect, expedite, journal,
+    lease::Leases,
+    owner::Owner,
+    reap, release,
+    rules::{self, Placed},
+    session::Shared,
+    wants::{self, Want},
 };
 use crate::{
     kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
@@ -95,7 +100,9 @@ fn check_names(locked: &Locked, requests: &[Request]) -> Result<(), EngineError>
         let name = &request.plan.name;
         let twice = requests[..index].iter().any(|other| other.plan.name == *name);
         if twice || locked.journal.runs.iter().any(|run| run.name == *name) {
-            let text = format!("metadata.name: an experiment named {name:?} is active on this node; `chaos stop {name}` ends it");
+            let text = format!(
+                "metadata.name: an experiment named {name:?} is active on this node; `chaos stop {name}` ends it"
+            );
             return Err(EngineError::Invalid(vec![text]));
         }
     }
@@ -198,7 +205,11 @@ fn local_addresses(plan: &Plan, netns: &Netns) -> Result<Vec<std::net::IpAddr>, 
 }
 
 /// Journal entries of all attach points, before the first is made.
-fn enter_points(locked: &mut Locked, run: &mut RunEntry, all: &[(u64, Vec<Want>)]) -> Result<Vec<Vec<u32>>, EngineError> {
+fn enter_points(
+    locked: &mut Locked,
+    run: &mut RunEntry,
+    all: &[(u64, Vec<Want>)],
+) -> Result<Vec<Vec<u32>>, EngineError> {
     let mut points = Vec::new();
     for (inode, wants) in all {
         points.push(attach::enter(locked, *inode, wants)?);
@@ -353,7 +364,8 @@ impl Engine {
     fn let_go(&self, locked: &mut Locked, session: &mut Session, active: &Active) -> Result<(), EngineError> {
         let me = Owner::me();
         let mine = |run: &RunEntry| run.owner() == me;
-        let still: Vec<u32> = locked.journal.runs.iter().filter(|run| mine(run)).flat_map(|run| run.points.clone()).collect();
+        let still: Vec<u32> =
+            locked.journal.runs.iter().filter(|run| mine(run)).flat_map(|run| run.points.clone()).collect();
         let gone: Vec<u32> = active.run.points.iter().copied().filter(|id| !still.contains(id)).collect();
         let batch = gone.len() > BATCH;
         if batch {

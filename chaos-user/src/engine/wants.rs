@@ -33,7 +33,8 @@ pub struct Want {
 /// (its packets pass there too), not ports of a bridge or bond (a packet of this host passes the upper device first), not ours.
 fn carries(target: &Target, interface: &Interface) -> bool {
     let ours = interface.alias.as_deref().is_some_and(|alias| alias.starts_with(super::attach::ALIAS));
-    let stands_on_another = interface.lower.is_some() && interface.link_netnsid.is_none() && interface.kind.as_deref() != Some("veth");
+    let stands_on_another =
+        interface.lower.is_some() && interface.link_netnsid.is_none() && interface.kind.as_deref() != Some("veth");
     let is_port = interface.master.is_some_and(|master| target.interfaces.iter().any(|other| other.index == master));
     !ours && !stands_on_another && !is_port && !interface.loopback
 }
@@ -55,7 +56,13 @@ fn goes_on(plan: &Plan, rule: usize, target: &Target, interface: &Interface, loc
 ///
 /// # Errors
 /// A sentence naming the field: an interface that is not there, or one whose link header we cannot read.
-pub fn wants(plan: &Plan, placed: &[Placed], index: usize, target: &Target, local: &[IpAddr]) -> Result<Vec<Want>, String> {
+pub fn wants(
+    plan: &Plan,
+    placed: &[Placed],
+    index: usize,
+    target: &Target,
+    local: &[IpAddr],
+) -> Result<Vec<Want>, String> {
     check_names(plan, target)?;
     let mut wants = Vec::new();
     for interface in &target.interfaces {
@@ -95,17 +102,19 @@ pub fn wants(plan: &Plan, placed: &[Placed], index: usize, target: &Target, loca
         }
     }
     if wants.is_empty() {
-        return Err(format!("{} has no interface but loopback: no fault could act; match.interfaces: [lo] names it", target.name));
+        return Err(format!(
+            "{} has no interface but loopback: no fault could act; match.interfaces: [lo] names it",
+            target.name
+        ));
     }
     Ok(wants)
 }
 
 fn larger(one: Option<Queue>, other: Option<Queue>) -> Option<Queue> {
     match (one, other) {
-        (Some(one), Some(other)) => Some(Queue {
-            longest: one.longest.saturating_add(other.longest),
-            packets: one.packets.max(other.packets),
-        }),
+        (Some(one), Some(other)) => {
+            Some(Queue { longest: one.longest.saturating_add(other.longest), packets: one.packets.max(other.packets) })
+        }
         (one, other) => one.or(other),
     }
 }

@@ -43,13 +43,24 @@ fn stub(slot: RawFd, programs: RawFd, index: i32, id: i32) -> Vec<bpf_insn> {
     const TAIL_CALL: i32 = 12;
     let map = |dst, fd| [insn(0x18, dst, 1, 0, fd), insn(0, 0, 0, 0, 0)];
     // r6 = ctx; *(u32 *)(fp - 4) = 0; r2 = fp - 4
-    let mut code = vec![insn(0xbf, 6, 1, 0, 0), insn(0x62, 10, 0, -4, 0), insn(0xbf, 2, 10, 0, 0), insn(0x07, 2, 0, 0, -4)];
+    let mut code =
+        vec![insn(0xbf, 6, 1, 0, 0), insn(0x62, 10, 0, -4, 0), insn(0xbf, 2, 10, 0, 0), insn(0x07, 2, 0, 0, -4)];
     code.extend(map(1, slot));
     // r0 = lookup; if r0 != 0 { *(u32 *)r0 = id }; r1 = ctx
-    code.extend([insn(0x85, 0, 0, 0, MAP_LOOKUP), insn(0x15, 0, 0, 1, 0), insn(0x62, 0, 0, 0, id), insn(0xbf, 1, 6, 0, 0)]);
+    code.extend([
+        insn(0x85, 0, 0, 0, MAP_LOOKUP),
+        insn(0x15, 0, 0, 1, 0),
+        insn(0x62, 0, 0, 0, id),
+        insn(0xbf, 1, 6, 0, 0),
+    ]);
     code.extend(map(2, programs));
     // r3 = index; tail call; return -1
-    code.extend([insn(0xb7, 3, 0, 0, index), insn(0x85, 0, 0, 0, TAIL_CALL), insn(0xb7, 0, 0, 0, -1), insn(0x95, 0, 0, 0, 0)]);
+    code.extend([
+        insn(0xb7, 3, 0, 0, index),
+        insn(0x85, 0, 0, 0, TAIL_CALL),
+        insn(0xb7, 0, 0, 0, -1),
+        insn(0x95, 0, 0, 0, 0),
+    ]);
     code
 }
 

@@ -155,8 +155,9 @@ impl Datapath {
         let datapath = Self::typed(maps, clock, ids.clone())?;
         let control = datapath.control.get(&0, 0).map_err(|e| map_error("read map", names::CONTROL, &e))?;
         if control.abi != ABI_VERSION {
-            return Err(KernelError::new("join", "maps of another chaos", Errno::EPROTO)
-                .with_hint("a chaos of another version is active: `chaos status` shows its experiments; let them end first"));
+            return Err(KernelError::new("join", "maps of another chaos", Errno::EPROTO).with_hint(
+                "a chaos of another version is active: `chaos status` shows its experiments; let them end first",
+            ));
         }
         Ok(datapath)
     }
@@ -334,8 +335,7 @@ pub fn kill_switch() -> Result<usize, KernelError> {
 fn bump(id: u32) -> Result<(), KernelError> {
     let error = |e: MapError| map_error("write map", names::CONTROL, &e);
     let data = MapData::from_id(id).map_err(error)?;
-    let mut control: Array<MapData, Control> =
-        Map::from_map_data(data).map_err(error)?.try_into().map_err(error)?;
+    let mut control: Array<MapData, Control> = Map::from_map_data(data).map_err(error)?.try_into().map_err(error)?;
     let mut value = control.get(&0, 0).map_err(error)?;
     value.generation += 1;
     control.set(0, value, 0).map_err(error)

@@ -16,7 +16,9 @@ use nix::errno::Errno;
 pub fn realtime() -> Result<(), KernelError> {
     if std::fs::read_to_string("/sys/kernel/realtime").is_ok_and(|text| text.trim() == "1") {
         let error = KernelError::new("use", "network faults", Errno::EOPNOTSUPP);
-        return Err(error.unsupported("this is a PREEMPT_RT kernel, which may preempt a packet program; use another kernel"));
+        return Err(
+            error.unsupported("this is a PREEMPT_RT kernel, which may preempt a packet program; use another kernel")
+        );
     }
     Ok(())
 }
