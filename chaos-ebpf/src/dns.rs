@@ -69,10 +69,11 @@ macro_rules! get {
 }
 
 macro_rules! set {
-    ($place:expr, $value:expr) => {
+    ($place:expr, $value:expr) => {{
+        let value = $value;
         // SAFETY: as `get!`.
-        unsafe { (&raw mut $place).write_volatile($value) }
-    };
+        unsafe { (&raw mut $place).write_volatile(value) }
+    }};
 }
 
 /// Reads the question. True: its name is followed, and [`walk`] is to read the records.

@@ -5,7 +5,7 @@ use crate::{
     faults::{self, Queue},
     kernel::{
         bpf,
-        datapath::{Datapath, PROGRAM_BACK, PROGRAM_FAULT, map_error},
+        datapath::{Datapath, map_error},
         error::KernelError,
         filter::{self, Direction, Place},
         link::{self, VethPair},
@@ -14,7 +14,9 @@ use crate::{
         qdisc::{self, Fq},
     },
 };
-use chaos_abi::{ACTION_EXCEPT, MAX_POINTS, MAX_RULES_PER_POINT, POINT_INGRESS, Point, maps};
+use chaos_abi::{
+    ACTION_EXCEPT, MAX_POINTS, MAX_RULES_PER_POINT, POINT_DNS, POINT_INGRESS, PROGRAM_BACK, PROGRAM_FAULT, Point, maps,
+};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -115,7 +117,7 @@ fn one(session: &mut Session, rtnl: &mut Rtnl, entry: &mut PointEntry, want: &Wa
     };
     place(&mut session.datapath, entry, want, ends)?;
     if entry.link.is_none() && entry.filter.is_none() {
-        let stub = session.datapath.stub(PROGRAM_FAULT, entry.id)?;
+        let stub = session.datapath.stub(PROGRAM_FAULT, entry.id, entry.ingress)?;
         let object = format!("{} {}", entry.interface, if entry.ingress { "ingress" } else { "egress" });
         match bpf::attach_tcx(stub.as_fd(), entry.ifindex, entry.ingress, &object) {
             Ok(link) => {
@@ -166,7 +168,7 @@ fn make_pair(
     let [tx, rx] = link::create_veth(rtnl, &veth)?;
     pair.limit = queue.packets.max(LEAST_LIMIT);
     qdisc::replace_root_with_fq(rtnl, tx.index, &fq(pair.limit, queue.longest))?;
-    let stub = session.datapath.stub(PROGRAM_BACK, id)?;
+    let stub = session.datapath.stub(PROGRAM_BACK, id, false)?;
     match bpf::attach_tcx(stub.as_fd(), rx.index, true, &pair.rx) {
         Ok(link) => {
             pair.link = Some(bpf::link_id(link.as_fd())?);
@@ -232,7 +234,8 @@ fn place(datapath: &mut Datapath, entry: &PointEntry, want: &Want, ends: (u32, u
         return Err(error.unsupported(format!("{} rules would act there, {MAX_RULES_PER_POINT} can", ids.len())));
     }
     (point.ifindex, point.l2_len, point.netns) = (entry.ifindex, want.l2_len, entry.netns);
-    point.flags = if entry.ingress { POINT_INGRESS } else { 0 };
+    point.flags = point.flags & POINT_DNS | if entry.ingress { POINT_INGRESS } else { 0 };
+    point.flags |= if want.dns { POINT_DNS } else { 0 };
     (point.pair_tx, point.pair_rx) = ends;
     set_rules(&mut point, &ids);
     datapath.points.set(entry.id, point, 0).map_err(point_error)

@@ -3,11 +3,12 @@
 use super::{
     EngineError, Locked, RunEntry, Session, attach, collect, expedite, journal,
     lease::Leases,
+    lookup::{self, Known},
     owner::Owner,
     reap, release,
     rules::{self, Placed},
     session::Shared,
-    wants::{self, Want},
+    wants::{self, Around, Want},
 };
 use crate::{
     kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
@@ -68,6 +69,8 @@ pub struct Engine {
 /// # Errors
 /// By exit code; see [`EngineError`].
 pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineError> {
+    // Before the lock, for nameservers may be slow.
+    let known: Vec<Known> = requests.iter().map(|one| lookup::look_up(&one.plan, &one.targets)).collect();
     let mut locked = journal::lock()?;
     if let Some(reason) = journal::locked_by() {
         return Err(EngineError::Refused(format!("this node is locked: {reason}; `chaos unlock` lifts it")));
@@ -78,8 +81,8 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
     let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
     let mut active = Vec::new();
     let mut failed = None;
-    for request in requests {
-        match one(&mut locked, &mut session, request) {
+    for (request, known) in requests.into_iter().zip(known) {
+        match one(&mut locked, &mut session, request, known) {
             Ok(one) => active.push(one),
             Err(error) => {
                 failed = Some(error);
@@ -149,19 +152,21 @@ fn entry(request: &Request) -> RunEntry {
     }
 }
 
-fn one(locked: &mut Locked, session: &mut Session, request: Request) -> Result<Active, EngineError> {
+fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Known) -> Result<Active, EngineError> {
+    check_dns(session, &request.plan)?;
     let mut run = entry(&request);
     rules::reserve(locked, &mut run, &request.plan, request.targets.len())?;
     locked.journal.runs.push(run.clone());
     locked.save()?;
-    let placed = rules::write(session, &run, &request.plan, &request.targets)?;
+    let placed = rules::write(session, &run, &request.plan, &request.targets, &known)?;
     let mut netns = HashMap::new();
     let mut all: Vec<(u64, Vec<Want>)> = Vec::new();
     for (index, target) in request.targets.iter().enumerate() {
         let inode = target.netns.inode;
         let ns = Netns::from_fd(Arc::clone(&target.netns.fd), target.name.clone())?;
         let local = local_addresses(&request.plan, &ns)?;
-        let wants = wants::wants(&request.plan, &placed, index, target, &local)
+        let around = Around { local: &local, known: &known };
+        let wants = wants::wants(&request.plan, &placed, index, target, around)
             .map_err(|text| EngineError::Invalid(vec![text]))?;
         all.push((inode, wants));
         netns.insert(inode, ns);
@@ -185,7 +190,7 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request) -> Result<A
     Ok(Active {
         plan: request.plan,
         targets: request.targets,
-        warnings: request.warnings,
+        warnings: [request.warnings, known.warnings].concat(),
         run,
         started: SystemTime::now(),
         placed,
@@ -193,6 +198,16 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request) -> Result<A
         mechanism: if clsact { "clsact" } else { "tcx" },
         queues,
     })
+}
+
+/// A kernel that refused the program that reads DNS answers serves everything but host names.
+fn check_dns(session: &Session, plan: &Plan) -> Result<(), EngineError> {
+    let Some(why) = &session.datapath.ids().no_dns else { return Ok(()) };
+    let Some(rule) = plan.rules.iter().find(|rule| rule.names_hosts()) else { return Ok(()) };
+    Err(EngineError::Unsupported(format!(
+        "spec.faults[{}].network.match: peers by host name need a program that this kernel refuses ({why}); name them by cidr",
+        rule.fault
+    )))
 }
 
 /// Needed only where a peer may name a local address, which moves a rule onto loopback.

@@ -6,11 +6,12 @@
 use super::{bpf, clock, dist, error::KernelError, seam};
 use aya::{
     EbpfLoader,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray},
+    maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, PerCpuArray},
     programs::SchedClassifier,
 };
 use chaos_abi::{
-    ABI_VERSION, AddrKey, Clock, Control, Counters, DIST_SIZE, Flow, Lease, MissKey, Point, Rule, SampleKey, State,
+    ABI_VERSION, AddrKey, Clock, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey, Lease, MissKey,
+    PROGRAM_BACK, PROGRAM_CLOCK, PROGRAM_DNS, PROGRAM_DNS_RECORDS, PROGRAM_FAULT, Point, Rule, SampleKey, State,
     maps as names,
 };
 use nix::errno::Errno;
@@ -20,11 +21,6 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-/// Entry of the table of tail calls: all faults.
-pub const PROGRAM_FAULT: u32 = 0;
-/// The way back from a veth pair.
-pub const PROGRAM_BACK: u32 = 1;
-const PROGRAM_CLOCK: u32 = 2;
 const CLOCK_MAP: &str = "CHAOS_CLOCK";
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net"));
@@ -38,6 +34,9 @@ pub struct Ids {
     pub clock: u32,
     /// True where the kernel lacks `bpf_skb_set_tstamp` (before Linux 5.18).
     pub legacy: bool,
+    /// Why DNS answers cannot be read on this kernel; None: they can.
+    #[serde(default)]
+    pub no_dns: Option<String>,
 }
 
 /// The maps, typed.
@@ -55,6 +54,8 @@ pub struct Datapath {
     pub hits: HashMap<MapData, SampleKey, Flow>,
     pub missed: HashMap<MapData, MissKey, u64>,
     pub delays: HashMap<MapData, SampleKey, u64>,
+    pub hosts: HashMap<MapData, HostKey, Followers>,
+    pub learned: HashMap<MapData, LearnedKey, u64>,
     clock_map: Array<MapData, Clock>,
     slot: Map,
     programs: Map,
@@ -119,17 +120,25 @@ impl Datapath {
                 Err(first) => (program("fault_legacy").map_err(|_| first)?, true),
             };
             let (back, clock) = (program("back")?, program("clock")?);
+            let dns = program("dns").and_then(|first| Ok([first, program("dns_records")?]));
             let mut maps = BTreeMap::new();
             for name in Self::map_names() {
                 let map = ebpf.take_map(name).ok_or_else(|| KernelError::new("find map", name, Errno::ENOENT))?;
                 maps.insert(name, map);
             }
-            let ids = Ids { maps: ids_of(&maps)?, clock: program_id(&ebpf, "clock")?, legacy };
+            let ids = Ids { maps: ids_of(&maps)?, clock: program_id(&ebpf, "clock")?, legacy, no_dns: None };
             let mut datapath = Self::typed(maps, clock, ids)?;
             let table = datapath.programs_fd()?;
             bpf::set_program(table, PROGRAM_FAULT, fault.as_fd())?;
             bpf::set_program(table, PROGRAM_BACK, back.as_fd())?;
             bpf::set_program(table, PROGRAM_CLOCK, datapath.clock_program.as_fd())?;
+            match dns {
+                Ok([first, records]) => {
+                    bpf::set_program(table, PROGRAM_DNS, first.as_fd())?;
+                    bpf::set_program(table, PROGRAM_DNS_RECORDS, records.as_fd())?;
+                }
+                Err(error) => datapath.ids.no_dns = Some(error.to_string()),
+            }
             datapath.fill(ebpf.take_map(names::DIST))?;
             Ok(datapath)
         })
@@ -142,7 +151,7 @@ impl Datapath {
     pub fn join(ids: &Ids) -> Result<Self, KernelError> {
         let mut maps = BTreeMap::new();
         for name in Self::map_names() {
-            let id = ids.maps.get(name).ok_or_else(|| KernelError::new("find map", name, Errno::ENOENT))?;
+            let id = ids.maps.get(name).ok_or_else(other_version)?;
             let data = MapData::from_id(*id).map_err(|e| map_error("open map", name, &e))?;
             // Ids are not reused soon, but a journal may be older than the system's uptime suggests.
             let info = data.info().map_err(|e| map_error("open map", name, &e))?;
@@ -155,14 +164,12 @@ impl Datapath {
         let datapath = Self::typed(maps, clock, ids.clone())?;
         let control = datapath.control.get(&0, 0).map_err(|e| map_error("read map", names::CONTROL, &e))?;
         if control.abi != ABI_VERSION {
-            return Err(KernelError::new("join", "maps of another chaos", Errno::EPROTO).with_hint(
-                "a chaos of another version is active: `chaos status` shows its experiments; let them end first",
-            ));
+            return Err(other_version());
         }
         Ok(datapath)
     }
 
-    fn map_names() -> [&'static str; 15] {
+    fn map_names() -> [&'static str; 17] {
         [
             names::CONTROL,
             names::LEASES,
@@ -176,6 +183,8 @@ impl Datapath {
             names::HITS,
             names::MISSED,
             names::DELAYS,
+            names::HOSTS,
+            names::LEARNED,
             names::SLOT,
             names::PROGS,
             CLOCK_MAP,
@@ -205,6 +214,8 @@ impl Datapath {
             hits: take(maps, names::HITS)?,
             missed: take(maps, names::MISSED)?,
             delays: take(maps, names::DELAYS)?,
+            hosts: take(maps, names::HOSTS)?,
+            learned: take(maps, names::LEARNED)?,
             clock_map: take(maps, CLOCK_MAP)?,
             slot: maps.remove(names::SLOT).ok_or_else(|| absent(names::SLOT))?,
             programs: maps.remove(names::PROGS).ok_or_else(|| absent(names::PROGS))?,
@@ -242,13 +253,14 @@ impl Datapath {
         bpf::map_fd(&self.programs).ok_or_else(|| KernelError::new("use map", names::PROGS, Errno::EINVAL))
     }
 
-    /// Loads the stub of an attach point that jumps to `program`.
+    /// Loads the stub of an attach point that jumps to `program`; `ingress`: by way of the DNS program where the point says so.
     ///
     /// # Errors
     /// As [`bpf::load_stub`].
-    pub fn stub(&self, program: u32, point: u32) -> Result<OwnedFd, KernelError> {
+    pub fn stub(&self, program: u32, point: u32, ingress: bool) -> Result<OwnedFd, KernelError> {
         let slot = bpf::map_fd(&self.slot).ok_or_else(|| KernelError::new("use map", names::SLOT, Errno::EINVAL))?;
-        bpf::load_stub(slot, self.programs_fd()?, program, point)
+        let points = ingress.then(|| self.points.map().fd().as_fd());
+        bpf::load_stub(bpf::StubMaps { slot, programs: self.programs_fd()?, points }, program, point)
     }
 
     /// Reads the clocks that the programs go by.
@@ -292,6 +304,11 @@ impl Datapath {
         self.counters.set(rule, zero, 0).map_err(|e| map_error("fill map", names::COUNTERS, &e))?;
         self.states.set(rule, State::zeroed(), 0).map_err(|e| map_error("fill map", names::STATES, &e))
     }
+}
+
+fn other_version() -> KernelError {
+    KernelError::new("join", "maps of another chaos", Errno::EPROTO)
+        .with_hint("a chaos of another version is active: `chaos status` shows its experiments; let them end first")
 }
 
 fn ids_of(maps: &BTreeMap<&'static str, Map>) -> Result<BTreeMap<String, u32>, KernelError> {
