@@ -180,7 +180,9 @@ fn unlearned(faults: &[FaultReport]) -> Vec<String> {
     for (fault, host) in faults.iter().flat_map(|fault| fault.hosts.iter().map(move |host| (fault, host))) {
         let place = format!("fault {} on {}: host {}", fault.name, fault.target, host.host);
         if host.addresses.is_empty() {
-            warnings.push(format!("{place} stood for no address: none was known and none was learned, so it matched nothing"));
+            warnings.push(format!(
+                "{place} stood for no address: none was known and none was learned, so it matched nothing"
+            ));
         }
         if host.unlearned > 0 {
             warnings.push(format!("{place}: {} addresses were not learned, for want of room", host.unlearned));

@@ -58,6 +58,18 @@ impl Reader {
         learned
     }
 
+    /// Follows these names alone, and learns from a response over either protocol.
+    #[track_caller]
+    fn learns(&mut self, hosts: &[&str], response: &Response, expected: &[&str]) {
+        forget(&mut self.datapath, &[SET]).unwrap();
+        hosts.iter().for_each(|host| self.follow(SET, host));
+        for frame in [response.v4(), response.v6()] {
+            self.clear();
+            self.read(&frame);
+            assert_eq!(self.set(SET), expected);
+        }
+    }
+
     /// Forgets addresses, not names.
     fn clear(&mut self) {
         for key in self.datapath.learned.keys().filter_map(Result::ok).collect::<Vec<_>>() {
@@ -134,30 +146,26 @@ impl Response {
     }
 }
 
-#[track_caller]
-fn learned(hosts: &[&str], response: &Response, expected: &[&str]) {
-    for frame in [response.v4(), response.v6()] {
-        let reader = Reader::following(hosts);
-        reader.read(&frame);
-        assert_eq!(reader.set(SET), expected);
-    }
-}
-
 const V6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 
 #[test]
 fn answers_of_all_shapes_are_learned() {
     testing::root_or_return!();
+    let mut reader = Reader::open();
     let name = "db.example.com";
-    learned(&[name], &Response::to(name).a(1), &["192.0.2.1"]);
-    learned(&[name], &Response::to("dB.eXAMPLE.Com").a(1), &["192.0.2.1"]);
-    learned(&[name], &Response::to(name).record(&wire(name), A, 1, &[192, 0, 2, 2]).a(3), &["192.0.2.2", "192.0.2.3"]);
-    learned(&[name], &Response::to(name).record(SAME, AAAA, 1, &V6).a(1), &["192.0.2.1", "2001:db8::9"]);
+    reader.learns(&[name], &Response::to(name).a(1), &["192.0.2.1"]);
+    reader.learns(&[name], &Response::to("dB.eXAMPLE.Com").a(1), &["192.0.2.1"]);
+    reader.learns(
+        &[name],
+        &Response::to(name).record(&wire(name), A, 1, &[192, 0, 2, 2]).a(3),
+        &["192.0.2.2", "192.0.2.3"],
+    );
+    reader.learns(&[name], &Response::to(name).record(SAME, AAAA, 1, &V6).a(1), &["192.0.2.1", "2001:db8::9"]);
     let chain = Response::to(name)
         .record(SAME, CNAME, 1, &wire("db-1.cloud.example.net"))
         .record(&[&[4], b"db-1".as_slice(), &[0xc0, 50]].concat(), CNAME, 1, SAME)
         .record(&wire("db-1.cloud.example.net"), A, 1, &[198, 51, 100, 1]);
-    learned(&[name], &chain, &["198.51.100.1"]);
+    reader.learns(&[name], &chain, &["198.51.100.1"]);
     // Types, classes and lengths that are not addresses of the internet.
     let strange = Response::to(name)
         .record(SAME, 16, 1, &[192, 0, 2, 9])
@@ -166,12 +174,13 @@ fn answers_of_all_shapes_are_learned() {
         .record(SAME, AAAA, 1, &[192, 0, 2, 9])
         .record(&[0], 41, 1232, &[])
         .a(1);
-    learned(&[name], &strange, &["192.0.2.1"]);
+    reader.learns(&[name], &strange, &["192.0.2.1"]);
 }
 
 #[test]
 fn names_meet_the_patterns_that_mean_them() {
     testing::root_or_return!();
+    let mut reader = Reader::open();
     let longest = [["a"; 100].join("."), "example.com".to_owned()].join(".");
     for (pattern, name, meets) in [
         ("example.com", "example.com", true),
@@ -191,25 +200,27 @@ fn names_meet_the_patterns_that_mean_them() {
         let host: HostPattern = pattern.parse().unwrap();
         assert_eq!(host.matches(name), meets, "{pattern} {name}");
         let expected: &[&str] = if meets { &["192.0.2.1"] } else { &[] };
-        learned(&[pattern], &Response::to(name).a(1), expected);
+        reader.learns(&[pattern], &Response::to(name).a(1), expected);
     }
 }
 
 #[test]
 fn only_good_answers_in_the_right_place_count() {
     testing::root_or_return!();
+    let mut reader = Reader::open();
     let name = "db.example.com";
     let good = || Response::to(name).a(1);
     // A query, an update, server failure, no such name, two questions, no answers.
     for (at, byte) in [(2, 0x01), (2, 0xa8), (3, 0x82), (3, 0x83), (5, 2), (7, 0)] {
-        learned(&[name], &good().with(at, byte), &[]);
+        reader.learns(&[name], &good().with(at, byte), &[]);
     }
     // A dot within a label, a pointer as question, a reserved label type.
-    learned(&[name], &good().with(13, b'.'), &[]);
-    learned(&[name], &good().with(12, 0xc0), &[]);
-    learned(&[name], &good().with(12, 0x42), &[]);
-    learned(&[name, "*.example.com"], &Response::to("").a(1), &[]);
-    let mut reader = Reader::following(&[name]);
+    reader.learns(&[name], &good().with(13, b'.'), &[]);
+    reader.learns(&[name], &good().with(12, 0xc0), &[]);
+    reader.learns(&[name], &good().with(12, 0x42), &[]);
+    reader.learns(&[name, "*.example.com"], &Response::to("").a(1), &[]);
+    reader.learns(&[name], &good(), &["192.0.2.1"]);
+    reader.clear();
     let mut frame = good().v4();
     frame[35] = 54;
     reader.read(&frame);
@@ -240,10 +251,10 @@ fn every_follower_learns_every_record() {
     }
     let error = follow(&mut reader.datapath, 99, &"db.example.com".parse().unwrap(), NETNS).unwrap_err();
     assert_eq!(error.category(), "unsupported", "{error}");
-    let many = (0..250).fold(Response::to("db.example.com"), Response::a);
+    let many = (0..200).fold(Response::to("db.example.com"), Response::a);
     reader.read(&many.v4());
     for set in 1..=32 {
-        assert_eq!(reader.set(set).len(), 250, "set {set}");
+        assert_eq!(reader.set(set).len(), 200, "set {set}");
     }
     // One set more than there is room for is counted, not passed over in silence.
     reader.follow(40, "*.com");
@@ -278,10 +289,15 @@ fn a_cut_message_yields_whole_records_only() {
     testing::root_or_return!();
     let mut reader = Reader::following(&["*.example.com"]);
     let before = (100..110).fold(Response::to("db.example.com"), Response::a);
-    let response =
-        Response::to("db.example.com").a(1).record(SAME, CNAME, 1, &wire("x.example.net")).record(SAME, AAAA, 1, &V6).a(2);
+    let response = Response::to("db.example.com")
+        .a(1)
+        .record(SAME, CNAME, 1, &wire("x.example.net"))
+        .record(SAME, AAAA, 1, &V6)
+        .a(2);
     for frame in [response.v4(), response.v6()] {
-        for cut in 14..=frame.len() {
+        // The kernel makes no frame without a whole IP header.
+        let least = if frame[14] >> 4 == 4 { 34 } else { 54 };
+        for cut in least..=frame.len() {
             reader.read(&before.v4());
             reader.clear();
             reader.read(&frame[..cut]);
@@ -308,7 +324,8 @@ fn garbage_yields_nothing_that_is_not_in_it() {
         seed += 1;
         (mix(seed) % below as u64) as usize
     };
-    let base = Response::to("db.example.com").a(1).record(SAME, CNAME, 1, &wire("x.example.net")).record(SAME, AAAA, 1, &V6);
+    let base =
+        Response::to("db.example.com").a(1).record(SAME, CNAME, 1, &wire("x.example.net")).record(SAME, AAAA, 1, &V6);
     let mut total = 0;
     for round in 0..10_000 {
         let mut response = Response { bytes: base.bytes.clone() };

@@ -101,11 +101,7 @@ fn ask_one(
 }
 
 /// Books an answer on its question; others are not ours.
-fn take(
-    answer: &Message,
-    questions: &mut [Question],
-    found: &mut BTreeMap<String, Vec<IpAddr>>,
-) -> io::Result<()> {
+fn take(answer: &Message, questions: &mut [Question], found: &mut BTreeMap<String, Vec<IpAddr>>) -> io::Result<()> {
     let ours = |question: &&mut Question| {
         let asked = &question.message;
         answer.metadata.message_type == MessageType::Response
