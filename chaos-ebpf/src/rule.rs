@@ -6,7 +6,7 @@
 use crate::{
     clock,
     corrupt::{self, corrupt},
-    dice::{Decision, decide},
+    dice::{Decision, Event, decide},
     duplicate::duplicate,
     gate,
     maps::{CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_POINTS, CHAOS_RULES, CHAOS_SCRATCH, CHAOS_SLOT},
@@ -117,15 +117,16 @@ fn matched(
     let packets = skb.packets();
     counters.matched += packets;
     counters.skbs += 1;
-    let eligible = eligible(skb, rule, scratch);
-    let decision = decide(skb, id, rule, &scratch.packet, &scratch.ends.peer, now, eligible);
+    let eligible = eligible(rule, scratch);
+    let bytes = scratch.packet.wire_bytes(skb, scratch.ingress != 0);
+    let decision = decide(id, rule, &scratch.packet, &scratch.ends.peer, Event { packets, bytes, now, eligible });
     if !decision.hit || rule.flags & RULE_DRY_RUN != 0 {
         counters.skipped += packets;
         counters.would_inject += if decision.hit { packets } else { 0 };
         return ON;
     }
     counters.injected += packets;
-    counters.bytes += u64::from(skb.wire_len());
+    counters.bytes += bytes;
     sample::hit(id, counters, &scratch.packet);
     match rule.action {
         ACTION_RESET => act_reset(skb, counters, scratch, depth),
@@ -160,12 +161,12 @@ fn matched(
 
 /// Can the action act on this packet at all?
 #[inline(always)]
-fn eligible(skb: Skb, rule: &Rule, scratch: &Scratch) -> bool {
+fn eligible(rule: &Rule, scratch: &Scratch) -> bool {
     if rule.action == ACTION_RESET {
         return reset::eligible(&scratch.packet);
     }
     if rule.action == ACTION_CORRUPT && Corrupt::decode(&rule.args).mode == CORRUPT_DELIVERED {
-        return corrupt::payload(skb, &scratch.packet).is_some();
+        return corrupt::payload(&scratch.packet).is_some();
     }
     true
 }

@@ -68,8 +68,10 @@ pub const PROGRAM_BACK: u32 = 1;
 pub const PROGRAM_CLOCK: u32 = 2;
 /// In front of the faults at points with [`POINT_DNS`].
 pub const PROGRAM_DNS: u32 = 3;
-/// Its second half.
-pub const PROGRAM_DNS_RECORDS: u32 = 4;
+/// Departure times, on kernels without `bpf_skb_set_tstamp`.
+pub const PROGRAM_STAMP: u32 = 4;
+/// The second half of [`PROGRAM_DNS`].
+pub const PROGRAM_DNS_RECORDS: u32 = 5;
 
 abi_struct! {
     /// One attach point: an interface in one direction.
@@ -105,4 +107,6 @@ pub struct Slot {
     pub resume: u32,
     /// How deep this CPU is in copies of copies.
     pub depth: u32,
+    /// On kernels before 5.18: when the packet under way is to leave, CLOCK_MONOTONIC in ns.
+    pub departure: u64,
 }

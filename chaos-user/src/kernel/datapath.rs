@@ -11,8 +11,8 @@ use aya::{
 };
 use chaos_abi::{
     ABI_VERSION, AddrKey, Clock, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey, Lease, MissKey,
-    PROGRAM_BACK, PROGRAM_CLOCK, PROGRAM_DNS, PROGRAM_DNS_RECORDS, PROGRAM_FAULT, Point, Rule, SampleKey, State,
-    maps as names,
+    PROGRAM_BACK, PROGRAM_CLOCK, PROGRAM_DNS, PROGRAM_DNS_RECORDS, PROGRAM_FAULT, PROGRAM_STAMP, Point, Rule,
+    SampleKey, State, maps as names,
 };
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -119,7 +119,7 @@ impl Datapath {
                 Ok(fd) => (fd, false),
                 Err(first) => (program("fault_legacy").map_err(|_| first)?, true),
             };
-            let (back, clock) = (program("back")?, program("clock")?);
+            let (back, clock, stamp) = (program("back")?, program("clock")?, program("stamp")?);
             let dns = program("dns").and_then(|first| Ok([first, program("dns_records")?]));
             let mut maps = BTreeMap::new();
             for name in Self::map_names() {
@@ -132,6 +132,7 @@ impl Datapath {
             bpf::set_program(table, PROGRAM_FAULT, fault.as_fd())?;
             bpf::set_program(table, PROGRAM_BACK, back.as_fd())?;
             bpf::set_program(table, PROGRAM_CLOCK, datapath.clock_program.as_fd())?;
+            bpf::set_program(table, PROGRAM_STAMP, stamp.as_fd())?;
             match dns {
                 Ok([first, records]) => {
                     bpf::set_program(table, PROGRAM_DNS, first.as_fd())?;

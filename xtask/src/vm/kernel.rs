@@ -34,7 +34,7 @@ impl Kernel {
             let known = SERIES.map(|(name, _)| name).join(", ");
             bail!("no kernel {series:?}: there are {known}");
         };
-        let _lock = setup::lock()?;
+        let _lock = setup::lock("setup")?;
         if let Some(kernel) = Self::cached(series)? {
             return Ok(kernel);
         }
