@@ -1,6 +1,6 @@
 //! Attach points: one stub per netns, interface and direction, whoever needs it, and the veth pair of those that queue.
 
-use super::{EngineError, FilterEntry, Locked, PairEntry, PointEntry, Session, walk, wants::Want};
+use super::{EngineError, FilterEntry, Locked, PairEntry, PointEntry, RunEntry, Session, walk, wants::Want};
 use crate::{
     faults::{self, Queue},
     kernel::{
@@ -57,6 +57,28 @@ pub fn enter(locked: &mut Locked, netns: u64, wants: &[Want]) -> Result<Vec<u32>
         });
     }
     Ok(ids)
+}
+
+/// Journal entries of all attach points, before the first is made.
+///
+/// # Errors
+/// As [`enter`].
+pub fn enter_all(
+    locked: &mut Locked,
+    run: &mut RunEntry,
+    all: &[(u64, Vec<Want>)],
+) -> Result<Vec<Vec<u32>>, EngineError> {
+    let mut points = Vec::new();
+    for (inode, wants) in all {
+        points.push(enter(locked, *inode, wants)?);
+    }
+    run.points = points.iter().flatten().copied().collect();
+    run.points.sort_unstable();
+    run.points.dedup();
+    if let Some(known) = locked.journal.runs.iter_mut().find(|one| one.lease == run.lease) {
+        known.points.clone_from(&run.points);
+    }
+    Ok(points)
 }
 
 /// Egress is even and ingress the next number: a RST that answers an ingress packet finds the guard by that.

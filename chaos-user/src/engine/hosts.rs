@@ -4,19 +4,33 @@
 //! TLS or HTTPS are not seen. The name that counts is the one that was asked for, in full: a search domain included, a CNAME
 //! on the way to the address not. What was learned stays until the experiment ends, whatever its time to live.
 
-use super::rules;
+use super::{EngineError, rules};
 use crate::{
     kernel::{
         datapath::{Datapath, map_error},
         error::KernelError,
     },
     observe::HostAddresses,
+    plan::Plan,
     spec::value::{Cidr, HostPattern},
 };
 use aya::maps::MapError;
 use chaos_abi::{Followers, HostKey, LearnedKey, SET_V6, maps, name_hash};
 use nix::errno::Errno;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A kernel that refused the program that reads DNS answers serves everything but host names.
+///
+/// # Errors
+/// `Unsupported` for a plan with some.
+pub fn check(datapath: &Datapath, plan: &Plan) -> Result<(), EngineError> {
+    let Some(why) = &datapath.ids().no_dns else { return Ok(()) };
+    let Some(rule) = plan.rules.iter().find(|rule| rule.names_hosts()) else { return Ok(()) };
+    Err(EngineError::Unsupported(format!(
+        "spec.faults[{}].network.match: peers by host name need a program that this kernel refuses ({why}); name them by cidr",
+        rule.fault
+    )))
+}
 
 fn key(host: &HostPattern, netns: u64) -> HostKey {
     HostKey { hash: name_hash(host.name().as_bytes()), netns, wildcard: u32::from(host.is_wildcard()), reserved: 0 }

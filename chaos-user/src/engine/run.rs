@@ -1,7 +1,7 @@
 //! An experiment's life: prepare, start, watch, revert. All are prepared first, then started by one write each.
 
 use super::{
-    EngineError, Locked, RunEntry, Session, attach, collect, expedite, journal,
+    EngineError, Locked, RunEntry, Session, attach, collect, expedite, hosts, journal,
     lease::Leases,
     lookup::{self, Known},
     owner::Owner,
@@ -10,12 +10,7 @@ use super::{
     session::Shared,
     wants::{self, Around, Want},
 };
-use crate::{
-    kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
-    observe::FaultReport,
-    plan::Plan,
-    resolve::Target,
-};
+use crate::{kernel::netns::Netns, observe::FaultReport, plan::Plan, resolve::Target};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -153,7 +148,7 @@ fn entry(request: &Request) -> RunEntry {
 }
 
 fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Known) -> Result<Active, EngineError> {
-    check_dns(session, &request.plan)?;
+    hosts::check(&session.datapath, &request.plan)?;
     let mut run = entry(&request);
     rules::reserve(locked, &mut run, &request.plan, request.targets.len())?;
     locked.journal.runs.push(run.clone());
@@ -164,14 +159,14 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Know
     for (index, target) in request.targets.iter().enumerate() {
         let inode = target.netns.inode;
         let ns = Netns::from_fd(Arc::clone(&target.netns.fd), target.name.clone())?;
-        let local = local_addresses(&request.plan, &ns)?;
+        let local = wants::local_addresses(&request.plan, &ns)?;
         let around = Around { local: &local, known: &known };
         let wants = wants::wants(&request.plan, &placed, index, target, around)
             .map_err(|text| EngineError::Invalid(vec![text]))?;
         all.push((inode, wants));
         netns.insert(inode, ns);
     }
-    let points = enter_points(locked, &mut run, &all)?;
+    let points = attach::enter_all(locked, &mut run, &all)?;
     let batch = points.iter().map(Vec::len).sum::<usize>() > BATCH;
     if batch {
         expedite::raise(locked)?;
@@ -198,44 +193,6 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Know
         mechanism: if clsact { "clsact" } else { "tcx" },
         queues,
     })
-}
-
-/// A kernel that refused the program that reads DNS answers serves everything but host names.
-fn check_dns(session: &Session, plan: &Plan) -> Result<(), EngineError> {
-    let Some(why) = &session.datapath.ids().no_dns else { return Ok(()) };
-    let Some(rule) = plan.rules.iter().find(|rule| rule.names_hosts()) else { return Ok(()) };
-    Err(EngineError::Unsupported(format!(
-        "spec.faults[{}].network.match: peers by host name need a program that this kernel refuses ({why}); name them by cidr",
-        rule.fault
-    )))
-}
-
-/// Needed only where a peer may name a local address, which moves a rule onto loopback.
-fn local_addresses(plan: &Plan, netns: &Netns) -> Result<Vec<std::net::IpAddr>, KernelError> {
-    if plan.rules.iter().all(|rule| rule.condition.any_peer) {
-        return Ok(Vec::new());
-    }
-    let list = netns.enter(|| address::list(&mut Rtnl::open()?))??;
-    Ok(list.into_iter().map(|address| address.ip).collect())
-}
-
-/// Journal entries of all attach points, before the first is made.
-fn enter_points(
-    locked: &mut Locked,
-    run: &mut RunEntry,
-    all: &[(u64, Vec<Want>)],
-) -> Result<Vec<Vec<u32>>, EngineError> {
-    let mut points = Vec::new();
-    for (inode, wants) in all {
-        points.push(attach::enter(locked, *inode, wants)?);
-    }
-    run.points = points.iter().flatten().copied().collect();
-    run.points.sort_unstable();
-    run.points.dedup();
-    if let Some(known) = locked.journal.runs.iter_mut().find(|one| one.lease == run.lease) {
-        known.points.clone_from(&run.points);
-    }
-    Ok(points)
 }
 
 fn attach_all(

@@ -1,8 +1,9 @@
-//! Which interfaces of a target get which rules, in which direction; pure.
+//! Which interfaces of a target get which rules, in which direction.
 
 use super::{lookup::Known, rules::Placed};
 use crate::{
     faults::Queue,
+    kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
     plan::{Plan, RulePlan},
     resolve::{Target, interface::Interface},
 };
@@ -39,6 +40,18 @@ fn carries(target: &Target, interface: &Interface) -> bool {
         interface.lower.is_some() && interface.link_netnsid.is_none() && interface.kind.as_deref() != Some("veth");
     let is_port = interface.master.is_some_and(|master| target.interfaces.iter().any(|other| other.index == master));
     !ours && !stands_on_another && !is_port && !interface.loopback
+}
+
+/// The addresses of a target's namespace. Needed only where a peer may name a local address, which moves a rule onto loopback.
+///
+/// # Errors
+/// What the kernel says.
+pub fn local_addresses(plan: &Plan, netns: &Netns) -> Result<Vec<IpAddr>, KernelError> {
+    if plan.rules.iter().all(|rule| rule.condition.any_peer) {
+        return Ok(Vec::new());
+    }
+    let list = netns.enter(|| address::list(&mut Rtnl::open()?))??;
+    Ok(list.into_iter().map(|address| address.ip).collect())
 }
 
 /// What is known of a target's surroundings.
