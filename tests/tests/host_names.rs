@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use chaos_tests::lab::Lab;
 use chaos_tests::net::Family;
 use chaos_tests::net::nameserver::{NETWORKS, Nameserver, resolve};
-use chaos_tests::product::Running;
+use chaos_tests::product::{Experiment, Running};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, setns, unshare};
 
 const ZONES: &[&str] = &["db.example.com", "wild.example.com", "other.example.com", "fixed.example.com"];
 const PORT: u16 = 7000;
@@ -18,16 +22,46 @@ const PORT: u16 = 7000;
 struct World {
     lab: Lab,
     sinks: Vec<UdpSocket>,
-    files: Option<Files>,
+    process: Process,
     _nameserver: Nameserver,
 }
 
-/// The files by which a namespace finds names (ip-netns(8)).
-struct Files(PathBuf);
+/// A process in the namespace of `a`, with files of its own by which it finds names.
+struct Process {
+    child: Child,
+    folder: PathBuf,
+}
 
-impl Drop for Files {
+impl Process {
+    fn start(lab: &Lab) -> Self {
+        let folder = std::env::temp_dir().join(lab.hosts.a.ns.name());
+        fs::create_dir_all(&folder).expect("a folder");
+        let files = ["resolv.conf", "hosts"].map(|name| folder.join(name));
+        files.iter().for_each(|file| fs::write(file, "").expect("a file"));
+        let netns = fs::File::open(lab.hosts.a.ns.path()).expect("the namespace");
+        let mut command = Command::new("sleep");
+        command.arg("1000");
+        let prepare = move || {
+            setns(&netns, CloneFlags::CLONE_NEWNET)?;
+            unshare(CloneFlags::CLONE_NEWNS)?;
+            let none = None::<&str>;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+            for (file, place) in files.iter().zip(["/etc/resolv.conf", "/etc/hosts"]) {
+                mount(Some(file), place, none, MsFlags::MS_BIND, none)?;
+            }
+            Ok(())
+        };
+        // SAFETY: system calls and short allocations between fork and exec.
+        let child = unsafe { command.pre_exec(prepare) }.spawn().expect("sleep(1)");
+        Self { child, folder }
+    }
+}
+
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -45,25 +79,23 @@ impl World {
             socket.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
             socket
         };
-        // IPv6 first: its socket would take the port for both.
         let sinks = vec![sink(Family::V4), lab.hosts.b.ns.run(v6_only)];
-        let files = Files(PathBuf::from("/etc/netns").join(lab.hosts.a.ns.name()));
-        fs::create_dir_all(&files.0).expect("/etc/netns");
-        let world = Self { lab, sinks, files: Some(files), _nameserver: nameserver };
+        let process = Process::start(&lab);
+        let world = Self { lab, sinks, process, _nameserver: nameserver };
         world.file("resolv.conf", "nameserver 10.77.0.2\n");
         world.file("hosts", "127.0.0.1 localhost\n");
         Some(world)
     }
 
     fn file(&self, name: &str, text: &str) {
-        let folder = &self.files.as_ref().expect("the folder").0;
-        fs::write(folder.join(name), text).expect("a file in /etc/netns");
+        fs::write(self.process.folder.join(name), text).expect("a file");
     }
 
     /// Cuts `a` off from what a match means.
     #[track_caller]
     fn partition(&self, matches: &str) -> Running {
-        self.lab.inject(&format!("name: f, network: {{ direction: egress, match: {{ {matches} }}, partition: true }}"))
+        let fault = format!("name: f, network: {{ direction: egress, match: {{ {matches} }}, partition: true }}");
+        self.lab.chaos.run(&Experiment::on(&format!("pid: {}", self.process.child.id())).fault(&fault))
     }
 
     fn client(&self, family: Family) -> UdpSocket {

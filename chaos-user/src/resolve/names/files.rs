@@ -105,6 +105,16 @@ mod tests {
     }
 
     #[test]
+    fn a_named_namespace_has_files_of_its_own_or_ours() {
+        let root = root("netns");
+        fs::write(root.join("resolv.conf"), "nameserver 10.9.9.9\n").unwrap();
+        let files = NameFiles::beside(&root);
+        fs::remove_dir_all(&root).unwrap();
+        let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+        assert_eq!(files.unwrap(), NameFiles { resolv: "nameserver 10.9.9.9\n".into(), hosts });
+    }
+
+    #[test]
     fn what_is_no_file_is_an_error_and_does_not_block() {
         let root = root("fifo");
         nix::unistd::mkfifo(&root.join("etc/resolv.conf"), nix::sys::stat::Mode::S_IRUSR).unwrap();
