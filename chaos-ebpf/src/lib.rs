@@ -14,6 +14,8 @@ pub mod delay;
 #[cfg(target_arch = "bpf")]
 pub mod dice;
 #[cfg(target_arch = "bpf")]
+pub mod dns;
+#[cfg(target_arch = "bpf")]
 pub mod duplicate;
 #[cfg(target_arch = "bpf")]
 pub mod gate;

@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod counters;
 pub mod hosts;
+pub mod nameserver;
 pub mod netns;
 pub mod offload;
 pub mod onlooker;

@@ -79,14 +79,41 @@ abi_struct! {
 }
 
 abi_struct! {
-    /// A host name that some set of peers follows.
+    /// A host name that sets of peers follow, by the answers that one network namespace receives.
     pub struct HostKey {
         /// [`name_hash`] of the name without a leading `*.`.
         pub hash: u64,
+        /// Inode of the netns.
+        pub netns: u64,
         /// 1: any name below it; 0: the name itself.
         pub wildcard: u32,
-        /// Which of several entries for the same name.
-        pub index: u32,
+        /// Unused.
+        pub reserved: u32,
+    }
+}
+
+/// Most sets that follow one name in one netns.
+pub const FOLLOWERS: usize = 16;
+
+abi_struct! {
+    /// Who follows a name.
+    pub struct Followers {
+        /// Addresses that found no room in the tables.
+        pub failed: u64,
+        /// Set ids; 0: a free place.
+        pub sets: [u32; FOLLOWERS],
+    }
+}
+
+abi_struct! {
+    /// An address that a set has learned, and from which name.
+    pub struct LearnedKey {
+        /// As [`HostKey::hash`].
+        pub hash: u64,
+        /// As [`HostKey::wildcard`].
+        pub wildcard: u32,
+        /// As it stands in the table of addresses.
+        pub addr: AddrKey,
     }
 }
 
@@ -94,11 +121,23 @@ abi_struct! {
 pub const NAME_HASH: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// One step of the hash over a DNS name, from its LAST byte to its first, so that each suffix has been hashed on the way (FNV-1a).
+/// Labels are parted by dots; there is none at the ends.
 #[inline(always)]
 #[must_use]
 pub const fn name_hash_step(hash: u64, byte: u8) -> u64 {
     let lower = if byte >= b'A' && byte <= b'Z' { byte + 32 } else { byte };
     (hash ^ lower as u64).wrapping_mul(0x0000_0100_0000_01b3)
+}
+
+/// The hash of a whole name: `db.example.com`. The case of letters does not count (RFC 4343).
+#[must_use]
+pub const fn name_hash(name: &[u8]) -> u64 {
+    let (mut hash, mut left) = (NAME_HASH, name.len());
+    while left > 0 {
+        left -= 1;
+        hash = name_hash_step(hash, name[left]);
+    }
+    hash
 }
 
 /// A good mix of 64 bits (the finaliser of `SplitMix64`): the dice of every decision.

@@ -4,7 +4,7 @@ use super::{code_of, fail, input, progress::Progress};
 use crate::{
     engine::{self, Active, Engine, EngineError, arrivals, lease::Fate, limit},
     kernel::{error::KernelError, probe},
-    observe::{self, Ending, ExitCode, FaultPlanned, Format, Report, TargetReport, Unit, combined},
+    observe::{self, Ending, ExitCode, FaultPlanned, FaultReport, Format, Report, TargetReport, Unit, combined},
 };
 use chaos_abi::LEASE_FINISH;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -74,12 +74,6 @@ fn possible(request: &engine::Request) -> Result<(), EngineError> {
             .and_then(|()| limit::possible(&request.plan, target))
             .map_err(EngineError::Unsupported)?;
     }
-    for rule in &request.plan.rules {
-        if rule.excepts.iter().chain([&rule.condition]).any(|condition| !condition.hosts.is_empty()) {
-            let text = format!("spec.faults[{}].network.match.peers.host: not part of this release", rule.fault);
-            return Err(EngineError::Unsupported(text));
-        }
-    }
     Ok(())
 }
 
@@ -99,10 +93,14 @@ pub fn run(files: &[PathBuf], output: Format, dry_run: bool, yes: bool) -> ExitC
     for request in &requests {
         request.warnings.iter().for_each(|warning| eprintln!("warning: {}: {warning}", request.plan.name));
     }
+    let said: Vec<usize> = requests.iter().map(|request| request.warnings.len()).collect();
     let (engine, mut active) = match engine::prepare(requests) {
         Ok(prepared) => prepared,
         Err(error) => return fail(&error),
     };
+    for (one, said) in active.iter().zip(said) {
+        one.warnings.iter().skip(said).for_each(|warning| eprintln!("warning: {}: {warning}", one.plan.name));
+    }
     let mut reports = Vec::new();
     let mut codes = Vec::new();
     if let Err(error) = engine.start(&mut active) {
@@ -174,6 +172,23 @@ fn ending(engine: &Engine, active: &Active, signal: usize) -> Option<Ending> {
     }
 }
 
+/// Host names that stood for nothing, or for less than they should.
+fn unlearned(faults: &[FaultReport]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (fault, host) in faults.iter().flat_map(|fault| fault.hosts.iter().map(move |host| (fault, host))) {
+        let place = format!("fault {} on {}: host {}", fault.name, fault.target, host.host);
+        if host.addresses.is_empty() {
+            warnings.push(format!(
+                "{place} stood for no address: none was known and none was learned, so it matched nothing"
+            ));
+        }
+        if host.unlearned > 0 {
+            warnings.push(format!("{place}: {} addresses were not learned, for want of room", host.unlearned));
+        }
+    }
+    warnings
+}
+
 fn finish(engine: &Engine, active: &Active, ending: Ending) -> Report {
     let reverted = engine.revert(active);
     let ended = SystemTime::now();
@@ -197,7 +212,7 @@ fn finish(engine: &Engine, active: &Active, ending: Ending) -> Report {
         verdict,
         reason,
         seed: active.plan.seed,
-        warnings: active.warnings.clone(),
+        warnings: [active.warnings.clone(), unlearned(&faults)].concat(),
         started_at: time(active.started),
         ended_at: time(ended),
         targets: active

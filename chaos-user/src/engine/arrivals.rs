@@ -1,7 +1,11 @@
 //! What arrives for a target that shares its network namespace: no interface knows whose it is, so partition and loss act on the
 //! cgroup's own hook, where the packet has found its socket.
 
-use super::{PointKind, rules::Placed, wants::Want, wants::goes_on};
+use super::{
+    PointKind,
+    rules::Placed,
+    wants::{Around, Want, goes_on},
+};
 use crate::{
     kernel::{bpf, datapath::Datapath, error::KernelError},
     plan::{Condition, Plan},
@@ -12,7 +16,6 @@ use nix::errno::Errno;
 use std::{
     collections::BTreeMap,
     fs::File,
-    net::IpAddr,
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt,
@@ -118,7 +121,7 @@ pub fn wants(
     placed: &[Placed],
     index: usize,
     target: &Target,
-    local: &[IpAddr],
+    around: Around,
 ) -> Result<Vec<Want>, String> {
     let Some(scope) = target.scope() else { return Ok(Vec::new()) };
     check_ports(plan, target)?;
@@ -145,7 +148,7 @@ pub fn wants(
         for interface in &target.interfaces {
             let names = names(target, interface);
             let wanted = if interface.loopback || rule.condition.interfaces.is_empty() {
-                interface.loopback && goes_on(plan, one.plan, target, interface, local) || named && !interface.loopback
+                interface.loopback && goes_on(rule, target, interface, around) || named && !interface.loopback
             } else {
                 means(&rule.condition, &names)
             };
@@ -164,6 +167,7 @@ pub fn wants(
         ingress: true,
         groups,
         queue: None,
+        dns: false,
     };
     Ok(places.into_iter().map(want).collect())
 }

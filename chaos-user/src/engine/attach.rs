@@ -5,7 +5,7 @@ use crate::{
     faults::{self, Queue},
     kernel::{
         bpf,
-        datapath::{Datapath, PROGRAM_BACK, PROGRAM_FAULT, PROGRAM_STAMP, map_error},
+        datapath::{Datapath, map_error},
         error::KernelError,
         filter::{self, Direction, Place},
         link::{self, VethPair},
@@ -14,7 +14,10 @@ use crate::{
         qdisc::{self, Fq},
     },
 };
-use chaos_abi::{ACTION_EXCEPT, MAX_POINTS, MAX_RULES_PER_POINT, POINT_INGRESS, Point, maps};
+use chaos_abi::{
+    ACTION_EXCEPT, MAX_POINTS, MAX_RULES_PER_POINT, POINT_DNS, POINT_INGRESS, PROGRAM_BACK, PROGRAM_FAULT,
+    PROGRAM_STAMP, Point, maps,
+};
 use nix::errno::Errno;
 use std::{
     collections::HashMap,
@@ -171,7 +174,7 @@ fn one(session: &mut Session, rtnl: &mut Rtnl, entry: &mut PointEntry, want: &Wa
         entry.link = Some(bpf::link_id(link.as_fd())?);
         links.push(link);
     } else if entry.link.is_none() && entry.filter.is_none() {
-        let stub = session.datapath.stub(PROGRAM_FAULT, entry.id)?;
+        let stub = session.datapath.stub(PROGRAM_FAULT, entry.id, entry.ingress)?;
         let object = format!("{} {}", entry.interface, if entry.ingress { "ingress" } else { "egress" });
         match bpf::attach_tcx(stub.as_fd(), entry.ifindex, entry.ingress, &object) {
             Ok(link) => {
@@ -193,7 +196,7 @@ fn one(session: &mut Session, rtnl: &mut Rtnl, entry: &mut PointEntry, want: &Wa
 /// # Errors
 /// `unsupported`, naming what is missing, where both fail.
 pub fn mechanism(session: &Session, rtnl: &mut Rtnl, ifindex: u32) -> Result<&'static str, KernelError> {
-    let stub = session.datapath.stub(PROGRAM_FAULT, 0)?;
+    let stub = session.datapath.stub(PROGRAM_FAULT, 0, false)?;
     match bpf::attach_tcx(stub.as_fd(), ifindex, false, "scratch interface") {
         Ok(_link) => Ok("tcx"),
         Err(error) if error.errno == Errno::EINVAL => {
@@ -245,10 +248,10 @@ fn make_pair(
     pair.limit = queue.packets;
     qdisc::replace_root_with_fq(rtnl, tx.index, &fq(pair.limit, queue.longest))?;
     if session.datapath.ids().legacy {
-        let stub = session.datapath.stub(PROGRAM_STAMP, id)?;
+        let stub = session.datapath.stub(PROGRAM_STAMP, id, false)?;
         add_filter(rtnl, tx.index, false, stub.as_fd())?;
     }
-    let stub = session.datapath.stub(PROGRAM_BACK, id)?;
+    let stub = session.datapath.stub(PROGRAM_BACK, id, false)?;
     match bpf::attach_tcx(stub.as_fd(), rx.index, true, &pair.rx) {
         Ok(link) => {
             pair.link = Some(bpf::link_id(link.as_fd())?);
@@ -314,7 +317,8 @@ fn place(datapath: &mut Datapath, entry: &PointEntry, want: &Want, ends: (u32, u
         return Err(error.unsupported(format!("{} rules would act there, {MAX_RULES_PER_POINT} can", ids.len())));
     }
     (point.ifindex, point.l2_len, point.netns) = (entry.ifindex, want.l2_len, entry.netns);
-    point.flags = if entry.ingress { POINT_INGRESS } else { 0 };
+    point.flags = point.flags & POINT_DNS | if entry.ingress { POINT_INGRESS } else { 0 };
+    point.flags |= if want.dns { POINT_DNS } else { 0 };
     (point.pair_tx, point.pair_rx) = ends;
     set_rules(&mut point, &ids);
     datapath.points.set(entry.id, point, 0).map_err(point_error)

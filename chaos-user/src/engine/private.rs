@@ -5,6 +5,7 @@ use super::{
     Active, Engine, EngineError, Request, Session,
     journal::Home,
     lease::Leases,
+    lookup::Known,
     run::{all, check_names},
 };
 use crate::observe::FaultReport;
@@ -26,7 +27,9 @@ impl Engine {
     /// By exit code; see [`EngineError`].
     pub fn add(&self, requests: Vec<Request>) -> Result<Vec<Active>, EngineError> {
         let mut locked = self.home.lock()?;
-        check_names(&locked, &requests)?;
+        check_names(&locked, requests.iter().map(|request| request.plan.name.as_str()))?;
+        // A trial names no hosts.
+        let requests = requests.into_iter().map(|request| (request, Known::default())).collect();
         all(&mut locked, &mut self.session(), requests)
     }
 }

@@ -1,6 +1,6 @@
 //! Taking back: what a run wrote into the maps, and attach points that nobody uses any more.
 
-use super::{EngineError, Locked, PointEntry, PointKind, RunEntry, attach, limit, rules, walk};
+use super::{EngineError, Locked, PointEntry, PointKind, RunEntry, attach, hosts, limit, rules, walk};
 use crate::kernel::{
     datapath::{Datapath, map_error},
     error::KernelError,
@@ -10,7 +10,7 @@ use crate::kernel::{
     netns::Netns,
     qdisc, seam,
 };
-use chaos_abi::{LEASE_FREE, Lease, MAX_RULES_PER_POINT, Point, Rule, maps};
+use chaos_abi::{LEASE_FREE, Lease, MAX_RULES_PER_POINT, POINT_DNS, Point, Rule, maps};
 use nix::errno::Errno;
 use std::collections::HashMap;
 
@@ -22,6 +22,7 @@ pub fn clear(datapath: &mut Datapath, run: &RunEntry) -> Result<(), KernelError>
     seam::run("clear rules of", &run.name, || {
         let lease = Lease { state: LEASE_FREE, ..Lease::zeroed() };
         datapath.leases.set(run.lease, lease, 0).map_err(|e| map_error("write map", maps::LEASES, &e))?;
+        rules::remove_sets(datapath, &run.sets)?;
         for id in &run.points {
             let point_error = |e| map_error("write map", maps::POINTS, &e);
             let mut point: Point = datapath.points.get(id, 0).map_err(point_error)?;
@@ -29,12 +30,14 @@ pub fn clear(datapath: &mut Datapath, run: &RunEntry) -> Result<(), KernelError>
             let left = walk::remove(walk::groups(known, |id| attach::phase_of(datapath, id)), &run.rules);
             let ids = walk::ids(&left);
             attach::set_rules(&mut point, &ids);
+            if point.flags & POINT_DNS != 0 && !hosts::followed(datapath, point.netns) {
+                point.flags &= !POINT_DNS;
+            }
             datapath.points.set(*id, point, 0).map_err(point_error)?;
         }
         for id in &run.rules {
             datapath.rules.set(*id, Rule::zeroed(), 0).map_err(|e| map_error("write map", maps::RULES, &e))?;
         }
-        rules::remove_sets(datapath, &run.sets)?;
         samples(datapath, &run.rules);
         Ok(())
     })

@@ -3,22 +3,18 @@
 use super::{
     EngineError, Locked, RunEntry, Session, arrivals, attach, collect,
     drain::drain,
-    expedite,
+    expedite, hosts,
     journal::{self, Home},
     lease::Leases,
     limit,
+    lookup::{self, Known},
     owner::Owner,
     reap, release,
     rules::{self, Placed},
     session::Shared,
-    wants::{self, Want},
+    wants::{self, Around, Want},
 };
-use crate::{
-    kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
-    observe::FaultReport,
-    plan::Plan,
-    resolve::Target,
-};
+use crate::{kernel::netns::Netns, observe::FaultReport, plan::Plan, resolve::Target};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -71,14 +67,23 @@ pub struct Engine {
 /// # Errors
 /// By exit code; see [`EngineError`].
 pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineError> {
+    // Before the lock, for nameservers may be slow.
+    let requests: Vec<(Request, Known)> = requests
+        .into_iter()
+        .map(|one| {
+            let known = lookup::look_up(&one.plan, &one.targets);
+            (one, known)
+        })
+        .collect();
     let mut locked = journal::lock()?;
     if let Some(reason) = journal::locked_by() {
         return Err(EngineError::Refused(format!("this node is locked: {reason}; `chaos unlock` lifts it")));
     }
     reap::reap(&mut locked)?;
-    check_names(&locked, &requests)?;
+    check_names(&locked, requests.iter().map(|(request, _)| request.plan.name.as_str()))?;
     let mut session = Session::open(&mut locked)?;
-    if requests.iter().any(|request| request.targets.iter().any(|target| arrivals::needed(&request.plan, target))) {
+    if requests.iter().any(|(request, _)| request.targets.iter().any(|target| arrivals::needed(&request.plan, target)))
+    {
         session.datapath.arrivals()?;
     }
     let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
@@ -93,11 +98,11 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
 pub(super) fn all(
     locked: &mut Locked,
     session: &mut Session,
-    requests: Vec<Request>,
+    requests: Vec<(Request, Known)>,
 ) -> Result<Vec<Active>, EngineError> {
     let mut active = Vec::new();
-    for request in requests {
-        match one(locked, session, request) {
+    for (request, known) in requests {
+        match one(locked, session, request, known) {
             Ok(one) => active.push(one),
             Err(error) => {
                 roll_back(locked, session, &active);
@@ -109,16 +114,16 @@ pub(super) fn all(
     Ok(active)
 }
 
-pub(super) fn check_names(locked: &Locked, requests: &[Request]) -> Result<(), EngineError> {
-    for (index, request) in requests.iter().enumerate() {
-        let name = &request.plan.name;
-        let twice = requests[..index].iter().any(|other| other.plan.name == *name);
-        if twice || locked.journal.runs.iter().any(|run| run.name == *name) {
+pub(super) fn check_names<'a>(locked: &Locked, names: impl Iterator<Item = &'a str>) -> Result<(), EngineError> {
+    let mut known: Vec<&str> = locked.journal.runs.iter().map(|run| run.name.as_str()).collect();
+    for name in names {
+        if known.contains(&name) {
             let text = format!(
                 "metadata.name: an experiment named {name:?} is active on this node; `chaos stop {name}` ends it"
             );
             return Err(EngineError::Invalid(vec![text]));
         }
+        known.push(name);
     }
     Ok(())
 }
@@ -163,19 +168,21 @@ fn entry(request: &Request) -> RunEntry {
     }
 }
 
-fn one(locked: &mut Locked, session: &mut Session, request: Request) -> Result<Active, EngineError> {
+fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Known) -> Result<Active, EngineError> {
+    hosts::check(&session.datapath, &request.plan)?;
     let mut run = entry(&request);
     rules::reserve(locked, &mut run, &request.plan, request.targets.len())?;
     locked.journal.runs.push(run.clone());
     locked.save()?;
-    let placed = rules::write(session, &run, &request.plan, &request.targets)?;
+    let placed = rules::write(session, &run, &request.plan, &request.targets, &known)?;
     let mut netns = HashMap::new();
     let mut all: Vec<(u64, Vec<Want>)> = Vec::new();
     for (index, target) in request.targets.iter().enumerate() {
         let inode = target.netns.inode;
         let ns = Netns::from_fd(Arc::clone(&target.netns.fd), target.name.clone())?;
-        let local = local_addresses(&request.plan, &ns)?;
-        let wants = wants::wants(&request.plan, &placed, index, target, &local)
+        let local = wants::local_addresses(&request.plan, &ns)?;
+        let around = Around { local: &local, known: &known };
+        let wants = wants::wants(&request.plan, &placed, index, target, around)
             .map_err(|text| EngineError::Invalid(vec![text]))?;
         all.push((inode, wants));
         netns.insert(inode, ns);
@@ -201,7 +208,7 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request) -> Result<A
     Ok(Active {
         plan: request.plan,
         targets: request.targets,
-        warnings: request.warnings,
+        warnings: [request.warnings, known.warnings].concat(),
         run,
         started: SystemTime::now(),
         placed,
@@ -209,15 +216,6 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request) -> Result<A
         mechanism: if clsact { "clsact" } else { "tcx" },
         queues,
     })
-}
-
-/// Needed only where a peer may name a local address, which moves a rule onto loopback.
-fn local_addresses(plan: &Plan, netns: &Netns) -> Result<Vec<std::net::IpAddr>, KernelError> {
-    if plan.rules.iter().all(|rule| rule.condition.any_peer) {
-        return Ok(Vec::new());
-    }
-    let list = netns.enter(|| address::list(&mut Rtnl::open()?))??;
-    Ok(list.into_iter().map(|address| address.ip).collect())
 }
 
 fn queues(

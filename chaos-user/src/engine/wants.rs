@@ -1,9 +1,10 @@
-//! Which interfaces of a target get which rules, in which direction; pure.
+//! Which interfaces of a target get which rules, in which direction.
 
-use super::{arrivals, rules::Placed};
+use super::{arrivals, lookup::Known, rules::Placed};
 use crate::{
     faults::Queue,
-    plan::Plan,
+    kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
+    plan::{Plan, RulePlan},
     resolve::{CgroupScope, Target, interface::Interface},
 };
 use std::net::IpAddr;
@@ -27,6 +28,8 @@ pub struct Want {
     pub ingress: bool,
     /// Rule ids: groups of `except` entries and their rule, with the rule's phase.
     pub groups: Vec<(u32, Vec<u32>)>,
+    /// DNS answers are read there.
+    pub dns: bool,
     /// The largest queue that any of them needs.
     pub queue: Option<Queue>,
 }
@@ -69,22 +72,46 @@ fn twice(target: &Target) -> Option<(&Interface, &Interface)> {
     None
 }
 
+/// The addresses of a target's namespace. Needed only where a peer may name a local address, which moves a rule onto loopback.
+///
+/// # Errors
+/// What the kernel says.
+pub fn local_addresses(plan: &Plan, netns: &Netns) -> Result<Vec<IpAddr>, KernelError> {
+    if plan.rules.iter().all(|rule| rule.condition.any_peer) {
+        return Ok(Vec::new());
+    }
+    let list = netns.enter(|| address::list(&mut Rtnl::open()?))??;
+    Ok(list.into_iter().map(|address| address.ip).collect())
+}
+
+/// What is known of a target's surroundings.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'a> {
+    /// Addresses of its namespace.
+    pub local: &'a [IpAddr],
+    /// Addresses of host names.
+    pub known: &'a Known,
+}
+
 /// Does a rule go onto this interface? Loopback only where it is named, or a peer is a local address.
 #[must_use]
-pub fn goes_on(plan: &Plan, rule: usize, target: &Target, interface: &Interface, local: &[IpAddr]) -> bool {
-    let condition = &plan.rules[rule].condition;
+pub fn goes_on(rule: &RulePlan, target: &Target, interface: &Interface, around: Around) -> bool {
+    let condition = &rule.condition;
     if !condition.interfaces.is_empty() {
         return condition.interfaces.contains(&interface.name);
     }
     if interface.loopback {
-        let names_local = |ip: &IpAddr| condition.peers.iter().any(|peer| peer.contains(*ip) && peer.prefix() > 0);
+        let by_address = |ip: &IpAddr| condition.peers.iter().any(|peer| peer.contains(*ip) && peer.prefix() > 0);
+        let by_name = |ip: &IpAddr| condition.hosts.iter().any(|host| around.known.of(host).any(|one| one == *ip));
         return !condition.any_peer
-            && (local.iter().any(names_local) || condition.peers.iter().any(|peer| peer.address().is_loopback()));
+            && (around.local.iter().any(|ip| by_address(ip) || by_name(ip))
+                || condition.peers.iter().any(|peer| peer.address().is_loopback()));
     }
     carries(target, interface)
 }
 
-/// All attach points of one target. `local` holds the addresses of its namespace.
+/// All attach points of one target. Where a peer is a host name, they include all by which DNS answers come in, loopback too: a
+/// resolver of the machine's own answers there.
 ///
 /// # Errors
 /// A sentence naming the field: an interface that is not there, or one whose link header we cannot read.
@@ -93,34 +120,33 @@ pub fn wants(
     placed: &[Placed],
     index: usize,
     target: &Target,
-    local: &[IpAddr],
+    around: Around,
 ) -> Result<Vec<Want>, String> {
     check_names(plan, target)?;
     check_once(plan, target)?;
-    let mut wants = arrivals::wants(plan, placed, index, target, local)?;
+    let hosts = plan.rules.iter().any(RulePlan::names_hosts);
+    let mut wants = arrivals::wants(plan, placed, index, target, around)?;
     for interface in &target.interfaces {
         for ingress in [false, true] {
-            let mut groups = Vec::new();
-            let mut queue: Option<Queue> = None;
-            for one in placed.iter().filter(|one| one.target == index) {
+            let acts = |one: &&Placed| {
                 let rule = &plan.rules[one.plan];
                 let wanted = if ingress {
                     rule.direction.ingress() && target.scope().is_none()
                 } else {
                     rule.direction.egress()
                 };
-                if !wanted || !goes_on(plan, one.plan, target, interface, local) {
-                    continue;
-                }
-                let excepts = rule.excepts.iter().zip(&one.ids).filter(|(e, _)| e.wants_interface(&interface.name));
-                let ids = excepts.map(|(_, id)| *id).chain([one.id()]).collect();
-                groups.push((rule.phase, ids));
-                queue = larger(queue, rule.queue);
-            }
-            if groups.is_empty() {
+                one.target == index && wanted && goes_on(rule, target, interface, around)
+            };
+            let (groups, queue) = groups(plan, placed.iter().filter(acts), &interface.name);
+            let dns = hosts && ingress && (interface.loopback || carries(target, interface));
+            if groups.is_empty() && !dns {
                 continue;
             }
             let Some(l2_len) = interface.header_len() else {
+                if groups.is_empty() {
+                    // Answers that come in there are not seen; the report lists what was learned.
+                    continue;
+                }
                 return Err(format!(
                     "interface {} of {}: its link header (ARPHRD {}) is not known; name others by match.interfaces",
                     interface.name, target.name, interface.hardware
@@ -135,17 +161,35 @@ pub fn wants(
                 l2_len: u32::from(l2_len),
                 ingress,
                 groups,
+                dns,
                 queue,
             });
         }
     }
-    if wants.is_empty() {
+    if wants.iter().all(|want| want.groups.is_empty()) {
         return Err(format!(
             "{} has no interface but loopback: no fault could act; match.interfaces: [lo] names it",
             target.name
         ));
     }
     Ok(wants)
+}
+
+/// The rules of an attach point with their `except` entries, and the queue that they need.
+fn groups<'a>(
+    plan: &Plan,
+    placed: impl Iterator<Item = &'a Placed>,
+    interface: &str,
+) -> (Vec<(u32, Vec<u32>)>, Option<Queue>) {
+    let (mut groups, mut queue) = (Vec::new(), None);
+    for one in placed {
+        let rule = &plan.rules[one.plan];
+        let excepts = rule.excepts.iter().zip(&one.ids).filter(|(e, _)| e.wants_interface(interface));
+        let ids = excepts.map(|(_, id)| *id).chain([one.id()]).collect();
+        groups.push((rule.phase, ids));
+        queue = larger(queue, rule.queue);
+    }
+    (groups, queue)
 }
 
 fn larger(one: Option<Queue>, other: Option<Queue>) -> Option<Queue> {

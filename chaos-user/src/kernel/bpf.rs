@@ -4,6 +4,7 @@
 
 use super::{error::KernelError, seam};
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_type};
+use chaos_abi::{POINT_DNS, PROGRAM_DNS, Point};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -62,31 +63,55 @@ impl Hook {
     }
 }
 
+/// What a stub needs besides its attach point.
+#[derive(Clone, Copy, Debug)]
+pub struct StubMaps<'a> {
+    /// Where it writes the point's id.
+    pub slot: BorrowedFd<'a>,
+    /// The table of tail calls.
+    pub programs: BorrowedFd<'a>,
+    /// At ingress, where points say whether DNS answers are read.
+    pub points: Option<BorrowedFd<'a>>,
+}
+
 /// The stub of attach point `id`: writes the id into this CPU's first entry of `slot`, then tail-calls entry `index` of
-/// `programs`; where that fails, the packet goes on untouched.
-fn stub(hook: Hook, slot: RawFd, programs: RawFd, index: i32, id: i32) -> Vec<bpf_insn> {
+/// `programs`; where that fails, the packet goes on untouched. With `points`, one that has `POINT_DNS` gets the DNS program first, which
+/// goes on to the faults; without such a program the stub does.
+fn stub(hook: Hook, maps: StubMaps, index: u32, id: u32) -> Vec<bpf_insn> {
     const MAP_LOOKUP: i32 = 1;
     const TAIL_CALL: i32 = 12;
-    let map = |dst, fd| [insn(0x18, dst, 1, 0, fd), insn(0, 0, 0, 0, 0)];
-    // r6 = ctx; *(u32 *)(fp - 4) = 0; r2 = fp - 4
-    let mut code =
-        vec![insn(0xbf, 6, 1, 0, 0), insn(0x62, 10, 0, -4, 0), insn(0xbf, 2, 10, 0, 0), insn(0x07, 2, 0, 0, -4)];
-    code.extend(map(1, slot));
-    // r0 = lookup; if r0 != 0 { *(u32 *)r0 = id }; r1 = ctx
-    code.extend([
-        insn(0x85, 0, 0, 0, MAP_LOOKUP),
-        insn(0x15, 0, 0, 1, 0),
-        insn(0x62, 0, 0, 0, id),
-        insn(0xbf, 1, 6, 0, 0),
-    ]);
-    code.extend(map(2, programs));
-    // r3 = index; tail call; return untouched
-    code.extend([
-        insn(0xb7, 3, 0, 0, index),
-        insn(0x85, 0, 0, 0, TAIL_CALL),
-        insn(0xb7, 0, 0, 0, hook.untouched()),
-        insn(0x95, 0, 0, 0, 0),
-    ]);
+    let map = |dst, fd: BorrowedFd| [insn(0x18, dst, 1, 0, fd.as_raw_fd()), insn(0, 0, 0, 0, 0)];
+    // *(u32 *)(fp - 4) = key; r0 = lookup(map, fp - 4)
+    let lookup = |fd, key: u32| {
+        let mut code = vec![insn(0x62, 10, 0, -4, key as i32), insn(0xbf, 2, 10, 0, 0), insn(0x07, 2, 0, 0, -4)];
+        code.extend(map(1, fd));
+        code.push(insn(0x85, 0, 0, 0, MAP_LOOKUP));
+        code
+    };
+    // r1 = ctx; r2 = programs; r3 = index; tail call
+    let jump = |index: u32| {
+        let mut code = vec![insn(0xbf, 1, 6, 0, 0)];
+        code.extend(map(2, maps.programs));
+        code.extend([insn(0xb7, 3, 0, 0, index as i32), insn(0x85, 0, 0, 0, TAIL_CALL)]);
+        code
+    };
+    // r6 = ctx
+    let mut code = vec![insn(0xbf, 6, 1, 0, 0)];
+    code.extend(lookup(maps.slot, 0));
+    // if r0 != 0 { *(u32 *)r0 = id }
+    code.extend([insn(0x15, 0, 0, 1, 0), insn(0x62, 0, 0, 0, id as i32)]);
+    if let Some(points) = maps.points {
+        let dns = jump(PROGRAM_DNS);
+        code.extend(lookup(points, id));
+        // if r0 == 0 || (r0->flags & POINT_DNS) == 0 { go on behind `dns` }
+        let flags = std::mem::offset_of!(Point, flags) as i16;
+        code.extend([insn(0x15, 0, 0, dns.len() as i16 + 3, 0), insn(0x61, 0, 0, flags, 0)]);
+        code.extend([insn(0x57, 0, 0, 0, POINT_DNS as i32), insn(0x15, 0, 0, dns.len() as i16, 0)]);
+        code.extend(dns);
+    }
+    code.extend(jump(index));
+    // return untouched
+    code.extend([insn(0xb7, 0, 0, 0, hook.untouched()), insn(0x95, 0, 0, 0, 0)]);
     code
 }
 
@@ -94,15 +119,9 @@ fn stub(hook: Hook, slot: RawFd, programs: RawFd, index: i32, id: i32) -> Vec<bp
 ///
 /// # Errors
 /// The kernel's answer to BPF_PROG_LOAD.
-pub fn load_stub(
-    hook: Hook,
-    slot: BorrowedFd,
-    programs: BorrowedFd,
-    index: u32,
-    id: u32,
-) -> Result<OwnedFd, KernelError> {
+pub fn load_stub(hook: Hook, maps: StubMaps, index: u32, id: u32) -> Result<OwnedFd, KernelError> {
     seam::run("load stub of", &format!("attach point {id}"), || {
-        let code = stub(hook, slot.as_raw_fd(), programs.as_raw_fd(), index as i32, id as i32);
+        let code = stub(hook, maps, index, id);
         let mut attr = attributes();
         // SAFETY: every member of the union is made of integers; this one is read by BPF_PROG_LOAD.
         let load = unsafe { &mut attr.__bindgen_anon_3 };

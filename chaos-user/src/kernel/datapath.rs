@@ -4,19 +4,20 @@
 //! later process opens the maps by their ids, which the journal keeps; that works also while the first one is stopped or hung.
 
 use super::{
-    bpf::{self, Hook},
+    bpf::{self, Hook, StubMaps},
     clock, dist,
     error::KernelError,
     seam,
 };
 use aya::{
     EbpfLoader,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray},
+    maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, PerCpuArray},
     programs::{CgroupSkb, SchedClassifier},
 };
 use chaos_abi::{
-    ABI_VERSION, AddrKey, Clock, Control, Counters, DIST_SIZE, Flow, Lease, MissKey, Point, Rule, SampleKey, State,
-    maps as names,
+    ABI_VERSION, AddrKey, Clock, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey, Lease, MissKey,
+    PROGRAM_BACK, PROGRAM_CLOCK, PROGRAM_DNS, PROGRAM_DNS_RECORDS, PROGRAM_FAULT, PROGRAM_STAMP, Point, Rule,
+    SampleKey, State, maps as names,
 };
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -27,13 +28,6 @@ use std::{
 
 /// Entry of the cgroups' table of tail calls.
 const PROGRAM_ARRIVAL: u32 = 0;
-/// Entry of the table of tail calls: all faults.
-pub const PROGRAM_FAULT: u32 = 0;
-/// The way back from a veth pair.
-pub const PROGRAM_BACK: u32 = 1;
-const PROGRAM_CLOCK: u32 = 2;
-/// Departure times, on kernels without `bpf_skb_set_tstamp`.
-pub const PROGRAM_STAMP: u32 = 4;
 const CLOCK_MAP: &str = "CHAOS_CLOCK";
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net"));
@@ -51,6 +45,9 @@ pub struct Ids {
     /// process that joins has maps, and no way to load a program onto them.
     #[serde(default)]
     pub no_arrivals: Option<String>,
+    /// Why DNS answers cannot be read on this kernel; None: they can.
+    #[serde(default)]
+    pub no_dns: Option<String>,
 }
 
 /// The maps, typed.
@@ -68,6 +65,8 @@ pub struct Datapath {
     pub hits: HashMap<MapData, SampleKey, Flow>,
     pub missed: HashMap<MapData, MissKey, u64>,
     pub delays: HashMap<MapData, SampleKey, u64>,
+    pub hosts: HashMap<MapData, HostKey, Followers>,
+    pub learned: HashMap<MapData, LearnedKey, u64>,
     clock_map: Array<MapData, Clock>,
     slot: Map,
     programs: Map,
@@ -121,6 +120,7 @@ impl Datapath {
                 Err(first) => (program("fault_legacy").map_err(|_| first)?, true),
             };
             let (back, clock, stamp) = (program("back")?, program("clock")?, program("stamp")?);
+            let dns = program("dns").and_then(|first| Ok([first, program("dns_records")?]));
             let arrivals = arrivals(&mut ebpf);
             let no_arrivals = arrivals.as_ref().err().map(ToString::to_string);
             let mut maps = BTreeMap::new();
@@ -128,7 +128,8 @@ impl Datapath {
                 let map = ebpf.take_map(name).ok_or_else(|| KernelError::new("find map", name, Errno::ENOENT))?;
                 maps.insert(name, map);
             }
-            let ids = Ids { maps: ids_of(&maps)?, clock: program_id(&ebpf, "clock")?, legacy, no_arrivals };
+            let ids =
+                Ids { maps: ids_of(&maps)?, clock: program_id(&ebpf, "clock")?, legacy, no_arrivals, no_dns: None };
             let mut datapath = Self::typed(maps, clock, ids)?;
             let table = fd_of(&datapath.programs, names::PROGS)?;
             bpf::set_program(table, PROGRAM_FAULT, fault.as_fd())?;
@@ -138,6 +139,13 @@ impl Datapath {
             if let Ok(arrivals) = arrivals {
                 let table = fd_of(&datapath.cgroup_programs, names::CGROUP_PROGS)?;
                 bpf::set_program(table, PROGRAM_ARRIVAL, arrivals.as_fd())?;
+            }
+            match dns {
+                Ok([first, records]) => {
+                    bpf::set_program(table, PROGRAM_DNS, first.as_fd())?;
+                    bpf::set_program(table, PROGRAM_DNS_RECORDS, records.as_fd())?;
+                }
+                Err(error) => datapath.ids.no_dns = Some(error.to_string()),
             }
             datapath.fill(ebpf.take_map(names::DIST))?;
             Ok(datapath)
@@ -158,7 +166,7 @@ impl Datapath {
         Self::typed(maps, bpf::program_by_id(ids.clock)?, ids.clone())
     }
 
-    fn map_names() -> [&'static str; 16] {
+    fn map_names() -> [&'static str; 18] {
         [
             names::CONTROL,
             names::LEASES,
@@ -172,6 +180,8 @@ impl Datapath {
             names::HITS,
             names::MISSED,
             names::DELAYS,
+            names::HOSTS,
+            names::LEARNED,
             names::SLOT,
             names::PROGS,
             names::CGROUP_PROGS,
@@ -202,6 +212,8 @@ impl Datapath {
             hits: take(maps, names::HITS)?,
             missed: take(maps, names::MISSED)?,
             delays: take(maps, names::DELAYS)?,
+            hosts: take(maps, names::HOSTS)?,
+            learned: take(maps, names::LEARNED)?,
             clock_map: take(maps, CLOCK_MAP)?,
             slot: maps.remove(names::SLOT).ok_or_else(|| absent(names::SLOT))?,
             programs: maps.remove(names::PROGS).ok_or_else(|| absent(names::PROGS))?,
@@ -236,18 +248,14 @@ impl Datapath {
         Self::join(&self.ids)
     }
 
-    /// Loads the stub of an attach point that jumps to `program`.
+    /// Loads the stub of an attach point that jumps to `program`; `ingress`: by way of the DNS program where the point says so.
     ///
     /// # Errors
     /// As [`bpf::load_stub`].
-    pub fn stub(&self, program: u32, point: u32) -> Result<OwnedFd, KernelError> {
-        bpf::load_stub(
-            Hook::Interface,
-            fd_of(&self.slot, names::SLOT)?,
-            fd_of(&self.programs, names::PROGS)?,
-            program,
-            point,
-        )
+    pub fn stub(&self, program: u32, point: u32, ingress: bool) -> Result<OwnedFd, KernelError> {
+        let (slot, programs) = (fd_of(&self.slot, names::SLOT)?, fd_of(&self.programs, names::PROGS)?);
+        let points = ingress.then(|| self.points.map().fd().as_fd());
+        bpf::load_stub(Hook::Interface, StubMaps { slot, programs, points }, program, point)
     }
 
     /// Loads the stub of an attach point on a cgroup.
@@ -256,8 +264,8 @@ impl Datapath {
     /// `unsupported` where the kernel refused the program that it would jump to.
     pub fn cgroup_stub(&self, point: u32) -> Result<OwnedFd, KernelError> {
         self.arrivals()?;
-        let table = fd_of(&self.cgroup_programs, names::CGROUP_PROGS)?;
-        bpf::load_stub(Hook::Cgroup, fd_of(&self.slot, names::SLOT)?, table, PROGRAM_ARRIVAL, point)
+        let (slot, programs) = (fd_of(&self.slot, names::SLOT)?, fd_of(&self.cgroup_programs, names::CGROUP_PROGS)?);
+        bpf::load_stub(Hook::Cgroup, StubMaps { slot, programs, points: None }, PROGRAM_ARRIVAL, point)
     }
 
     /// Can what arrives for a cgroup be hit here?

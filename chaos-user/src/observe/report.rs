@@ -226,6 +226,9 @@ pub struct HostAddresses {
     pub host: String,
     /// The addresses that were learned.
     pub addresses: Vec<String>,
+    /// How often an address could not be learned because the tables were full: it was not meant.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unlearned: u64,
 }
 
 /// What one probe saw.
