@@ -1,0 +1,204 @@
+//! Fidelity: what netem does on the same kernel within the same minutes is the measure of what chaos does. Only ratios of
+//! interleaved measurements count: absolute numbers depend on the machine and on what else it does. Needs fq and netem.
+
+use std::time::Duration;
+
+use chaos_tests::lab::Lab;
+use chaos_tests::need;
+use chaos_tests::net::{Family, Host, offload};
+use chaos_tests::scene::{Direction, PORT};
+use chaos_tests::stats::ks::one_sample;
+use chaos_tests::stats::quantile::median;
+use chaos_tests::stats::theory;
+use chaos_tests::traffic::bulk::{Bulk, bulk, raise_windows};
+use chaos_tests::traffic::tcp::{Until, transfer};
+use chaos_tests::traffic::{Flow, Outcome};
+
+/// How often chaos and netem take turns.
+const TURNS: usize = 5;
+
+fn lab() -> Option<Lab> {
+    let lab = Lab::delaying().filter(|_| need::netem())?;
+    raise_windows(&lab.hosts.a.ns);
+    raise_windows(&lab.hosts.b.ns);
+    Some(lab)
+}
+
+/// Runs something under netem at the root of the sender's device: the wire's far side, seen from a receiving target.
+fn under_netem<T>(sender: &Host, netem: &str, run: impl FnOnce() -> T) -> T {
+    sender.ns.tc(&format!("qdisc add dev eth0 root netem limit 100000 {netem}"));
+    let result = run();
+    sender.ns.tc("qdisc del dev eth0 root");
+    result
+}
+
+/// One TCP flow of four seconds.
+fn stream(lab: &Lab, direction: Direction) -> Bulk {
+    let (from, to) = direction.ends(lab);
+    bulk(&from.ns, &to.ns, to.at(Family::V4, PORT), Duration::from_secs(4))
+}
+
+/// Flows under chaos and under netem in turns.
+fn take_turns(lab: &Lab, direction: Direction, action: &str, netem: &str) -> (Vec<Bulk>, Vec<Bulk>) {
+    let (from, _) = direction.ends(lab);
+    let turn = |_| {
+        let running = lab.inject(&direction.fault_on("tcp", action));
+        let ours = stream(lab, direction);
+        let report = running.finish();
+        assert_eq!(report.only_fault().count("overflow"), 0, "{direction}: {}", report.only_fault().json);
+        (ours, under_netem(from, netem, || stream(lab, direction)))
+    };
+    (0..TURNS).map(turn).unzip()
+}
+
+fn rates(bulks: &[Bulk]) -> Vec<f64> {
+    bulks.iter().map(Bulk::mbit_per_s).collect()
+}
+
+/// Prints the measurements and returns the ratio of their medians.
+fn ratio(what: &str, ours: &[f64], netem: &[f64]) -> f64 {
+    let ratio = median(ours) / median(netem);
+    println!("{what}: {ratio:.3} of netem; chaos {ours:.1?}, netem {netem:.1?}");
+    ratio
+}
+
+fn tcp_under_delay(direction: Direction, least: f64) {
+    let Some(lab) = lab() else { return };
+    let (ours, netem) = take_turns(&lab, direction, "latency: { delay: 50ms }", "delay 50ms");
+    let ratio = ratio(&format!("{direction}, Mbit/s"), &rates(&ours), &rates(&netem));
+    assert!(ratio >= least, "{direction}: {ratio:.2} of netem's throughput, not {least}");
+}
+
+#[test]
+fn tcp_under_egress_delay() {
+    tcp_under_delay(Direction::Egress, 0.85);
+}
+
+/// Two more passes of the receive path than netem on the other end of the wire.
+#[test]
+fn tcp_under_ingress_delay() {
+    tcp_under_delay(Direction::Ingress, 0.75);
+}
+
+/// A sender that is told of its losses backs off instead of sending again: that is not what a wire does.
+#[test]
+fn tcp_under_loss() {
+    let Some(lab) = lab() else { return };
+    for direction in Direction::BOTH {
+        let (ours, netem) = take_turns(&lab, direction, "loss: { percent: 2 }", "loss 2%");
+        let speed = ratio(&format!("{direction}, Mbit/s"), &rates(&ours), &rates(&netem));
+        let per_megabyte = |bulks: &[Bulk]| -> Vec<f64> {
+            let each = bulks.iter().map(|bulk| bulk.sender);
+            each.map(|sender| f64::from(sender.retransmits) * 1e6 / sender.bytes_acked as f64).collect()
+        };
+        let again = ratio(&format!("{direction}, retransmits per MB"), &per_megabyte(&ours), &per_megabyte(&netem));
+        assert!(speed >= 0.7, "{direction}: {speed:.2} of netem's throughput");
+        assert!((0.85..1.15).contains(&again), "{direction}: {again:.2} of netem's retransmits per byte");
+    }
+}
+
+/// As on a rate that a shaper sets: the same at the receiver, whatever the sender does.
+#[test]
+fn tcp_under_a_rate() {
+    let Some(lab) = lab() else { return };
+    for direction in Direction::BOTH {
+        let running = lab.inject(&direction.fault_on("tcp", "bandwidth: { rate: 20mbit }"));
+        let rate = stream(&lab, direction).mbit_per_s() * 1_514.0 / 1_448.0;
+        running.finish();
+        println!("{direction}: {rate:.2} of 20 Mbit/s");
+        assert!((19.0..21.0).contains(&rate), "{direction}: {rate:.2} of 20 Mbit/s");
+    }
+}
+
+/// The distance between delays and a theory, less what the machine takes itself.
+fn distance(outcome: &Outcome, own_ms: f64, cdf: impl Fn(f64) -> f64) -> f64 {
+    assert_eq!(outcome.lost(), 0, "jitter loses nothing");
+    let delays: Vec<f64> = outcome.delays_ms().into_iter().map(|delay| delay - own_ms).collect();
+    one_sample(&delays, cdf).distance
+}
+
+/// Delays under chaos are as close to the theory as those under netem, in both directions.
+fn jitter(action: &str, netem: &str, flow: impl Fn(Flow) -> Flow, cdf: impl Fn(f64) -> f64) {
+    let Some(lab) = lab() else { return };
+    for direction in Direction::BOTH {
+        let (from, _) = direction.ends(&lab);
+        let own = median(&direction.send(&lab, Family::V4, |flow| flow.count(500).rate(250)).delays_ms());
+        let running = direction.inject(&lab, action);
+        let ours = distance(&direction.send(&lab, Family::V4, &flow), own, &cdf);
+        running.finish();
+        let reference = || direction.send(&lab, Family::V4, &flow);
+        let theirs = distance(&under_netem(from, netem, reference), own, &cdf);
+        println!("{direction}, {netem}: distance {ours:.4}, netem's {theirs:.4}, own delay {own:.2} ms");
+        assert!(ours <= theirs + 0.02, "{direction}, {netem}: distance {ours:.4}, netem's {theirs:.4}");
+    }
+}
+
+#[test]
+fn uniform_jitter_of_many_in_flight() {
+    let action = "latency: { delay: 200ms, jitter: 150ms, distribution: uniform }";
+    jitter(action, "delay 200ms 150ms", |flow| flow.count(4_000).rate(250), theory::uniform(200.0, 150.0));
+}
+
+#[test]
+fn normal_jitter_of_many_in_flight() {
+    let action = "latency: { delay: 400ms, jitter: 80ms, distribution: normal }";
+    let netem = "delay 400ms 80ms distribution normal";
+    jitter(action, netem, |flow| flow.count(4_000).rate(250), theory::normal(400.0, 80.0));
+}
+
+/// Three packets in flight: a queue that orders a flow by its head shows here.
+#[test]
+fn uniform_jitter_of_few_in_flight() {
+    let action = "latency: { delay: 50ms, jitter: 40ms, distribution: uniform }";
+    jitter(action, "delay 50ms 40ms", |flow| flow.count(2_000).rate(60), theory::uniform(50.0, 40.0));
+}
+
+/// Behind any queue the CPUs that empty it race with one another, netem's not excepted.
+#[test]
+fn order_under_constant_delay() {
+    let Some(lab) = lab() else { return };
+    let flow = |flow: Flow| flow.count(1_000).rate(1_000);
+    for direction in Direction::BOTH {
+        let (from, _) = direction.ends(&lab);
+        let turn = |_| {
+            let running = direction.inject(&lab, "latency: { delay: 50ms }");
+            let ours = direction.send(&lab, Family::V4, flow);
+            running.finish();
+            let netem = under_netem(from, "delay 50ms", || direction.send(&lab, Family::V4, flow));
+            assert_eq!((ours.lost(), netem.lost()), (0, 0), "{direction}: a delay loses nothing");
+            (ours.reordered, netem.reordered)
+        };
+        let (ours, netem): (Vec<u64>, Vec<u64>) = (0..TURNS).map(turn).unzip();
+        println!("{direction}: reordered of 1,000: chaos {ours:?}, netem {netem:?}");
+        let allowed = netem.iter().sum::<u64>() + 10 * TURNS as u64;
+        assert!(ours.iter().sum::<u64>() <= allowed, "{direction}: {ours:?} of 1,000 reordered, netem {netem:?}");
+    }
+}
+
+/// Whatever the pair of devices does with large packets, the stream is right to the byte.
+#[test]
+fn streams_are_exact_whatever_the_size_of_packets() {
+    let Some(lab) = lab() else { return };
+    for mtu in [1_500, 9_000] {
+        for offloads in [true, false] {
+            for host in [&lab.hosts.a, &lab.hosts.b] {
+                host.ns.ip(&format!("link set eth0 mtu {mtu}"));
+                offload::set_all(&host.ns, "eth0", offloads);
+            }
+            for direction in Direction::BOTH {
+                let (from, to) = direction.ends(&lab);
+                let running = lab.inject(&direction.fault_on("tcp", "latency: { delay: 20ms }"));
+                for family in Family::BOTH {
+                    let what = format!("{direction} {family}, MTU {mtu}, offloads {offloads}");
+                    let done = transfer(&from.ns, &to.ns, to.at(family, PORT), Until::Bytes(10_000_000));
+                    assert_eq!((done.bytes, done.wrong_bytes, done.error), (10_000_000, 0, None), "{what}");
+                    println!("{what}: {:.1} Mbit/s, {} sent again", done.mbit_per_s(), done.sender.retransmits);
+                    assert!(done.sender.retransmits <= done.sender.segments_out / 100, "{what}: {:?}", done.sender);
+                }
+                let report = running.finish();
+                let fault = report.only_fault();
+                assert_eq!((fault.count("overflow"), fault.count("errors")), (0, 0), "{}", fault.json);
+            }
+        }
+    }
+}
