@@ -1,5 +1,6 @@
 //! Traffic that measures: each tool returns a plain structure and judges nothing.
 
+pub mod bulk;
 pub mod capture;
 pub mod connect;
 pub mod frame;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chaos_tests::clock::wait_until;
 use chaos_tests::lab::Lab;
+use chaos_tests::need;
 use chaos_tests::net::{Counters, Family};
 use chaos_tests::product::Leftovers;
 use chaos_tests::scene::{Direction, PORT};
@@ -53,12 +54,15 @@ fn round_trips_take_longer_by_the_delay() {
 }
 
 #[test]
-fn datagrams_arrive_all_in_order_and_late() {
+fn datagrams_arrive_all_and_late_and_almost_all_in_order() {
     let Some(lab) = Lab::delaying() else { return };
     for direction in Direction::BOTH {
         let play = direction.play(&lab, "latency: { delay: 80ms }", |flow| flow.count(1_000).rate(1_000));
         for outcome in &play.outcomes {
-            assert_eq!((outcome.lost(), outcome.reordered, outcome.duplicates), (0, 0, 0), "{direction}");
+            assert_eq!((outcome.lost(), outcome.duplicates), (0, 0), "{direction}");
+            // Whichever CPU empties a queue has a backlog of its own for the device behind it: neighbours may swap, under
+            // netem too (fidelity.rs compares).
+            assert!(outcome.reordered <= 10, "{direction}: {} of 1,000 reordered", outcome.reordered);
             assert_about(&format!("{direction}"), median(&outcome.delays_ms()), 80.0);
         }
         play.assert_counts(2_000);
@@ -96,18 +100,24 @@ fn only_what_matches_is_delayed() {
     running.finish();
 }
 
-/// A sender that waits for its own packets to leave a queue sends a millisecond's worth in each delay: 2 Mbit/s.
+/// A sender that waits for its own packets to leave a queue sends a millisecond's worth in each delay: 2 Mbit/s, whatever the
+/// machine, where netem gives hundreds of times that.
 #[test]
 fn tcp_keeps_its_throughput() {
-    let Some(lab) = Lab::delaying() else { return };
+    let Some(lab) = Lab::delaying().filter(|_| need::netem()) else { return };
     for direction in Direction::BOTH {
         let (from, to) = direction.ends(&lab);
+        let four_seconds = || transfer(&from.ns, &to.ns, to.at(Family::V4, PORT), Until::Time(Duration::from_secs(4)));
+        from.ns.tc("qdisc add dev eth0 root netem limit 100000 delay 50ms");
+        let reference = four_seconds().mbit_per_s();
+        from.ns.tc("qdisc del dev eth0 root");
         let running = lab.inject(&direction.fault_on("tcp", "latency: { delay: 50ms }"));
-        let done = transfer(&from.ns, &to.ns, to.at(Family::V4, PORT), Until::Time(Duration::from_secs(8)));
+        let done = four_seconds();
         let report = running.finish();
         assert_eq!((done.wrong_bytes, done.error), (0, None), "{direction}");
         assert_eq!(report.only_fault().count("overflow"), 0, "{direction}");
-        assert!(done.mbit_per_s() > 40.0, "{direction}: {:.1} Mbit/s", done.mbit_per_s());
+        let speed = done.mbit_per_s();
+        assert!(speed >= 0.5 * reference, "{direction}: {speed:.1} Mbit/s where netem gives {reference:.1}");
     }
 }
 

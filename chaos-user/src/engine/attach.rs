@@ -278,6 +278,8 @@ fn grow(rtnl: &mut Rtnl, pair: &mut PairEntry, queue: Queue, tx: u32) -> Result<
 fn fq(limit: u32, longest: u64) -> Fq {
     /// Beyond what is asked for, for composed delays of several experiments; the field holds 4,294 s (net/sched/sch_fq.c).
     const HORIZON_US: u64 = 900_000_000;
+    /// fq makes a flow when a packet needs it and forgets it 3 s after its last one (net/sched/sch_fq.c, `fq_gc`).
+    const ORPHAN_FLOWS: u32 = 1 << 24;
     let horizon = (longest / 1000).saturating_add(HORIZON_US).min(u64::from(u32::MAX));
     Fq {
         handle: 0,
@@ -286,7 +288,9 @@ fn fq(limit: u32, longest: u64) -> Fq {
         flow_limit: limit,
         horizon_us: horizon as u32,
         buckets_log: 10,
-        orphan_mask: 1023,
+        // Jitter gives each packet a hash at random, to be a flow of its own: two that share a flow wait for its head. With the
+        // usual 1,024 flows, of 400 packets under way four in ten would.
+        orphan_mask: ORPHAN_FLOWS - 1,
         optional: Vec::new(),
     }
 }

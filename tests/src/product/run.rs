@@ -52,7 +52,7 @@ impl Running {
     /// Waits until the faults act; panics with what the run said when they never do.
     #[track_caller]
     pub fn await_injected(&mut self) {
-        let waited = self.wait_for("injected", "10s");
+        let waited = self.wait_for("injected", "40s");
         if waited.code != 0 {
             let said = match self.child.take() {
                 Some(mut child) => {
