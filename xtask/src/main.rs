@@ -4,6 +4,7 @@ mod apt;
 mod artifacts;
 mod build;
 mod check;
+mod demo;
 mod linker;
 mod packages;
 mod process;
@@ -35,6 +36,8 @@ enum Verb {
     Setup,
     /// Build the product and print where it is.
     Build(build::Arguments),
+    /// Show faults on real traffic, measured from outside: before, during and after. As root; under two minutes.
+    Demo,
     /// Build the product and run `chaos run FILE...` as root.
     Run {
         /// Files and options for `chaos run`.
@@ -95,6 +98,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::Build(arguments) => println!("{}", build::build(&arguments)?.display()),
         Verb::Run { words } => build::run(&words)?,
+        Verb::Demo => return demo::run(),
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Clippy => check::clippy()?,
         Verb::Doc => check::doc()?,
