@@ -43,7 +43,8 @@ pub fn run() -> Result<ExitCode> {
 
 fn program() -> Result<std::path::PathBuf> {
     let mut cargo = process::cargo();
-    cargo.args(["build", "--package", "chaos-tests", "--bin", "chaos-demo"]);
+    // Optimised: a slow sender would be taken for a slow wire.
+    cargo.args(["build", "--release", "--package", "chaos-tests", "--bin", "chaos-demo"]);
     let programs = artifacts::build(&mut cargo)?;
     let demo = programs.into_iter().find(|program| program.name == "chaos-demo");
     demo.map(|program| program.path).ok_or_else(|| anyhow!("cargo built no chaos-demo"))

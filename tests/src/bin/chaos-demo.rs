@@ -35,6 +35,11 @@ fn run(mut names: Vec<String>) -> Result<ExitCode, String> {
     let chaos = Chaos::find()?;
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     println!("Linux {}: two hosts (network namespaces) on a veth pair, IPv4 and IPv6", release.trim());
+    // Removes what a killed demonstration left, and makes the empty journal that every run leaves.
+    let cleaned = chaos.command(&["cleanup"]);
+    if cleaned.code != 0 {
+        return Err(format!("chaos cleanup: {}", cleaned.text()));
+    }
     let delays = need::has_fq();
     let (here, elsewhere): (Vec<Sample>, Vec<Sample>) =
         samples.into_iter().partition(|sample| delays || !sample.delays);

@@ -46,7 +46,10 @@ pub fn show(sample: Sample, chaos: &Chaos, effort: Effort) -> Result<(), String>
     println!("  asked:   {}", sample.asked);
     println!("  counted: {}", counted(&report));
     println!("  while it ran there were: {there}");
-    println!("  left after it: {}", if left.is_empty() { "nothing".to_owned() } else { left.join("; ") });
+    println!(
+        "  left after it: {}",
+        if left.is_empty() { "nothing but the journal, which is empty".to_owned() } else { left.join("; ") }
+    );
     if !left.is_empty() {
         return Err(format!("{}: something is left on the machine", sample.name));
     }
