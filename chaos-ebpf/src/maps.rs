@@ -52,6 +52,9 @@ pub static CHAOS_SCRATCH: PerCpuArray<Scratch, { MAX_DEPTH as usize }, 0> = PerC
 /// Tail call targets.
 #[btf_map]
 pub static CHAOS_PROGS: ProgramArray<8, 0> = ProgramArray::new();
+/// The same for programs of cgroups: a table holds one type.
+#[btf_map]
+pub static CHAOS_CGPROGS: ProgramArray<8, 0> = ProgramArray::new();
 /// Flows that were hit.
 #[btf_map]
 pub static CHAOS_HITS: HashMap<SampleKey, Flow, 16384, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();

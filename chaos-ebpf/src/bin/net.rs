@@ -7,11 +7,15 @@ fn main() {}
 
 #[cfg(target_arch = "bpf")]
 mod bpf {
-    use aya_ebpf::{btf_maps::Array, macros::btf_map, macros::classifier, programs::TcContext};
+    use aya_ebpf::{
+        btf_maps::Array,
+        macros::{btf_map, cgroup_skb, classifier},
+        programs::{SkBuffContext, TcContext},
+    };
     use chaos_abi::{Clock, POINT_INGRESS};
     use chaos_ebpf::{
-        clock,
-        maps::{CHAOS_POINTS, CHAOS_PROGS, CHAOS_SLOT},
+        arrival, clock,
+        maps::{CHAOS_CGPROGS, CHAOS_POINTS, CHAOS_PROGS, CHAOS_SLOT},
         skb::{INGRESS, NEXT, Skb, redirect},
         walk,
     };
@@ -66,6 +70,21 @@ mod bpf {
             unsafe { CHAOS_PROGS.tail_call(&ctx, 0) };
         }
         0
+    }
+
+    /// What arrives for the sockets of a cgroup.
+    #[cgroup_skb(ingress)]
+    fn cgroup_ingress(ctx: SkBuffContext) -> i32 {
+        arrival::run(Skb(ctx.skb.skb))
+    }
+
+    /// Never loaded: keeps the table of tail calls in this object. A program with functions of its own may not do it, because
+    /// kernels below 6.0 on arm64 refuse both in one.
+    #[cgroup_skb(ingress)]
+    fn cgroup_table(ctx: SkBuffContext) -> i32 {
+        // SAFETY: the context of this run.
+        unsafe { CHAOS_CGPROGS.tail_call(&ctx, 0) };
+        arrival::LET
     }
 
     #[panic_handler]

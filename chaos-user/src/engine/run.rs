@@ -1,8 +1,12 @@
 //! An experiment's life: prepare, start, watch, revert. All are prepared first, then started by one write each.
 
 use super::{
-    EngineError, Locked, RunEntry, Session, attach, collect, expedite, journal,
+    EngineError, Locked, RunEntry, Session, arrivals, attach, collect,
+    drain::drain,
+    expedite,
+    journal::{self, Home},
     lease::Leases,
+    limit,
     owner::Owner,
     reap, release,
     rules::{self, Placed},
@@ -18,13 +22,11 @@ use crate::{
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::SystemTime,
 };
 
 /// More attach points than this at once are worth the cheap link operations.
 const BATCH: usize = 4;
-/// The longest that a revert waits for packets in the queue.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// What is asked for: a plan on its targets.
 pub struct Request {
@@ -50,17 +52,18 @@ pub struct Active {
     pub run: RunEntry,
     /// When it started.
     pub started: SystemTime,
-    placed: Vec<Placed>,
-    netns: HashMap<u64, Netns>,
+    pub(super) placed: Vec<Placed>,
+    pub(super) netns: HashMap<u64, Netns>,
     mechanism: &'static str,
     /// Sending ends of veth pairs by netns, with what their queues had dropped before.
-    queues: HashMap<u64, (Vec<u32>, u64)>,
+    pub(super) queues: HashMap<u64, (Vec<u32>, u64)>,
 }
 
 /// The engine of one process.
 pub struct Engine {
-    session: Shared,
-    leases: Leases,
+    pub(super) session: Shared,
+    pub(super) leases: Leases,
+    pub(super) home: Home,
 }
 
 /// Prepares all requests, or none: a failed step rolls back the earlier ones.
@@ -75,27 +78,38 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
     reap::reap(&mut locked)?;
     check_names(&locked, &requests)?;
     let mut session = Session::open(&mut locked)?;
+    if requests.iter().any(|request| request.targets.iter().any(|target| arrivals::needed(&request.plan, target))) {
+        session.datapath.arrivals()?;
+    }
     let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
+    let active = all(&mut locked, &mut session, requests)?;
+    Ok((Engine { session: Arc::new(Mutex::new(session)), leases, home: Home::Node }, active))
+}
+
+/// Prepares all, or none.
+///
+/// # Errors
+/// The first request's that could not be prepared.
+pub(super) fn all(
+    locked: &mut Locked,
+    session: &mut Session,
+    requests: Vec<Request>,
+) -> Result<Vec<Active>, EngineError> {
     let mut active = Vec::new();
-    let mut failed = None;
     for request in requests {
-        match one(&mut locked, &mut session, request) {
+        match one(locked, session, request) {
             Ok(one) => active.push(one),
             Err(error) => {
-                failed = Some(error);
-                break;
+                roll_back(locked, session, &active);
+                return Err(error);
             }
         }
     }
-    if let Some(error) = failed {
-        roll_back(&mut locked, &mut session, &active);
-        return Err(error);
-    }
     locked.save()?;
-    Ok((Engine { session: Arc::new(Mutex::new(session)), leases }, active))
+    Ok(active)
 }
 
-fn check_names(locked: &Locked, requests: &[Request]) -> Result<(), EngineError> {
+pub(super) fn check_names(locked: &Locked, requests: &[Request]) -> Result<(), EngineError> {
     for (index, request) in requests.iter().enumerate() {
         let name = &request.plan.name;
         let twice = requests[..index].iter().any(|other| other.plan.name == *name);
@@ -166,14 +180,16 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request) -> Result<A
         all.push((inode, wants));
         netns.insert(inode, ns);
     }
-    let points = enter_points(locked, &mut run, &all)?;
+    let points = attach::enter_all(locked, &mut run, &all)?;
     let batch = points.iter().map(Vec::len).sum::<usize>() > BATCH;
     if batch {
         expedite::raise(locked)?;
     }
+    limit::enter(locked, &mut run, limit::places(&request.plan, &placed, &request.targets, &all), &netns)?;
     locked.save()?;
+    limit::set(&run, &netns)?;
     let mut journal_points = std::mem::take(&mut locked.journal.points);
-    let attached = attach_all(session, &mut journal_points, &netns, &all, &points);
+    let attached = attach::attach_all(session, &mut journal_points, &netns, &all, &points);
     locked.journal.points = journal_points;
     if batch {
         expedite::lower(locked)?;
@@ -204,49 +220,6 @@ fn local_addresses(plan: &Plan, netns: &Netns) -> Result<Vec<std::net::IpAddr>, 
     Ok(list.into_iter().map(|address| address.ip).collect())
 }
 
-/// Journal entries of all attach points, before the first is made.
-fn enter_points(
-    locked: &mut Locked,
-    run: &mut RunEntry,
-    all: &[(u64, Vec<Want>)],
-) -> Result<Vec<Vec<u32>>, EngineError> {
-    let mut points = Vec::new();
-    for (inode, wants) in all {
-        points.push(attach::enter(locked, *inode, wants)?);
-    }
-    run.points = points.iter().flatten().copied().collect();
-    run.points.sort_unstable();
-    run.points.dedup();
-    if let Some(known) = locked.journal.runs.iter_mut().find(|one| one.lease == run.lease) {
-        known.points.clone_from(&run.points);
-    }
-    Ok(points)
-}
-
-fn attach_all(
-    session: &mut Session,
-    entries: &mut [super::PointEntry],
-    netns: &HashMap<u64, Netns>,
-    all: &[(u64, Vec<Want>)],
-    points: &[Vec<u32>],
-) -> Result<(), EngineError> {
-    for ((inode, wants), ids) in all.iter().zip(points) {
-        let Some(netns) = netns.get(inode) else { continue };
-        for id in ids {
-            if let Some(entry) = entries.iter().find(|entry| entry.id == *id)
-                && (entry.link.is_some() || entry.filter.is_some())
-            {
-                let links = entry.link.iter().chain(entry.pair.iter().filter_map(|pair| pair.link.as_ref()));
-                let links: Vec<u32> = links.copied().collect();
-                session.hold(*id, &links)?;
-            }
-        }
-        let wants: Vec<(u32, &Want)> = ids.iter().copied().zip(wants).collect();
-        attach::attach(session, entries, netns, &wants)?;
-    }
-    Ok(())
-}
-
 fn queues(
     locked: &Locked,
     session: &Session,
@@ -275,7 +248,7 @@ impl Engine {
         &self.leases
     }
 
-    fn session(&self) -> std::sync::MutexGuard<'_, Session> {
+    pub(super) fn session(&self) -> std::sync::MutexGuard<'_, Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -288,7 +261,7 @@ impl Engine {
             one.started = SystemTime::now();
             self.leases.start(one.run.lease, one.plan.duration)?;
         }
-        let mut locked = journal::lock()?;
+        let mut locked = self.home.lock()?;
         for one in active.iter_mut() {
             let text = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();
             one.run.started_at = text(one.started);
@@ -320,7 +293,12 @@ impl Engine {
             let target = active.targets.get(placed.target).map_or("", |target| target.name.as_str());
             let mut report = collect::report(&session, &active.plan, placed, target)?;
             let queue = active.plan.rules[placed.plan].queue.is_some();
-            report.mechanism = if queue { format!("{}+fq", active.mechanism) } else { active.mechanism.to_owned() };
+            let target = active.targets.get(placed.target);
+            let mechanism = match target.filter(|target| target.scope().is_some()) {
+                Some(_) => arrivals::mechanism(active.plan.rules[placed.plan].direction, active.mechanism),
+                None => active.mechanism.to_owned(),
+            };
+            report.mechanism = if queue { format!("{mechanism}+fq") } else { mechanism };
             reports.push(report);
         }
         drop(session);
@@ -358,9 +336,9 @@ impl Engine {
     /// What could not be taken away; it stays in the journal for `chaos cleanup`.
     pub fn revert(&self, active: &Active) -> Result<Vec<FaultReport>, EngineError> {
         self.leases.end(active.run.lease)?;
-        self.drain(active);
+        drain(active);
         let reports = self.report(active)?;
-        let mut locked = journal::lock()?;
+        let mut locked = self.home.lock()?;
         let mut session = self.session();
         release::clear(&mut session.datapath, &active.run)?;
         locked.journal.runs.retain(|run| run.lease != active.run.lease);
@@ -389,22 +367,5 @@ impl Engine {
         }
         locked.save()?;
         result
-    }
-
-    /// Waits for packets that wait in the queue, at most as long as they may.
-    fn drain(&self, active: &Active) {
-        let longest = active.plan.rules.iter().filter_map(|rule| rule.queue).map(|queue| queue.longest).max();
-        let Some(longest) = longest else { return };
-        let limit = Instant::now() + DRAIN.min(Duration::from_nanos(longest));
-        while Instant::now() < limit {
-            let waiting = active.queues.iter().filter_map(|(inode, (pairs, _))| {
-                active.netns.get(inode).and_then(|netns| collect::queues(netns, pairs).ok()).map(|(_, waiting)| waiting)
-            });
-            if waiting.sum::<u64>() == 0 {
-                return;
-            }
-            // The qdisc tells nobody when it runs empty.
-            std::thread::sleep(Duration::from_millis(10));
-        }
     }
 }
