@@ -6,6 +6,7 @@ mod build;
 mod check;
 mod demo;
 mod linker;
+mod new_fault;
 mod packages;
 mod process;
 mod progress;
@@ -38,6 +39,11 @@ enum Verb {
     Build(build::Arguments),
     /// Show faults on real traffic, measured from outside: before, during and after. As root; under two minutes.
     Demo,
+    /// Make a network fault that lets every packet pass: both halves, a sample and a test, registered everywhere.
+    NewFault {
+        /// Words as in drop-syn.
+        name: String,
+    },
     /// Build the product and run `chaos run FILE...` as root.
     Run {
         /// Files and options for `chaos run`.
@@ -99,6 +105,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Build(arguments) => println!("{}", build::build(&arguments)?.display()),
         Verb::Run { words } => build::run(&words)?,
         Verb::Demo => return demo::run(),
+        Verb::NewFault { name } => new_fault::run(&name)?,
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Clippy => check::clippy()?,
         Verb::Doc => check::doc()?,
