@@ -33,3 +33,4 @@ pub mod sample;
 pub mod skb;
 #[cfg(target_arch = "bpf")]
 pub mod walk;
+// new-fault: module

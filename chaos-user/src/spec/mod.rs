@@ -31,6 +31,7 @@ mod yaml;
 pub use action::{
     Bandwidth, Corrupt, CorruptMode, Distribution, Duplicate, GilbertElliott, Latency, Loss, Reorder, Reset,
 };
+// new-fault: type
 pub use experiment::{API_VERSION, Experiment, ExperimentSpec, KIND, Metadata, OnUnsupported};
 pub use fault::Fault;
 pub use label::{LabelSelector, Operator, Requirement};
