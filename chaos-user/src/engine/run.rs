@@ -9,6 +9,7 @@ use crate::{
     observe::FaultReport,
     plan::Plan,
     resolve::Target,
+    spec::Probe,
 };
 use std::{
     collections::HashMap,
@@ -31,6 +32,8 @@ pub struct Request {
     pub warnings: Vec<String>,
     /// By which command.
     pub command: String,
+    /// What the world outside is asked meanwhile; the caller does.
+    pub probes: Vec<Probe>,
 }
 
 /// An experiment that is applied.
