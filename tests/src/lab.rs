@@ -1,0 +1,99 @@
+//! Everything that most tests need: two hosts and the product, and the right to disturb the machine.
+
+use std::fs::{File, OpenOptions};
+use std::path::PathBuf;
+
+use crate::need;
+use crate::net::Hosts;
+use crate::product::{Chaos, Experiment, Running};
+
+/// Two hosts and the product.
+#[derive(Debug)]
+pub struct Lab {
+    /// The hosts.
+    pub hosts: Hosts,
+    /// The product.
+    pub chaos: Chaos,
+    _lock: NodeLock,
+}
+
+impl Lab {
+    /// Two hosts on a wire; `None` where the test cannot run, and why is printed.
+    #[track_caller]
+    pub fn open() -> Option<Self> {
+        Self::with(NodeLock::shared, Hosts::new)
+    }
+
+    /// The same with the target's addresses on a bridge.
+    #[track_caller]
+    pub fn bridged() -> Option<Self> {
+        Self::with(NodeLock::shared, Hosts::bridged)
+    }
+
+    /// The same with no other test on the machine at that time: for what stops or counts everything.
+    #[track_caller]
+    pub fn alone() -> Option<Self> {
+        Self::with(NodeLock::exclusive, Hosts::new)
+    }
+
+    /// The same on a kernel that can delay packets.
+    #[track_caller]
+    pub fn delaying() -> Option<Self> {
+        Self::open().filter(|_| need::fq())
+    }
+
+    /// The same with no other test on the machine at that time.
+    #[track_caller]
+    pub fn delaying_alone() -> Option<Self> {
+        Self::alone().filter(|_| need::fq())
+    }
+
+    #[track_caller]
+    fn with(lock: fn() -> NodeLock, hosts: fn() -> Hosts) -> Option<Self> {
+        if !need::root() || !need::product() {
+            return None;
+        }
+        let lock = lock();
+        Some(Self { hosts: hosts(), chaos: Chaos::find().ok()?, _lock: lock })
+    }
+
+    /// An experiment on host `a`, a minute long, still without faults.
+    pub fn experiment(&self) -> Experiment {
+        Experiment::on_netns(self.hosts.a.ns.name())
+    }
+
+    /// Starts one fault on host `a`, given as YAML, and waits until it is injected.
+    #[track_caller]
+    pub fn inject(&self, fault: &str) -> Running {
+        self.chaos.run(&self.experiment().fault(fault))
+    }
+}
+
+/// Tests of one machine share it, except those that look at or stop everything. Across processes too: a file's lock.
+#[derive(Debug)]
+pub struct NodeLock {
+    _file: File,
+}
+
+impl NodeLock {
+    /// For tests that mind their own business.
+    pub fn shared() -> Self {
+        let file = Self::file();
+        file.lock_shared().expect("the tests' lock");
+        Self { _file: file }
+    }
+
+    /// For tests that concern the whole machine.
+    pub fn exclusive() -> Self {
+        let file = Self::file();
+        file.lock().expect("the tests' lock");
+        Self { _file: file }
+    }
+
+    fn file() -> File {
+        let path = PathBuf::from("/run/lock/chaos-tests.lock");
+        let path =
+            if path.parent().is_some_and(|folder| folder.is_dir()) { path } else { "/tmp/chaos-tests.lock".into() };
+        OpenOptions::new().create(true).truncate(false).write(true).open(&path).expect("the tests' lock")
+    }
+}

@@ -1,0 +1,214 @@
+//! Latency: as long as was asked for, in the directions asked for, and without the harm that a queue could do. Needs fq.
+
+use std::io::{ErrorKind, Read, Write};
+use std::time::Duration;
+
+use chaos_tests::clock::wait_until;
+use chaos_tests::lab::Lab;
+use chaos_tests::net::{Counters, Family};
+use chaos_tests::product::Leftovers;
+use chaos_tests::scene::{Direction, PORT};
+use chaos_tests::stats::quantile::median;
+use chaos_tests::traffic::connect::{Pair, await_end};
+use chaos_tests::traffic::tcp::{Until, transfer};
+use chaos_tests::traffic::{Flow, Ping};
+
+/// The median round trip from `a` to `b`.
+fn rtt_ms(lab: &Lab, family: Family) -> f64 {
+    let answers = Ping::to(lab.hosts.b.ip(family)).count(20).interval(Duration::from_millis(20)).run(&lab.hosts.a.ns);
+    assert_eq!(answers.received(), 20, "{family}: a delay loses nothing");
+    median(&answers.rtts_ms())
+}
+
+/// Panics unless a time is what was asked for, or a little more: a timer is never early, and an emulated machine is slow.
+#[track_caller]
+fn assert_about(what: &str, measured_ms: f64, asked_ms: f64) {
+    let ratio = measured_ms / asked_ms;
+    assert!((0.97..1.25).contains(&ratio), "{what}: {measured_ms:.1} ms instead of {asked_ms} ms");
+}
+
+#[test]
+fn round_trips_take_longer_by_the_delay() {
+    let Some(lab) = Lab::delaying() else { return };
+    let without = Family::BOTH.map(|family| rtt_ms(&lab, family));
+    for (direction, delay_ms) in [("egress", 50.0), ("ingress", 50.0), ("both", 100.0)] {
+        let fault = format!(
+            "name: f, network: {{ direction: {direction}, match: {{ all: true }}, latency: {{ delay: 50ms }} }}"
+        );
+        let running = lab.inject(&fault);
+        for (family, without) in Family::BOTH.into_iter().zip(without) {
+            assert_about(&format!("{direction} {family}"), rtt_ms(&lab, family) - without, delay_ms);
+        }
+        let report = running.finish();
+        let fault = report.only_fault();
+        fault.assert_adds_up();
+        assert_eq!(
+            (fault.action("delayed"), fault.count("overflow"), fault.count("dropped")),
+            (fault.injected(), 0, 0)
+        );
+        for family in Family::BOTH {
+            assert!(rtt_ms(&lab, family) < 25.0, "{direction} {family}: no delay after the end");
+        }
+    }
+}
+
+#[test]
+fn datagrams_arrive_all_in_order_and_late() {
+    let Some(lab) = Lab::delaying() else { return };
+    for direction in Direction::BOTH {
+        let play = direction.play(&lab, "latency: { delay: 80ms }", |flow| flow.count(1_000).rate(1_000));
+        for outcome in &play.outcomes {
+            assert_eq!((outcome.lost(), outcome.reordered, outcome.duplicates), (0, 0, 0), "{direction}");
+            assert_about(&format!("{direction}"), median(&outcome.delays_ms()), 80.0);
+        }
+        play.assert_counts(2_000);
+        let measured = &play.report.only_fault().json["latency"];
+        assert_eq!(measured["requestedMs"].as_f64(), Some(80.0), "{measured}");
+        // Absent where it cannot be measured on packets that have left.
+        if let Some(p50) = measured["p50Ms"].as_f64() {
+            assert_about(&format!("{direction}, as reported"), p50, 80.0);
+        }
+    }
+}
+
+#[test]
+fn batches_are_delayed_whole() {
+    let Some(lab) = Lab::delaying() else { return };
+    for direction in Direction::BOTH {
+        let in_batches = |flow: Flow| flow.count(4_000).size(200).segments(40).rate(4_000);
+        let play = direction.play(&lab, "latency: { delay: 50ms }", in_batches);
+        for outcome in &play.outcomes {
+            assert_eq!((outcome.lost(), outcome.duplicates, outcome.damaged), (0, 0, 0), "{direction}");
+            assert_about(&format!("{direction}"), median(&outcome.delays_ms()), 50.0);
+        }
+        play.assert_counts(8_000);
+    }
+}
+
+#[test]
+fn only_what_matches_is_delayed() {
+    let Some(lab) = Lab::delaying() else { return };
+    let without = rtt_ms(&lab, Family::V4);
+    let running = Direction::Egress.inject(&lab, "latency: { delay: 200ms }");
+    assert!(rtt_ms(&lab, Family::V4) < without + 100.0, "an echo request is not a datagram to the port");
+    let outcome = Direction::Egress.send(&lab, Family::V4, |flow| flow.count(50).rate(500));
+    assert_about("the flow", median(&outcome.delays_ms()), 200.0);
+    running.finish();
+}
+
+/// A sender that waits for its own packets to leave a queue sends a millisecond's worth in each delay: 2 Mbit/s.
+#[test]
+fn tcp_keeps_its_throughput() {
+    let Some(lab) = Lab::delaying() else { return };
+    for direction in Direction::BOTH {
+        let (from, to) = direction.ends(&lab);
+        let running = lab.inject(&direction.fault_on("tcp", "latency: { delay: 50ms }"));
+        let done = transfer(&from.ns, &to.ns, to.at(Family::V4, PORT), Until::Time(Duration::from_secs(8)));
+        let report = running.finish();
+        assert_eq!((done.wrong_bytes, done.error), (0, None), "{direction}");
+        assert_eq!(report.only_fault().count("overflow"), 0, "{direction}");
+        assert!(done.mbit_per_s() > 40.0, "{direction}: {:.1} Mbit/s", done.mbit_per_s());
+    }
+}
+
+#[test]
+fn delays_of_two_faults_and_of_two_runs_add_up() {
+    let Some(lab) = Lab::delaying() else { return };
+    let delay = "network: { match: { all: true }, latency: { delay: 50ms } }";
+    let without = rtt_ms(&lab, Family::V4);
+    let running = lab.chaos.run(&lab.experiment().fault(delay).fault(delay));
+    assert_about("two faults", rtt_ms(&lab, Family::V4) - without, 100.0);
+    running.finish();
+    let (first, second) = (lab.inject(delay), lab.inject(delay));
+    assert_about("two runs", rtt_ms(&lab, Family::V4) - without, 100.0);
+    first.finish();
+    assert_about("the second run alone", rtt_ms(&lab, Family::V4) - without, 50.0);
+    second.finish();
+    assert!(rtt_ms(&lab, Family::V4) < 25.0 + without);
+}
+
+#[test]
+fn a_root_qdisc_survives() {
+    let Some(lab) = Lab::delaying() else { return };
+    let ns = &lab.hosts.a.ns;
+    ns.tc("qdisc add dev eth0 root tbf rate 100mbit burst 64kb latency 100ms");
+    let before = ns.tc("qdisc show dev eth0 root");
+    let without = rtt_ms(&lab, Family::V4);
+    let running = lab.inject("network: { direction: both, match: { all: true }, latency: { delay: 50ms } }");
+    assert_about("over tbf", rtt_ms(&lab, Family::V4) - without, 100.0);
+    assert_eq!(ns.tc("qdisc show dev eth0 root"), before, "during the run");
+    running.finish();
+    assert_eq!(ns.tc("qdisc show dev eth0 root"), before, "after the run");
+}
+
+#[test]
+fn what_exceeds_the_limit_is_dropped_and_counted() {
+    let Some(lab) = Lab::delaying() else { return };
+    let play =
+        Direction::Egress.play(&lab, "latency: { delay: 300ms, limit: 100 }", |flow| flow.count(1_000).flat_out());
+    let lost = play.sum(|outcome| outcome.lost());
+    let fault = play.report.only_fault();
+    assert_eq!(fault.count("overflow") + fault.count("dropped"), lost, "{}", fault.json);
+    assert!(lost > 0 && play.outcomes.iter().all(|outcome| outcome.received() >= 100), "{lost} of 2,000 lost");
+}
+
+#[test]
+fn packets_under_way_arrive_after_the_end() {
+    let Some(lab) = Lab::delaying() else { return };
+    let (a, b) = (&lab.hosts.a.ns, &lab.hosts.b.ns);
+    let running = Direction::Egress.inject(&lab, "latency: { delay: 1s }");
+    let flow = Flow::to(lab.hosts.b.at(Family::V4, PORT)).count(100).flat_out();
+    let stream = chaos_tests::traffic::udp::Stream::start(flow, a, b);
+    running.wait_for("hit", "10s").expect_code(0);
+    // The end waits for what is held; the receiver goes on until nothing more comes.
+    let report = running.finish();
+    let outcome = stream.stop(b);
+    assert_eq!((outcome.sent, outcome.lost()), (100, 0), "{}", report.json);
+}
+
+#[test]
+fn a_killed_run_delays_nothing_for_long_and_cleanup_takes_the_rest() {
+    let Some(lab) = Lab::delaying_alone() else { return };
+    let namespaces = [&lab.hosts.a.ns, &lab.hosts.b.ns];
+    Direction::Egress.inject(&lab, "latency: { delay: 10ms }").finish_any();
+    let before = Leftovers::now(&namespaces);
+    for direction in Direction::BOTH {
+        let without = rtt_ms(&lab, Family::V4);
+        let running = lab.inject(&format!(
+            "network: {{ direction: {direction}, match: {{ all: true }}, latency: {{ delay: 100ms }} }}"
+        ));
+        assert_about(&format!("{direction}"), rtt_ms(&lab, Family::V4) - without, 100.0);
+        running.kill9();
+        let undelayed = || rtt_ms(&lab, Family::V4) < without + 50.0;
+        assert!(wait_until(Duration::from_secs(5), undelayed), "{direction}: the delay outlives its process");
+        lab.chaos.command(&["cleanup"]).expect_code(0);
+        before.assert_restored(&namespaces);
+        assert!(rtt_ms(&lab, Family::V4) < without + 50.0, "{direction}: the wire works after the cleanup");
+    }
+}
+
+/// The RST must not overtake the data that was sent before the packet that it answers.
+#[test]
+fn a_reset_takes_the_delay_that_its_packet_would_have_had() {
+    let Some(lab) = Lab::delaying() else { return };
+    let at = lab.hosts.b.at(Family::V4, PORT);
+    let pair = Pair::open(&lab.hosts.a.ns, &lab.hosts.b.ns, at);
+    pair.client.set_nodelay(true).unwrap();
+    let experiment = lab
+        .experiment()
+        .fault(&Direction::Egress.fault_on("tcp", "latency: { delay: 300ms }").replace("name: f", "name: slow"))
+        .fault(&format!("when: {{ nth: 2 }}, {}", Direction::Egress.fault_on("tcp", "reset: { percent: 100 }")));
+    let running = lab.chaos.run(&experiment);
+    let before = Counters::of(&lab.hosts.a.ns).get("TcpOutSegs");
+    (&pair.client).write_all(b"one").unwrap();
+    let sent = || Counters::of(&lab.hosts.a.ns).get("TcpOutSegs") > before;
+    assert!(wait_until(Duration::from_secs(2), sent));
+    (&pair.client).write_all(b"two").unwrap();
+    assert_eq!(await_end(&pair.client, Duration::from_secs(5)), Some(ErrorKind::ConnectionReset));
+    let mut got = [0u8; 3];
+    pair.server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    (&pair.server).read_exact(&mut got).expect("the data sent before");
+    assert_eq!(&got, b"one");
+    assert_eq!(await_end(&pair.server, Duration::from_secs(5)), Some(ErrorKind::ConnectionReset));
+    assert_eq!(running.finish().fault("f").action("reset"), 1);
+}

@@ -1,0 +1,63 @@
+//! Frames that no ordinary socket sends: they are neither a way around a fault nor a way to break it.
+
+use std::time::Duration;
+
+use chaos_tests::lab::Lab;
+use chaos_tests::net::Family;
+use chaos_tests::scene::{Direction, PORT};
+use chaos_tests::traffic::Capture;
+use chaos_tests::traffic::inject::{Datagram, Injector, garbage};
+use chaos_tests::traffic::payload::Payload;
+use chaos_tests::traffic::udp_receiver::Receiver;
+
+fn datagram(sequence: u64, port: u16, size: usize) -> Datagram {
+    let mut payload = vec![0; size];
+    Payload { flow: 0, sequence, sent_ns: 1 }.write(&mut payload);
+    Datagram {
+        source_mac: [2, 0, 0, 0, 0, 0x0a],
+        destination_mac: [2, 0, 0, 0, 0, 0x0b],
+        source: ([10, 77, 0, 1].into(), 5000),
+        destination: ([10, 77, 0, 2].into(), port),
+        payload,
+    }
+}
+
+/// How many of ten fragmented datagrams to a port arrive whole.
+fn fragmented(lab: &Lab, port: u16) -> usize {
+    let injector = Injector::open(&lab.hosts.a.ns, "eth0");
+    let receiver = Receiver::start(&lab.hosts.b.ns, port);
+    for sequence in 0..10 {
+        for fragment in datagram(sequence, port, 1_000).fragments(256) {
+            injector.send(&fragment);
+        }
+    }
+    receiver.finish(&lab.hosts.b.ns, Duration::from_millis(300)).len()
+}
+
+#[test]
+fn a_fragmented_datagram_does_not_slip_through() {
+    let Some(lab) = Lab::open() else { return };
+    assert_eq!(fragmented(&lab, PORT), 10, "without a fault");
+    let running = Direction::Egress.inject(&lab, "partition: true");
+    assert_eq!((fragmented(&lab, PORT), fragmented(&lab, PORT + 1)), (0, 10));
+    running.finish();
+}
+
+#[test]
+fn garbage_passes_and_breaks_nothing() {
+    let Some(lab) = Lab::open() else { return };
+    for action in
+        ["partition: true", "corrupt: { percent: 100, mode: delivered }", "corrupt: { percent: 100, mode: detected }"]
+    {
+        let running = Direction::Egress.inject(&lab, action);
+        let capture = Capture::open(&lab.hosts.b.ns, "eth0");
+        let injector = Injector::open(&lab.hosts.a.ns, "eth0");
+        let frames = garbage(&datagram(0, PORT + 1, 64));
+        frames.iter().for_each(|frame| injector.send(frame));
+        let received = capture.frames().into_iter().filter(|frame| !frame.outgoing).count();
+        assert!(received >= frames.len(), "{action}: {received} of {} frames that do not match arrived", frames.len());
+        let outcome = Direction::Egress.send(&lab, Family::V4, |flow| flow.count(50));
+        assert_eq!(outcome.received(), 0, "{action}: the fault still acts");
+        running.finish();
+    }
+}
