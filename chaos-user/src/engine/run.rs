@@ -2,7 +2,7 @@
 
 use super::{
     EngineError, Locked, RunEntry, Session, attach, collect, expedite, journal, lease::Leases, owner::Owner, reap, release,
-    rules::{self, Placed}, session::Shared, wants::{self, Want},
+    rules::{self, Placed}, session::Shared, undo, wants::{self, Want},
 };
 use crate::{
     kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
@@ -18,7 +18,7 @@ use std::{
 };
 
 /// More attach points than this at once are worth the cheap link operations.
-const BATCH: usize = 4;
+pub(super) const BATCH: usize = 4;
 /// The longest that a revert waits for packets in the queue.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -49,7 +49,7 @@ pub struct Active {
     /// When it started.
     pub started: SystemTime,
     placed: Vec<Placed>,
-    netns: HashMap<u64, Netns>,
+    pub(super) netns: HashMap<u64, Netns>,
     mechanism: &'static str,
     /// Sending ends of veth pairs by netns, with what their queues had dropped before.
     queues: HashMap<u64, (Vec<u32>, u64)>,
@@ -73,24 +73,28 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
     reap::reap(&mut locked)?;
     check_names(&locked, &requests)?;
     let mut session = Session::open(&mut locked)?;
-    let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
     let mut active = Vec::new();
-    let mut failed = None;
-    for request in requests {
-        match one(&mut locked, &mut session, request) {
-            Ok(one) => active.push(one),
-            Err(error) => {
-                failed = Some(error);
-                break;
-            }
+    match all(&mut locked, &mut session, requests, &mut active) {
+        Ok(leases) => Ok((Engine { session: Arc::new(Mutex::new(session)), leases }, active)),
+        Err(error) => {
+            undo::roll_back(&mut locked, &mut session, &active);
+            Err(error)
         }
     }
-    if let Some(error) = failed {
-        roll_back(&mut locked, &mut session, &active);
-        return Err(error);
+}
+
+fn all(
+    locked: &mut Locked,
+    session: &mut Session,
+    requests: Vec<Request>,
+    active: &mut Vec<Active>,
+) -> Result<Leases, EngineError> {
+    let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
+    for request in requests {
+        active.push(one(locked, session, request)?);
     }
     locked.save()?;
-    Ok((Engine { session: Arc::new(Mutex::new(session)), leases }, active))
+    Ok(leases)
 }
 
 fn check_names(locked: &Locked, requests: &[Request]) -> Result<(), EngineError> {
@@ -103,27 +107,6 @@ fn check_names(locked: &Locked, requests: &[Request]) -> Result<(), EngineError>
         }
     }
     Ok(())
-}
-
-fn roll_back(locked: &mut Locked, session: &mut Session, active: &[Active]) {
-    let me = Owner::me();
-    let mine: Vec<RunEntry> = locked.journal.runs.iter().filter(|run| run.owner() == me).cloned().collect();
-    locked.journal.runs.retain(|run| run.owner() != me);
-    let mut netns = HashMap::new();
-    for run in &mine {
-        let _first_error_counts = release::clear(&mut session.datapath, run);
-    }
-    for one in active {
-        netns.extend(one.netns.clone());
-    }
-    let _dropped = std::mem::take(&mut session.held);
-    let _first_error_counts = release::unused_points(locked, Some(&mut session.datapath), &netns);
-    let _first_error_counts = expedite::lower(locked);
-    if locked.journal.runs.is_empty() {
-        locked.journal.datapath = None;
-    }
-    // What could not be taken back stands in the journal for `chaos cleanup`.
-    let _first_error_counts = locked.save();
 }
 
 fn entry(request: &Request) -> RunEntry {
@@ -171,11 +154,11 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request) -> Result<A
     let mut journal_points = std::mem::take(&mut locked.journal.points);
     let attached = attach_all(session, &mut journal_points, &netns, &all, &points);
     locked.journal.points = journal_points;
-    if batch {
-        expedite::lower(locked)?;
-    }
-    locked.save()?;
+    let lowered = expedite::lower(locked);
+    // What was made is written down whatever else failed.
+    let saved = locked.save();
     attached?;
+    lowered.and(saved)?;
     let queues = queues(locked, session, &run, &netns)?;
     let clsact = locked.journal.points.iter().any(|entry| run.points.contains(&entry.id) && entry.filter.is_some());
     Ok(Active {
@@ -341,37 +324,25 @@ impl Engine {
     /// # Errors
     /// What could not be taken away; it stays in the journal for `chaos cleanup`.
     pub fn revert(&self, active: &Active) -> Result<Vec<FaultReport>, EngineError> {
-        self.leases.end(active.run.lease)?;
+        let ended = self.leases.end(active.run.lease);
         self.drain(active);
-        let reports = self.report(active)?;
-        let mut locked = journal::lock()?;
-        let mut session = self.session();
-        release::clear(&mut session.datapath, &active.run)?;
-        locked.journal.runs.retain(|run| run.lease != active.run.lease);
-        self.let_go(&mut locked, &mut session, active)?;
-        locked.save()?;
-        Ok(reports)
+        let reports = self.report(active);
+        // A step that failed keeps none of the others from being tried.
+        let removed = self.remove(active);
+        ended.and(removed).and(reports)
     }
 
-    fn let_go(&self, locked: &mut Locked, session: &mut Session, active: &Active) -> Result<(), EngineError> {
-        let me = Owner::me();
-        let mine = |run: &RunEntry| run.owner() == me;
-        let still: Vec<u32> = locked.journal.runs.iter().filter(|run| mine(run)).flat_map(|run| run.points.clone()).collect();
-        let gone: Vec<u32> = active.run.points.iter().copied().filter(|id| !still.contains(id)).collect();
-        let batch = gone.len() > BATCH;
-        if batch {
-            expedite::raise(locked)?;
+    fn remove(&self, active: &Active) -> Result<(), EngineError> {
+        let mut locked = journal::lock()?;
+        let mut session = self.session();
+        let cleared = release::clear(&mut session.datapath, &active.run);
+        if cleared.is_ok() {
+            locked.journal.runs.retain(|run| run.lease != active.run.lease);
         }
-        session.held.retain(|id, _| !gone.contains(id));
-        let result = release::unused_points(locked, Some(&mut session.datapath), &active.netns);
-        if batch {
-            expedite::lower(locked)?;
-        }
-        if locked.journal.runs.is_empty() {
-            locked.journal.datapath = None;
-        }
-        locked.save()?;
-        result
+        let gone = undo::let_go(&mut locked, &mut session, active);
+        let saved = locked.save();
+        cleared?;
+        gone.and(saved)
     }
 
     /// Waits for packets that wait in the queue, at most as long as they may.
