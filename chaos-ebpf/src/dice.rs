@@ -3,7 +3,7 @@
 //! Inside the lock the verifier allows no call, so all of this is plain arithmetic. A draw is a hash of the seed and the
 //! position: the same seed and the same packets give the same decisions.
 
-use crate::{maps::CHAOS_STATES, parse::Packet, skb::Skb};
+use crate::{maps::CHAOS_STATES, parse::Packet, skb::Size};
 use aya_ebpf::helpers::generated::{bpf_spin_lock, bpf_spin_unlock};
 use chaos_abi::{
     ACTION_BANDWIDTH, ACTION_LATENCY, ACTION_LOSS, ACTION_PARTITION, ALWAYS, Bandwidth, Chain, Dice, Latency,
@@ -38,14 +38,13 @@ fn under(draw: u32, probability: u32) -> bool {
     probability == ALWAYS || draw < probability
 }
 
-/// As netem correlates (net/sched/sch_netem.c, `get_crandom`).
+/// A draw that is correlated with the last one: with probability `correlation` it is the last one again. So the share of hits
+/// stays what was asked, and draws k apart correlate by correlation^k. (netem mixes both into one number, which has that
+/// correlation too but is no longer uniform: 20 % loss with correlation 50 % loses 3 %; net/sched/sch_netem.c, `get_crandom`.)
 #[inline(always)]
-fn correlate(fresh: u32, last: u32, correlation: u32) -> u32 {
-    if correlation == 0 {
-        return fresh;
-    }
-    let rho = u64::from(correlation) + 1;
-    ((u64::from(fresh) * ((1 << 32) - rho) + u64::from(last) * rho) >> 32) as u32
+fn correlated(seed: u64, position: u64, purpose: u64, last: u32, correlation: u32) -> u32 {
+    let fresh = mix(seed ^ mix(position << 3 | purpose));
+    if correlation != 0 && under(fresh as u32, correlation) { last } else { (fresh >> 32) as u32 }
 }
 
 /// The same for both directions of a connection, or for all packets of a peer.
@@ -60,43 +59,37 @@ fn flow_hash(rule: &Rule, packet: &Packet, peer: &[u64; 2]) -> u64 {
     }
 }
 
-/// Decides; `eligible` is false where the action cannot act on this packet (RST for UDP), which counts as skipped.
+/// What is to be decided about.
+#[derive(Clone, Copy)]
+pub struct Event {
+    /// How much.
+    pub size: Size,
+    /// CLOCK_MONOTONIC, ns.
+    pub now: u64,
+    /// False where the action cannot act on this packet (RST for UDP), which counts as skipped.
+    pub eligible: bool,
+}
+
+/// Decides.
 #[inline(always)]
-pub fn decide(
-    skb: Skb,
-    id: u32,
-    rule: &Rule,
-    packet: &Packet,
-    peer: &[u64; 2],
-    now: u64,
-    eligible: bool,
-) -> Decision {
+pub fn decide(id: u32, rule: &Rule, packet: &Packet, peer: &[u64; 2], event: Event) -> Decision {
     if rule.action == ACTION_PARTITION && rule.flags & RULE_TRIGGER == 0 {
         return Decision { hit: true, ..MISS };
     }
-    let packets = skb.packets();
-    let bytes = u64::from(skb.wire_len());
     let flow = if rule.per == PER_EVENT { 0 } else { flow_hash(rule, packet, peer) };
     let Some(state) = CHAOS_STATES.get_ptr_mut(id) else { return MISS };
     // SAFETY: a map value with a lock as its first field; nothing is called until it is released.
     unsafe {
         bpf_spin_lock((&raw mut (*state).lock).cast());
-        let decision = locked(&mut *state, rule, packets, bytes, flow, now, eligible);
+        let decision = locked(&mut *state, rule, flow, event);
         bpf_spin_unlock((&raw mut (*state).lock).cast());
         decision
     }
 }
 
 #[inline(always)]
-fn locked(
-    state: &mut State,
-    rule: &Rule,
-    packets: u64,
-    bytes: u64,
-    flow: u64,
-    now: u64,
-    eligible: bool,
-) -> Decision {
+fn locked(state: &mut State, rule: &Rule, flow: u64, event: Event) -> Decision {
+    let Event { size: Size { packets, bytes }, now, eligible } = event;
     let position = state.position;
     state.position = position + packets;
     if !triggered(rule, position, packets, flow) {
@@ -116,7 +109,7 @@ fn locked(
                 gilbert_elliott(state, &chain, rule.seed, position)
             } else {
                 let dice = Dice::decode(&rule.args);
-                state.last_draw = correlate(draw(rule.seed, position, 1), state.last_draw, dice.correlation);
+                state.last_draw = correlated(rule.seed, position, 1, state.last_draw, dice.correlation);
                 under(state.last_draw, dice.percent)
             };
             decision.random = mix(rule.seed ^ position);
@@ -182,7 +175,7 @@ fn latency(state: &mut State, rule: &Rule, position: u64, decision: &mut Decisio
         // netem counts a packet towards the gap, then draws (net/sched/sch_netem.c, `netem_enqueue`).
         state.gap += 1;
         if state.gap >= args.gap {
-            state.last_draw = correlate(draw(rule.seed, position, 4), state.last_draw, args.reorder_correlation);
+            state.last_draw = correlated(rule.seed, position, 4, state.last_draw, args.reorder_correlation);
             if under(state.last_draw, args.reorder) {
                 state.gap = 0;
                 decision.reordered = true;
@@ -190,7 +183,7 @@ fn latency(state: &mut State, rule: &Rule, position: u64, decision: &mut Decisio
         }
     }
     if args.jitter != 0 && !decision.reordered {
-        state.last_jitter = correlate(draw(rule.seed, position, 5), state.last_jitter, args.correlation);
+        state.last_jitter = correlated(rule.seed, position, 5, state.last_jitter, args.correlation);
         decision.jitter = state.last_jitter;
     }
 }

@@ -4,6 +4,8 @@
 #![cfg_attr(target_arch = "bpf", allow(clippy::missing_safety_doc, reason = "every step runs inside one program"))]
 
 #[cfg(target_arch = "bpf")]
+pub mod arrival;
+#[cfg(target_arch = "bpf")]
 pub mod clock;
 #[cfg(target_arch = "bpf")]
 pub mod corrupt;

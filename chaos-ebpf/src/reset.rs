@@ -51,9 +51,8 @@ pub fn reset(skb: Skb, packet: &Packet, slot: *mut Slot, id: u32, point: &Point)
     let end = if skb.gso_segs() > 1 { skb.len() } else { packet.end };
     let header = u32::from(old.offset >> 4) * 4;
     let flags = packet.tcp_flags;
-    let length = end.saturating_sub(packet.l4 + header)
-        + u32::from(flags & tcp::SYN != 0)
-        + u32::from(flags & tcp::FIN != 0);
+    let length =
+        end.saturating_sub(packet.l4 + header) + u32::from(flags & tcp::SYN != 0) + u32::from(flags & tcp::FIN != 0);
     let (sequence, acknowledgement) = (u32::from_be(old.sequence), u32::from_be(old.acknowledgement));
     let acknowledged = flags & tcp::ACK != 0;
     if !skb.change_tail(packet.l4 + 20) || !shorten(skb, packet) {

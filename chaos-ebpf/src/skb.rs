@@ -19,7 +19,17 @@ pub const INGRESS: u64 = 1;
 /// `bpf_skb_store_bytes`: keep a hardware checksum over the whole packet (CHECKSUM_COMPLETE) right.
 pub const RECOMPUTE: u64 = 1;
 
-/// A socket buffer in a tc program.
+/// How much a buffer is.
+#[derive(Clone, Copy)]
+pub struct Size {
+    /// Packets on the wire.
+    pub packets: u64,
+    /// Bytes on the wire.
+    pub bytes: u64,
+}
+
+/// A socket buffer in a tc program; in one of a cgroup its first byte is the IP header's, and some fields and helpers are
+/// forbidden (net/core/filter.c, `cg_skb_is_valid_access`, `cg_skb_func_proto`).
 #[derive(Clone, Copy)]
 pub struct Skb(pub *mut __sk_buff);
 
@@ -36,6 +46,7 @@ macro_rules! field {
     )* };
 }
 
+#[allow(clippy::len_without_is_empty, reason = "a buffer under way is never empty")]
 impl Skb {
     field! {
         /// Bytes from the link header on.
@@ -50,6 +61,9 @@ impl Skb {
         tc_index: u32,
         /// Departure time.
         tstamp: u64,
+        /// Which clock the departure time is of (Linux 5.18). A program that does not read this gets 0 for a departure time at
+        /// ingress (net/core/filter.c, `bpf_convert_tstamp_read`).
+        tstamp_type: u8,
         /// Wire packets, 0 when not segmented.
         gso_segs: u32,
         /// Bytes on the wire, headers of each segment included.

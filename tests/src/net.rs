@@ -6,6 +6,7 @@ pub mod hosts;
 pub mod netns;
 pub mod offload;
 pub mod onlooker;
+pub mod vlan;
 
 pub use cgroup::Cgroup;
 pub use counters::Counters;

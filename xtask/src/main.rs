@@ -1,3 +1,115 @@
 //! Development commands of chaos: `cargo xtask <verb>`.
 
-fn main() {}
+mod apt;
+mod artifacts;
+mod build;
+mod check;
+mod linker;
+mod packages;
+mod process;
+mod progress;
+mod rust_src;
+mod setup;
+mod tally;
+mod test;
+#[expect(dead_code, reason = "chaos-user's build script uses the rest")]
+mod toolchain;
+mod vm;
+
+use std::{
+    ffi::OsString,
+    io::{stderr, stdout},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Result;
+use clap::Parser;
+
+/// Development commands of chaos.
+#[derive(Parser)]
+#[command(name = "cargo xtask", version, about)]
+enum Verb {
+    /// Fetch and build every tool that building and testing needs, into ~/.cache/chaos (or $CHAOS_CACHE).
+    Setup,
+    /// Build the product and print where it is.
+    Build(build::Arguments),
+    /// Build the product and run `chaos run FILE...` as root.
+    Run {
+        /// Files and options for `chaos run`.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
+    /// Run the tests: unit tests, and as root those on this kernel and in virtual machines.
+    Test(test::Arguments),
+    /// Lint the code for the host and for the BPF target.
+    Clippy,
+    /// Build the documentation; warnings are errors.
+    Doc,
+    /// Check licences and sources of the dependencies.
+    Licences,
+    /// Run a command as root in a virtual machine with Debian's kernel, on this machine's root file system (read-only).
+    Vm(VmArguments),
+}
+
+#[derive(clap::Args)]
+struct VmArguments {
+    /// 5.10, 6.1, 6.12 or 7.2.
+    series: String,
+    /// Seconds after which the machine is killed.
+    #[arg(long, default_value_t = 600)]
+    timeout: u64,
+    /// Memory in MiB.
+    #[arg(long, default_value_t = 2048)]
+    memory: u32,
+    /// Processors.
+    #[arg(long, default_value_t = 2)]
+    cpus: u32,
+    /// A directory that the command sees, writable, as /run/job.
+    #[arg(long)]
+    job: Option<PathBuf>,
+    /// A kernel module to load beside the usual ones; may be repeated.
+    #[arg(long)]
+    module: Vec<String>,
+    /// The command; its directory is the repository.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    match run(Verb::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Setup => {
+            setup::for_tests()?;
+            println!("everything is in {}", toolchain::cache_dir().display());
+        }
+        Verb::Build(arguments) => println!("{}", build::build(&arguments)?.display()),
+        Verb::Run { words } => build::run(&words)?,
+        Verb::Test(arguments) => return test::run(&arguments),
+        Verb::Clippy => check::clippy()?,
+        Verb::Doc => check::doc()?,
+        Verb::Licences => check::licences()?,
+        Verb::Vm(arguments) => {
+            let machine = vm::Machine {
+                timeout: Duration::from_secs(arguments.timeout),
+                memory: arguments.memory,
+                processors: arguments.cpus,
+                job: arguments.job,
+                modules: arguments.module,
+                ..vm::Machine::new(&arguments.series, arguments.command)
+            };
+            return Ok(ExitCode::from(machine.run(stdout(), stderr())?));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -17,9 +17,9 @@ pub use rule::*;
 pub use state::*;
 
 /// Version of this contract; kept in [`Control::abi`] and compared before a process joins another one's maps.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
-/// Most attach points (netns, interface, direction) on a node.
+/// Most attach points (netns and interface, or cgroup; direction) on a node.
 pub const MAX_POINTS: u32 = 2048;
 /// Most rules (fault x target, and `except` entries) on a node.
 pub const MAX_RULES: u32 = 4096;
@@ -64,6 +64,8 @@ pub mod maps {
     pub const SLOT: &str = "CHAOS_SLOT";
     /// Tail call targets of the stubs.
     pub const PROGS: &str = "CHAOS_PROGS";
+    /// The same of the stubs on cgroups.
+    pub const CGROUP_PROGS: &str = "CHAOS_CGPROGS";
     /// Flows that were hit, by [`crate::SampleKey`].
     pub const HITS: &str = "CHAOS_HITS";
     /// Peers that the peer test rejected, by [`crate::MissKey`].

@@ -61,9 +61,9 @@ pub const POINT_INGRESS: u32 = 1;
 pub const POINT_DNS: u32 = 2;
 
 abi_struct! {
-    /// One attach point: an interface in one direction.
+    /// One attach point: an interface in one direction, or what arrives for a cgroup.
     pub struct Point {
-        /// The interface, in its own netns.
+        /// The interface, in its own netns. At a cgroup: that on which a packet arrived; 0: any but loopback.
         pub ifindex: u32,
         /// `POINT_*`.
         pub flags: u32,
@@ -94,4 +94,6 @@ pub struct Slot {
     pub resume: u32,
     /// How deep this CPU is in copies of copies.
     pub depth: u32,
+    /// On kernels before 5.18: when the packet under way is to leave, CLOCK_MONOTONIC in ns.
+    pub departure: u64,
 }

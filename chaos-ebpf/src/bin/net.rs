@@ -7,11 +7,15 @@ fn main() {}
 
 #[cfg(target_arch = "bpf")]
 mod bpf {
-    use aya_ebpf::{btf_maps::Array, macros::btf_map, macros::classifier, programs::TcContext};
+    use aya_ebpf::{
+        btf_maps::Array,
+        macros::{btf_map, cgroup_skb, classifier},
+        programs::{SkBuffContext, TcContext},
+    };
     use chaos_abi::{Clock, POINT_INGRESS};
     use chaos_ebpf::{
-        clock,
-        maps::{CHAOS_POINTS, CHAOS_PROGS, CHAOS_SLOT},
+        arrival, clock,
+        maps::{CHAOS_CGPROGS, CHAOS_POINTS, CHAOS_PROGS, CHAOS_SLOT},
         skb::{INGRESS, NEXT, Skb, redirect},
         walk,
     };
@@ -23,13 +27,13 @@ mod bpf {
     /// All faults of an attach point.
     #[classifier]
     fn fault(ctx: TcContext) -> i32 {
-        walk::run(Skb(ctx.skb.skb), false)
+        walk::run::<false>(Skb(ctx.skb.skb))
     }
 
     /// The same for kernels without `bpf_skb_set_tstamp` (before Linux 5.18).
     #[classifier]
     fn fault_legacy(ctx: TcContext) -> i32 {
-        walk::run(Skb(ctx.skb.skb), true)
+        walk::run::<true>(Skb(ctx.skb.skb))
     }
 
     /// At the far end of a veth pair: back to where the packet came from.
@@ -39,6 +43,15 @@ mod bpf {
         let Some(point) = CHAOS_POINTS.get(slot.point) else { return NEXT };
         let flags = if point.flags & POINT_INGRESS != 0 { INGRESS } else { 0 };
         redirect(point.ifindex, flags)
+    }
+
+    /// On the queue's device, for kernels without `bpf_skb_set_tstamp`: writes the departure that `fault_legacy` decided on this CPU.
+    #[classifier]
+    fn stamp(ctx: TcContext) -> i32 {
+        if let Some(slot) = CHAOS_SLOT.get(0) {
+            Skb(ctx.skb.skb).write_tstamp(slot.departure);
+        }
+        NEXT
     }
 
     /// Run by user space (BPF_PROG_TEST_RUN): reads the clocks that the programs go by.
@@ -57,6 +70,21 @@ mod bpf {
             unsafe { CHAOS_PROGS.tail_call(&ctx, 0) };
         }
         0
+    }
+
+    /// What arrives for the sockets of a cgroup.
+    #[cgroup_skb(ingress)]
+    fn cgroup_ingress(ctx: SkBuffContext) -> i32 {
+        arrival::run(Skb(ctx.skb.skb))
+    }
+
+    /// Never loaded: keeps the table of tail calls in this object. A program with functions of its own may not do it, because
+    /// kernels below 6.0 on arm64 refuse both in one.
+    #[cgroup_skb(ingress)]
+    fn cgroup_table(ctx: SkBuffContext) -> i32 {
+        // SAFETY: the context of this run.
+        unsafe { CHAOS_CGPROGS.tail_call(&ctx, 0) };
+        arrival::LET
     }
 
     #[panic_handler]

@@ -21,8 +21,10 @@ use std::{path::PathBuf, time::Duration};
 /// In-kernel fault injection for containers and services.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 Pass, 1 error of chaos, 2 invalid input, 3 not possible here, 4 NoEffect, 5 Aborted, \
-    6 Fail, 7 Refused.")]
+#[command(
+    after_help = "Exit codes: 0 Pass, 1 error of chaos, 2 invalid input, 3 not possible here, 4 NoEffect, 5 Aborted, \
+    6 Fail, 7 Refused."
+)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,

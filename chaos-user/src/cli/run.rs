@@ -2,14 +2,14 @@
 
 use super::{before, code_of, fail, input, watch};
 use crate::{
-    engine::{self, EngineError},
-    kernel::probe,
+    engine::{self, EngineError, arrivals, limit},
+    kernel::{error::KernelError, probe},
     observe::{self, ExitCode, Format, Report, combined},
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{Arc, OnceLock, atomic::AtomicUsize},
 };
 
 /// `chaos plan`.
@@ -54,23 +54,25 @@ fn count(number: usize, noun: &str) -> String {
 /// What this kernel lacks is refused before anything is attached.
 fn possible(request: &engine::Request) -> Result<(), EngineError> {
     probe::realtime()?;
-    if request.plan.rules.iter().any(|rule| rule.queue.is_some()) {
-        probe::queue()?;
-    }
-    for target in request.targets.iter().filter(|target| target.scope().is_some()) {
-        if let Some(rule) = request.plan.rules.iter().find(|rule| rule.direction.ingress()) {
-            return Err(EngineError::Unsupported(format!(
-                "spec.faults[{}].network.direction: {} shares its network namespace, and what arrives there has no cgroup yet; \
-                 use egress, or place the fault at the peer",
-                rule.fault, target.name
-            )));
+    if let Some(rule) = request.plan.rules.iter().find(|rule| rule.queue.is_some()) {
+        // Once for all experiments of this command.
+        static QUEUE: OnceLock<Result<(), KernelError>> = OnceLock::new();
+        if let Err(error) = QUEUE.get_or_init(probe::queue) {
+            let text = format!("spec.faults[{}].network.{}: {error}", rule.fault, rule.kind);
+            return Err(match EngineError::from(error.clone()) {
+                EngineError::Unsupported(_) => EngineError::Unsupported(text),
+                _ => EngineError::Failed(text),
+            });
         }
     }
+    for target in &request.targets {
+        arrivals::possible(&request.plan, target)
+            .and_then(|()| limit::possible(&request.plan, target))
+            .map_err(EngineError::Unsupported)?;
+    }
     for rule in &request.plan.rules {
-        let hosts = rule.excepts.iter().chain([&rule.condition]).any(|condition| !condition.hosts.is_empty());
-        if hosts || rule.per_packet {
-            let field = if hosts { "match.peers.host" } else { "perPacket" };
-            let text = format!("spec.faults[{}].network.{field}: not part of this release", rule.fault);
+        if rule.excepts.iter().chain([&rule.condition]).any(|condition| !condition.hosts.is_empty()) {
+            let text = format!("spec.faults[{}].network.match.peers.host: not part of this release", rule.fault);
             return Err(EngineError::Unsupported(text));
         }
     }

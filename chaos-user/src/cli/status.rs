@@ -43,8 +43,14 @@ pub fn describe(journal: &Journal) -> Value {
         let direction = if entry.ingress { "ingress" } else { "egress" };
         format!("{} {direction} of netns {}", entry.interface, entry.netns)
     });
-    let leftovers: Vec<String> =
-        dead.iter().map(|run| format!("experiment {} of pid {}, which is gone", run.name, run.pid)).chain(points).collect();
+    let limits = journal.limits.iter().filter(|entry| !live.iter().any(|run| run.limits.contains(&entry.place)));
+    let limits = limits.map(|entry| format!("gso_max_segs of {} of netns {}", entry.interface, entry.place.netns));
+    let leftovers: Vec<String> = dead
+        .iter()
+        .map(|run| format!("experiment {} of pid {}, which is gone", run.name, run.pid))
+        .chain(points)
+        .chain(limits)
+        .collect();
     let node = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
     json!({
         "node": node,
@@ -73,7 +79,12 @@ fn print_table(value: &Value) {
             names.iter().map(text).collect::<Vec<_>>().join(", ")
         };
         println!("experiment {} ({})", text(&one["name"]), text(&one["source"]));
-        println!("  started by {} (pid {}): {}", text(&one["startedBy"]["user"]), one["startedBy"]["pid"], text(&one["startedBy"]["command"]));
+        println!(
+            "  started by {} (pid {}): {}",
+            text(&one["startedBy"]["user"]),
+            one["startedBy"]["pid"],
+            text(&one["startedBy"]["command"])
+        );
         println!("  from {} to {}", text(&one["startedAt"]), text(&one["endsAt"]));
         println!("  targets {}; faults {}", list("targets"), list("faults"));
     }

@@ -55,7 +55,8 @@ fn one(name: &str, finish: bool) -> Result<ExitCode, EngineError> {
     let journal = journal::peek()?;
     let Some(run) = journal.runs.iter().find(|run| run.name == name) else {
         let names: Vec<_> = journal.runs.iter().map(|run| run.name.as_str()).collect();
-        let active = if names.is_empty() { "none is active".to_owned() } else { format!("active: {}", names.join(", ")) };
+        let active =
+            if names.is_empty() { "none is active".to_owned() } else { format!("active: {}", names.join(", ")) };
         return Err(EngineError::Invalid(vec![format!("no experiment {name:?} on this node; {active}")]));
     };
     end(&journal, std::slice::from_ref(run), finish)?;
@@ -96,14 +97,18 @@ fn gone(runs: &[RunEntry]) -> ExitCode {
     let limit = Instant::now() + PATIENCE;
     let still = |run: &RunEntry| {
         run.owner().is_alive()
-            && journal::peek().is_ok_and(|now| now.runs.iter().any(|one| one.name == run.name && one.owner() == run.owner()))
+            && journal::peek()
+                .is_ok_and(|now| now.runs.iter().any(|one| one.name == run.name && one.owner() == run.owner()))
     };
     for run in runs {
         while still(run) && Instant::now() < limit {
             std::thread::sleep(Duration::from_millis(5));
         }
         if still(run) {
-            eprintln!("{}: its faults are off; pid {} does not react, and keeps what it attached until it ends", run.name, run.pid);
+            eprintln!(
+                "{}: its faults are off; pid {} does not react, and keeps what it attached until it ends",
+                run.name, run.pid
+            );
         } else {
             println!("{}: stopped", run.name);
         }

@@ -1,12 +1,17 @@
 //! Step 5, when: the life of experiments, leases, the journal, rollback. Drives `kernel/`.
 
+pub mod arrivals;
 pub mod attach;
+pub mod check;
 pub mod collect;
+mod drain;
 pub mod error;
 pub mod expedite;
 pub mod journal;
 pub mod lease;
+pub mod limit;
 pub mod owner;
+mod private;
 pub mod reap;
 pub mod release;
 pub mod rules;
@@ -17,7 +22,7 @@ pub mod walk;
 pub mod wants;
 
 pub use error::EngineError;
-pub use journal::{FilterEntry, Journal, Locked, PairEntry, PointEntry, RunEntry};
+pub use journal::{FilterEntry, Journal, LimitEntry, LimitPlace, Locked, PairEntry, PointEntry, PointKind, RunEntry};
 pub use owner::Owner;
 pub use run::{Active, Engine, Request, prepare};
 pub use session::Session;

@@ -1,7 +1,7 @@
 //! What dead processes left: found by the journal, taken away by the next start and by `chaos cleanup`. A living process's part is
 //! never touched.
 
-use super::{EngineError, Locked, expedite, release};
+use super::{EngineError, Locked, expedite, limit, release};
 use crate::kernel::datapath::Datapath;
 use std::collections::HashMap;
 
@@ -35,10 +35,12 @@ pub fn reap(locked: &mut Locked) -> Result<Reaped, EngineError> {
         reaped.runs.push(run.name);
     }
     let before = locked.journal.points.clone();
+    let limits = limit::unused(&locked.journal);
     let result = release::unused_points(locked, datapath.as_mut(), &HashMap::new());
     let gone = before.iter().filter(|entry| !locked.journal.points.contains(entry));
-    reaped.points =
-        gone.map(|e| format!("{} {}", e.interface, if e.ingress { "ingress" } else { "egress" })).collect();
+    reaped.points = gone.map(|e| format!("{} {}", e.interface, if e.ingress { "ingress" } else { "egress" })).collect();
+    let restored = limits.iter().filter(|entry| !locked.journal.limits.contains(entry));
+    reaped.points.extend(restored.map(|entry| format!("{} (gso_max_segs)", entry.interface)));
     if locked.journal.runs.is_empty() {
         locked.journal.datapath = None;
     }

@@ -1,6 +1,6 @@
 //! Taking back: what a run wrote into the maps, and attach points that nobody uses any more.
 
-use super::{EngineError, Locked, PointEntry, RunEntry, attach, rules, walk};
+use super::{EngineError, Locked, PointEntry, PointKind, RunEntry, attach, limit, rules, walk};
 use crate::kernel::{
     datapath::{Datapath, map_error},
     error::KernelError,
@@ -56,10 +56,10 @@ fn samples(datapath: &mut Datapath, ids: &[u32]) {
     }
 }
 
-/// Takes away the attach points that no run uses, and forgets them. `netns` holds those that are at hand.
+/// Takes away the attach points and limits that no run uses, and forgets them. `netns` holds those that are at hand.
 ///
 /// # Errors
-/// Every point that could not be taken away, in one text; the others are gone, and these stay in the journal.
+/// Every point and limit that could not be taken away, in one text; the others are gone, and these stay in the journal.
 pub fn unused_points(
     locked: &mut Locked,
     datapath: Option<&mut Datapath>,
@@ -67,7 +67,7 @@ pub fn unused_points(
 ) -> Result<(), EngineError> {
     let used = |id: u32| locked.journal.runs.iter().any(|run| run.points.contains(&id));
     let (gone, _): (Vec<_>, Vec<_>) = locked.journal.points.iter().cloned().partition(|entry| !used(entry.id));
-    let mut failed = Vec::new();
+    let mut failed = limit::restore_unused(locked, netns);
     let mut datapath = datapath;
     let mut by_netns: HashMap<u64, Vec<PointEntry>> = HashMap::new();
     for entry in gone {
@@ -94,7 +94,11 @@ pub fn unused_points(
 }
 
 fn remove_all(netns: &Netns, entries: &[PointEntry]) -> Result<(), KernelError> {
-    if !entries.iter().any(|entry| entry.pair.is_some() || entry.filter.is_some() || entry.link.is_none()) {
+    let lasting = |entry: &&PointEntry| {
+        entry.kind == PointKind::Interface && (entry.pair.is_some() || entry.filter.is_some() || entry.link.is_none())
+    };
+    let entries: Vec<_> = entries.iter().filter(lasting).collect();
+    if entries.is_empty() {
         return Ok(());
     }
     netns.enter(|| {
@@ -126,7 +130,9 @@ fn remove_filter(rtnl: &mut Rtnl, entry: &PointEntry) -> Result<(), KernelError>
     let ours = |filter: &filter::Filter| filter.name.starts_with("chaos");
     let listed = match filter::list(rtnl, entry.ifindex, direction) {
         Ok(listed) => listed,
-        Err(error) if matches!(error.errno, Errno::ENODEV | Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => return Ok(()),
+        Err(error) if matches!(error.errno, Errno::ENODEV | Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => {
+            return Ok(());
+        }
         Err(error) => return Err(error),
     };
     for one in listed.iter().filter(|filter| ours(filter)) {
@@ -135,7 +141,8 @@ fn remove_filter(rtnl: &mut Rtnl, entry: &PointEntry) -> Result<(), KernelError>
     }
     if entry.filter.as_ref().is_some_and(|filter| filter.clsact) {
         let both = [Direction::Ingress, Direction::Egress];
-        let empty = both.iter().all(|direction| filter::list(rtnl, entry.ifindex, *direction).is_ok_and(|l| l.is_empty()));
+        let empty =
+            both.iter().all(|direction| filter::list(rtnl, entry.ifindex, *direction).is_ok_and(|l| l.is_empty()));
         if empty {
             absent_is_fine(qdisc::delete_clsact(rtnl, entry.ifindex))?;
         }

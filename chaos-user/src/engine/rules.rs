@@ -169,7 +169,7 @@ impl Sets {
 /// Writes sets, rules and their memory; the rules do nothing before their lease starts.
 ///
 /// # Errors
-/// What the kernel says; [`super::reap::clear`] takes back what was written.
+/// What the kernel says; `release::clear` takes back what was written.
 pub fn write(
     session: &mut Session,
     run: &RunEntry,

@@ -1,8 +1,18 @@
 //! An experiment's life: prepare, start, watch, revert. All are prepared first, then started by one write each.
 
 use super::{
-    EngineError, Locked, RunEntry, Session, attach, collect, expedite, journal, lease::Leases, owner::Owner, reap, release,
-    rules::{self, Placed}, session::Shared, undo, wants::{self, Want},
+    EngineError, Locked, RunEntry, Session, arrivals, attach, collect,
+    drain::drain,
+    expedite,
+    journal::{self, Home},
+    lease::Leases,
+    limit,
+    owner::Owner,
+    reap, release,
+    rules::{self, Placed},
+    session::Shared,
+    undo,
+    wants::{self, Want},
 };
 use crate::{
     kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
@@ -14,13 +24,11 @@ use crate::{
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::SystemTime,
 };
 
 /// More attach points than this at once are worth the cheap link operations.
 pub(super) const BATCH: usize = 4;
-/// The longest that a revert waits for packets in the queue.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// What is asked for: a plan on its targets.
 pub struct Request {
@@ -48,17 +56,18 @@ pub struct Active {
     pub run: RunEntry,
     /// When it started.
     pub started: SystemTime,
-    placed: Vec<Placed>,
+    pub(super) placed: Vec<Placed>,
     pub(super) netns: HashMap<u64, Netns>,
     mechanism: &'static str,
     /// Sending ends of veth pairs by netns, with what their queues had dropped before.
-    queues: HashMap<u64, (Vec<u32>, u64)>,
+    pub(super) queues: HashMap<u64, (Vec<u32>, u64)>,
 }
 
 /// The engine of one process.
 pub struct Engine {
-    session: Shared,
-    leases: Leases,
+    pub(super) session: Shared,
+    pub(super) leases: Leases,
+    pub(super) home: Home,
 }
 
 /// Prepares all requests, or none: a failed step rolls back the earlier ones.
@@ -73,36 +82,56 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
     reap::reap(&mut locked)?;
     check_names(&locked, &requests)?;
     let mut session = Session::open(&mut locked)?;
-    let mut active = Vec::new();
-    match all(&mut locked, &mut session, requests, &mut active) {
-        Ok(leases) => Ok((Engine { session: Arc::new(Mutex::new(session)), leases }, active)),
+    let leases = match ready(&mut session, &requests) {
+        Ok(leases) => leases,
         Err(error) => {
-            undo::roll_back(&mut locked, &mut session, &active);
+            undo::roll_back(&mut locked, &mut session, &[]);
+            return Err(error);
+        }
+    };
+    let active = all(&mut locked, &mut session, requests)?;
+    Ok((Engine { session: Arc::new(Mutex::new(session)), leases, home: Home::Node }, active))
+}
+
+/// What all requests share.
+fn ready(session: &mut Session, requests: &[Request]) -> Result<Leases, EngineError> {
+    if requests.iter().any(|request| request.targets.iter().any(|target| arrivals::needed(&request.plan, target))) {
+        session.datapath.arrivals()?;
+    }
+    Leases::new(session.datapath.reopen()?, session.hz)
+}
+
+/// Prepares all, or none.
+///
+/// # Errors
+/// The first request's that could not be prepared.
+pub(super) fn all(
+    locked: &mut Locked,
+    session: &mut Session,
+    requests: Vec<Request>,
+) -> Result<Vec<Active>, EngineError> {
+    let mut active = Vec::new();
+    let prepared = requests.into_iter().try_for_each(|request| {
+        active.push(one(locked, session, request)?);
+        Ok(())
+    });
+    match prepared.and_then(|()| locked.save()) {
+        Ok(()) => Ok(active),
+        Err(error) => {
+            undo::roll_back(locked, session, &active);
             Err(error)
         }
     }
 }
 
-fn all(
-    locked: &mut Locked,
-    session: &mut Session,
-    requests: Vec<Request>,
-    active: &mut Vec<Active>,
-) -> Result<Leases, EngineError> {
-    let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
-    for request in requests {
-        active.push(one(locked, session, request)?);
-    }
-    locked.save()?;
-    Ok(leases)
-}
-
-fn check_names(locked: &Locked, requests: &[Request]) -> Result<(), EngineError> {
+pub(super) fn check_names(locked: &Locked, requests: &[Request]) -> Result<(), EngineError> {
     for (index, request) in requests.iter().enumerate() {
         let name = &request.plan.name;
         let twice = requests[..index].iter().any(|other| other.plan.name == *name);
         if twice || locked.journal.runs.iter().any(|run| run.name == *name) {
-            let text = format!("metadata.name: an experiment named {name:?} is active on this node; `chaos stop {name}` ends it");
+            let text = format!(
+                "metadata.name: an experiment named {name:?} is active on this node; `chaos stop {name}` ends it"
+            );
             return Err(EngineError::Invalid(vec![text]));
         }
     }
@@ -145,14 +174,16 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request) -> Result<A
         all.push((inode, wants));
         netns.insert(inode, ns);
     }
-    let points = enter_points(locked, &mut run, &all)?;
+    let points = attach::enter_all(locked, &mut run, &all)?;
     let batch = points.iter().map(Vec::len).sum::<usize>() > BATCH;
     if batch {
         expedite::raise(locked)?;
     }
+    limit::enter(locked, &mut run, limit::places(&request.plan, &placed, &request.targets, &all), &netns)?;
     locked.save()?;
+    limit::set(&run, &netns)?;
     let mut journal_points = std::mem::take(&mut locked.journal.points);
-    let attached = attach_all(session, &mut journal_points, &netns, &all, &points);
+    let attached = attach::attach_all(session, &mut journal_points, &netns, &all, &points);
     locked.journal.points = journal_points;
     let lowered = expedite::lower(locked);
     // What was made is written down whatever else failed.
@@ -183,45 +214,6 @@ fn local_addresses(plan: &Plan, netns: &Netns) -> Result<Vec<std::net::IpAddr>, 
     Ok(list.into_iter().map(|address| address.ip).collect())
 }
 
-/// Journal entries of all attach points, before the first is made.
-fn enter_points(locked: &mut Locked, run: &mut RunEntry, all: &[(u64, Vec<Want>)]) -> Result<Vec<Vec<u32>>, EngineError> {
-    let mut points = Vec::new();
-    for (inode, wants) in all {
-        points.push(attach::enter(locked, *inode, wants)?);
-    }
-    run.points = points.iter().flatten().copied().collect();
-    run.points.sort_unstable();
-    run.points.dedup();
-    if let Some(known) = locked.journal.runs.iter_mut().find(|one| one.lease == run.lease) {
-        known.points.clone_from(&run.points);
-    }
-    Ok(points)
-}
-
-fn attach_all(
-    session: &mut Session,
-    entries: &mut [super::PointEntry],
-    netns: &HashMap<u64, Netns>,
-    all: &[(u64, Vec<Want>)],
-    points: &[Vec<u32>],
-) -> Result<(), EngineError> {
-    for ((inode, wants), ids) in all.iter().zip(points) {
-        let Some(netns) = netns.get(inode) else { continue };
-        for id in ids {
-            if let Some(entry) = entries.iter().find(|entry| entry.id == *id)
-                && (entry.link.is_some() || entry.filter.is_some())
-            {
-                let links = entry.link.iter().chain(entry.pair.iter().filter_map(|pair| pair.link.as_ref()));
-                let links: Vec<u32> = links.copied().collect();
-                session.hold(*id, &links)?;
-            }
-        }
-        let wants: Vec<(u32, &Want)> = ids.iter().copied().zip(wants).collect();
-        attach::attach(session, entries, netns, &wants)?;
-    }
-    Ok(())
-}
-
 fn queues(
     locked: &Locked,
     session: &Session,
@@ -250,7 +242,7 @@ impl Engine {
         &self.leases
     }
 
-    fn session(&self) -> std::sync::MutexGuard<'_, Session> {
+    pub(super) fn session(&self) -> std::sync::MutexGuard<'_, Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -263,7 +255,7 @@ impl Engine {
             one.started = SystemTime::now();
             self.leases.start(one.run.lease, one.plan.duration)?;
         }
-        let mut locked = journal::lock()?;
+        let mut locked = self.home.lock()?;
         for one in active.iter_mut() {
             let text = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();
             one.run.started_at = text(one.started);
@@ -295,7 +287,12 @@ impl Engine {
             let target = active.targets.get(placed.target).map_or("", |target| target.name.as_str());
             let mut report = collect::report(&session, &active.plan, placed, target)?;
             let queue = active.plan.rules[placed.plan].queue.is_some();
-            report.mechanism = if queue { format!("{}+fq", active.mechanism) } else { active.mechanism.to_owned() };
+            let target = active.targets.get(placed.target);
+            let mechanism = match target.filter(|target| target.scope().is_some()) {
+                Some(_) => arrivals::mechanism(active.plan.rules[placed.plan].direction, active.mechanism),
+                None => active.mechanism.to_owned(),
+            };
+            report.mechanism = if queue { format!("{mechanism}+fq") } else { mechanism };
             reports.push(report);
         }
         drop(session);
@@ -303,18 +300,26 @@ impl Engine {
         Ok(reports)
     }
 
-    /// What the queues lost, booked on the first fault of the target that queues.
+    /// What the queues lost unseen by the programs, booked on the first fault of the target that queues. What did not fit when it was
+    /// delayed is `overflow` already, and the qdisc counts it too.
     fn add_drops(&self, active: &Active, reports: &mut [FaultReport]) {
         for (inode, (pairs, before)) in &active.queues {
             let Some((drops, _)) = active.netns.get(inode).and_then(|netns| collect::queues(netns, pairs).ok()) else {
                 continue;
             };
+            let known: u64 = active
+                .placed
+                .iter()
+                .zip(reports.iter())
+                .filter(|(placed, _)| active.targets.get(placed.target).is_some_and(|t| t.netns.inode == *inode))
+                .map(|(_, report)| if report.actions.delayed > 0 { report.overflow } else { 0 })
+                .sum();
             let booked = active.placed.iter().zip(reports.iter_mut()).find(|(placed, _)| {
                 let target = active.targets.get(placed.target);
                 active.plan.rules[placed.plan].queue.is_some() && target.is_some_and(|t| t.netns.inode == *inode)
             });
             if let Some((_, report)) = booked {
-                report.dropped = drops.saturating_sub(*before);
+                report.dropped = drops.saturating_sub(*before).saturating_sub(known);
             }
         }
     }
@@ -325,7 +330,7 @@ impl Engine {
     /// What could not be taken away; it stays in the journal for `chaos cleanup`.
     pub fn revert(&self, active: &Active) -> Result<Vec<FaultReport>, EngineError> {
         let ended = self.leases.end(active.run.lease);
-        self.drain(active);
+        drain(active);
         let reports = self.report(active);
         // A step that failed keeps none of the others from being tried.
         let removed = self.remove(active);
@@ -333,7 +338,7 @@ impl Engine {
     }
 
     fn remove(&self, active: &Active) -> Result<(), EngineError> {
-        let mut locked = journal::lock()?;
+        let mut locked = self.home.lock()?;
         let mut session = self.session();
         let cleared = release::clear(&mut session.datapath, &active.run);
         if cleared.is_ok() {
@@ -343,22 +348,5 @@ impl Engine {
         let saved = locked.save();
         cleared?;
         gone.and(saved)
-    }
-
-    /// Waits for packets that wait in the queue, at most as long as they may.
-    fn drain(&self, active: &Active) {
-        let longest = active.plan.rules.iter().filter_map(|rule| rule.queue).map(|queue| queue.longest).max();
-        let Some(longest) = longest else { return };
-        let limit = Instant::now() + DRAIN.min(Duration::from_nanos(longest));
-        while Instant::now() < limit {
-            let waiting = active.queues.iter().filter_map(|(inode, (pairs, _))| {
-                active.netns.get(inode).and_then(|netns| collect::queues(netns, pairs).ok()).map(|(_, waiting)| waiting)
-            });
-            if waiting.sum::<u64>() == 0 {
-                return;
-            }
-            // The qdisc tells nobody when it runs empty.
-            std::thread::sleep(Duration::from_millis(10));
-        }
     }
 }

@@ -8,8 +8,25 @@ pub fn add(sum: &mut Counters, other: &Counters) {
         ($($field:ident),*) => { $( sum.$field += other.$field; )* };
     }
     fields!(
-        seen, matched, injected, skipped, would_inject, skbs, bytes, delayed, lost, duplicated, corrupted,
-        detected_by_drop, reordered, reset, errors, overflow, skipped_by_lease, delays, samples
+        seen,
+        matched,
+        injected,
+        skipped,
+        would_inject,
+        skbs,
+        bytes,
+        delayed,
+        lost,
+        duplicated,
+        corrupted,
+        detected_by_drop,
+        reordered,
+        reset,
+        errors,
+        overflow,
+        skipped_by_lease,
+        delays,
+        samples
     );
     for (to, from) in sum.rejected.iter_mut().zip(other.rejected) {
         *to += from;

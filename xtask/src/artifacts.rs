@@ -1,0 +1,91 @@
+//! Programs that cargo builds, as cargo itself names them: no guessing of paths below `target/`.
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde_json::Value;
+
+use crate::process;
+
+/// An executable.
+#[derive(Debug)]
+pub struct Program {
+    /// Of the binary, test or library that it was made from.
+    pub name: String,
+    /// Its package.
+    pub package: String,
+    /// Whether it is a test harness.
+    pub test: bool,
+    /// Whether it comes from the package's `tests/`.
+    pub integration: bool,
+    /// The directory of its package, where cargo would run a test.
+    pub directory: PathBuf,
+    /// The program itself.
+    pub path: PathBuf,
+}
+
+/// Runs `cargo build`, or `cargo test --no-run`, and lists the executables.
+pub fn build(cargo: &mut Command) -> Result<Vec<Program>> {
+    cargo.arg("--message-format=json-render-diagnostics").current_dir(workspace()).stdout(Stdio::piped());
+    let mut child = cargo.spawn().context("start cargo")?;
+    let stdout = child.stdout.take().ok_or_else(|| anyhow!("cargo has no stdout"))?;
+    let mut programs = Vec::new();
+    for line in BufReader::new(stdout).lines() {
+        let line = line.context("read cargo's messages")?;
+        // Build scripts under test may print lines of their own.
+        if let Ok(message) = serde_json::from_str::<Value>(&line) {
+            programs.extend(program(&message));
+        }
+    }
+    let status = child.wait().context("wait for cargo")?;
+    if !status.success() {
+        bail!("cargo could not build it ({status}); the reason is above");
+    }
+    Ok(programs)
+}
+
+/// The repository.
+pub fn workspace() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package)
+}
+
+/// A cargo that makes static binaries. Naming the target keeps the flags away from build scripts and procedural macros,
+/// which cannot be static.
+pub fn static_cargo(verb: &str) -> Command {
+    let mut cargo = process::cargo();
+    cargo.args([verb, "--target", STATIC_TARGET]).env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo
+}
+
+const STATIC_TARGET: &str =
+    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+
+fn program(message: &Value) -> Option<Program> {
+    if message["reason"] != "compiler-artifact" {
+        return None;
+    }
+    let path = PathBuf::from(message["executable"].as_str()?);
+    let directory = Path::new(message["manifest_path"].as_str()?).parent()?.to_owned();
+    let target = &message["target"];
+    // `path+file:///src/chaos-user#chaos@0.1.0`, or `...#0.1.0` where the directory has the package's name.
+    let id = message["package_id"].as_str()?;
+    let (source, version) = id.split_once('#')?;
+    let package = match version.split_once('@') {
+        Some((name, _)) => name,
+        None => source.rsplit('/').next()?,
+    };
+    Some(Program {
+        name: target["name"].as_str()?.to_owned(),
+        package: package.to_owned(),
+        test: message["profile"]["test"] == true,
+        integration: target["kind"][0] == "test",
+        directory,
+        path,
+    })
+}

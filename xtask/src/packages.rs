@@ -1,0 +1,56 @@
+//! System tools that the tests use.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{process, progress::step};
+
+/// A program and the Debian package that has it.
+struct Tool {
+    program: &'static str,
+    package: &'static str,
+}
+
+const TOOLS: [Tool; 5] = [
+    Tool { program: "ip", package: "iproute2" },
+    Tool { program: "iperf3", package: "iperf3" },
+    Tool { program: "ping", package: "iputils-ping" },
+    Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+    Tool { program: "xz", package: "xz-utils" },
+];
+
+/// Installs what is missing, as root, or says what to install.
+pub fn ensure() -> Result<()> {
+    let missing: Vec<&str> =
+        TOOLS.iter().filter(|tool| process::find(tool.program).is_none()).map(|tool| tool.package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list = missing.join(" ");
+    if !Path::new("/etc/debian_version").exists() {
+        bail!(
+            "programs that the tests use are missing. By hand: install what your system calls {list} (Debian's names)"
+        );
+    }
+    let how = if process::is_root() { "" } else { " by sudo, which may ask for your password" };
+    step(&format!("apt-get install {list}{how} (up to 1 minute)"), || {
+        // The package lists may be old or, in container images, absent.
+        if install(&missing).is_err() {
+            process::capture(apt_get().arg("update"))?;
+            install(&missing)?;
+        }
+        Ok(())
+    })
+    .with_context(|| format!("By hand, as root: apt-get install {list}"))
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    process::capture(apt_get().args(["install", "-y", "--no-install-recommends"]).args(packages)).map(drop)
+}
+
+fn apt_get() -> Command {
+    let mut command = process::as_root("env", &[]);
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]);
+    command
+}

@@ -1,0 +1,210 @@
+//! `cargo xtask test`: unit tests as the user, tests against the kernel as root, here and in virtual machines. The same
+//! test programs run in all these places: nothing is built for a machine.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::Path,
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::{
+    artifacts::{self, Program},
+    build, process, setup,
+    tally::{Reader, Tally},
+    vm::{self, Machine},
+};
+
+/// The package whose integration tests need root.
+const KERNEL_PACKAGE: &str = "chaos-tests";
+/// Those of them that prove the laboratory or the command line, which are the same on every kernel.
+const KERNEL_INDEPENDENT: [&str; 4] = ["driver", "fixtures", "measurement", "validate"];
+/// Runs all the others; the other series run only the smoke tests, unless --full.
+const MAIN_SERIES: &str = "6.12";
+/// One that drops and one that delays: every hook and every helper of the datapath is in them.
+const SMOKE: [&str; 2] = ["latency", "partition"];
+/// Tells the tests which binary they are to try.
+const PRODUCT: &str = "CHAOS_BIN";
+/// Emulated, everything takes ten to twenty times as long.
+const VM_PATIENCE: Duration = Duration::from_secs(3600);
+
+/// Which tests to run.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// All tests on all kernels.
+    #[arg(long)]
+    full: bool,
+    /// Only the kernel tests, all of them, and only there: "running" (this machine's kernel), 5.10, 6.1, 6.12 or 7.2.
+    #[arg(long, conflicts_with = "full")]
+    kernel: Option<String>,
+    /// Only tests whose names contain this.
+    filter: Option<String>,
+}
+
+/// Runs them; the last line says how many passed, failed and were skipped.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    setup::for_tests()?;
+    let product = build::build(&build::Arguments::default())?;
+    let mut cargo = process::cargo();
+    cargo.args(["test", "--workspace", "--no-run"]);
+    let mut programs: Vec<Program> = artifacts::build(&mut cargo)?.into_iter().filter(|program| program.test).collect();
+    programs.sort_by(|one, other| one.name.cmp(&other.name));
+    let (kernel_tests, unit_tests): (Vec<Program>, Vec<Program>) = programs.into_iter().partition(needs_root);
+    let mut report = Report::default();
+    let filter = arguments.filter.as_deref();
+    match arguments.kernel.as_deref() {
+        None => {
+            units(&unit_tests, filter, &mut report);
+            on_this_kernel(&kernel_tests, &product, filter, &mut report)?;
+            machines(arguments.full, &kernel_tests, &product, filter, &mut report);
+        }
+        Some("running") => on_this_kernel(&kernel_tests, &product, filter, &mut report)?,
+        Some(series) => machine(series, true, &kernel_tests, &product, filter, &mut report),
+    }
+    Ok(report.finish())
+}
+
+fn units(programs: &[Program], filter: Option<&str>, report: &mut Report) {
+    for program in programs {
+        let mut command = Command::new(&program.path);
+        report.add(&format!("{} ({})", program.package, program.name), || native(&mut command, program, filter));
+    }
+    report.add("examples in the documentation", || doc_tests(filter));
+}
+
+fn on_this_kernel(programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) -> Result<()> {
+    let _lock = setup::lock("tests on this kernel")?;
+    for program in programs {
+        let mut command = process::as_root(&program.path, &[PRODUCT, "CARGO_MANIFEST_DIR", "CI", "PATH"]);
+        command.env(PRODUCT, product).args(ONE_BY_ONE);
+        report.add(&format!("{} on this kernel", program.name), || native(&mut command, program, filter));
+    }
+    Ok(())
+}
+
+/// Faults of one test must not hit another's packets; and the harness must show what skipped tests say.
+const ONE_BY_ONE: [&str; 2] = ["--test-threads=1", "--show-output"];
+
+fn needs_root(program: &Program) -> bool {
+    program.package == KERNEL_PACKAGE && program.integration
+}
+
+fn native(command: &mut Command, program: &Program, filter: Option<&str>) -> Result<Tally> {
+    command.args(filter).current_dir(&program.directory).env("CARGO_MANIFEST_DIR", &program.directory);
+    listen(command)
+}
+
+fn doc_tests(filter: Option<&str>) -> Result<Tally> {
+    let mut cargo = process::cargo();
+    cargo.args(["test", "--quiet", "--workspace", "--doc", "--"]).args(filter).current_dir(artifacts::workspace());
+    listen(&mut cargo)
+}
+
+/// Runs a harness on this machine.
+fn listen(command: &mut Command) -> Result<Tally> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start {}", command.get_program().display()))?;
+    let mut reader = Reader::default();
+    let mut second = reader.clone();
+    let mut stdout = child.stdout.take().ok_or_else(|| anyhow!("the tests have no stdout"))?;
+    let mut stderr = child.stderr.take().ok_or_else(|| anyhow!("the tests have no stderr"))?;
+    let copier = thread::spawn(move || io::copy(&mut stderr, &mut second));
+    io::copy(&mut stdout, &mut reader).context("read what the tests print")?;
+    copier.join().map_err(|_| anyhow!("the thread that reads stderr panicked"))?.context("read the tests' stderr")?;
+    let status = child.wait().context("wait for the tests")?;
+    settle(reader.tally(), status.success(), || status.to_string())
+}
+
+/// A harness that fails without a failed test has not run its tests to the end.
+fn settle(tally: Tally, success: bool, status: impl Fn() -> String) -> Result<Tally> {
+    if success || tally.failed > 0 { Ok(tally) } else { Err(anyhow!("the tests broke off: {}", status())) }
+}
+
+fn machines(full: bool, programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
+    for (series, _) in vm::kernel::SERIES {
+        machine(series, full || series == MAIN_SERIES, programs, product, filter, report);
+    }
+}
+
+fn machine(series: &str, whole: bool, programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
+    let chosen = |program: &&Program| {
+        let name = program.name.as_str();
+        !KERNEL_INDEPENDENT.contains(&name) && (whole || SMOKE.contains(&name))
+    };
+    let suites: Vec<&Program> = programs.iter().filter(chosen).collect();
+    let extent = if whole { "all" } else { "smoke tests" };
+    report.add(&format!("Linux {series}, {extent}"), || in_machine(series, &suites, product, filter));
+}
+
+/// The filter, which may be empty, then the test programs.
+const LOOP: &str = r#"
+filter=$1; shift; failed=0
+for suite; do
+    name=${suite##*/}; echo "==> ${name%-*} on Linux $(uname -r)" >&2
+    "$suite" --test-threads=1 --show-output ${filter:+"$filter"} || failed=1
+done
+exit $failed"#;
+
+/// One boot for all suites.
+fn in_machine(series: &str, suites: &[&Program], product: &Path, filter: Option<&str>) -> Result<Tally> {
+    let Some(first) = suites.first() else { return Ok(Tally::default()) };
+    let mut command: Vec<OsString> =
+        ["/bin/sh", "-c", LOOP, "sh", filter.unwrap_or_default()].map(OsString::from).into();
+    command.extend(suites.iter().map(|suite| suite.path.clone().into()));
+    let directory = first.directory.clone();
+    let machine = Machine {
+        timeout: VM_PATIENCE,
+        variables: vec![(PRODUCT.into(), product.into()), ("CARGO_MANIFEST_DIR".into(), directory.clone().into())],
+        directory,
+        ..Machine::new(series, command)
+    };
+    let reader = Reader::default();
+    let code = machine.run(reader.clone(), reader.clone())?;
+    settle(reader.tally(), code == 0, || format!("exit code {code}"))
+}
+
+/// What each place had to say.
+#[derive(Default)]
+struct Report {
+    total: Tally,
+    lines: Vec<String>,
+}
+
+impl Report {
+    fn add(&mut self, place: &str, run: impl FnOnce() -> Result<Tally>) {
+        eprintln!("==> {place}");
+        match run() {
+            // A package without tests is not worth a line.
+            Ok(tally) if tally == Tally::default() => {}
+            Ok(tally) => {
+                self.total += tally;
+                self.lines.push(format!("{place}: {tally}"));
+            }
+            Err(error) => {
+                self.total.failed += 1;
+                eprintln!("error: {error:#}");
+                self.lines.push(format!("{place}: failed: {error:#}"));
+            }
+        }
+    }
+
+    fn finish(self) -> ExitCode {
+        println!();
+        for line in &self.lines {
+            println!("{line}");
+        }
+        if self.total == Tally::default() {
+            eprintln!("error: no test ran; is the filter right?");
+        }
+        println!("{}", self.total);
+        if self.total.failed == 0 && self.total != Tally::default() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}

@@ -1,0 +1,38 @@
+//! What the guest's kernel had to say.
+
+use anyhow::{Result, bail};
+
+/// Lines of the console that are worth showing after a failure.
+const TAIL: usize = 40;
+
+/// A kernel that prints one of these has gone wrong, even where it goes on; a warning begins with "cut here".
+const TROUBLE: [&str; 4] = ["Kernel panic", "Oops:", "BUG: ", "[ cut here ]"];
+
+/// Fails where the kernel has gone wrong.
+pub fn judge(log: &[u8]) -> Result<()> {
+    let log = String::from_utf8_lossy(log);
+    let mut lines = log.lines();
+    let Some(line) = lines.find(|line| TROUBLE.iter().any(|trouble| line.contains(trouble))) else { return Ok(()) };
+    let next = lines.next().unwrap_or_default();
+    bail!("the guest's kernel went wrong:\n{}\n{}", line.trim(), next.trim())
+}
+
+/// The console's last lines.
+pub fn tail(log: &[u8]) -> String {
+    let log = String::from_utf8_lossy(log);
+    let lines: Vec<&str> = log.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let from = lines.len().saturating_sub(TAIL);
+    format!("the guest's console, last lines:\n{}", lines[from..].join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{judge, tail};
+
+    #[test]
+    fn a_panic_is_an_error_and_a_message_is_not() {
+        assert!(judge(b"[ 1.2] sch_fq: loaded\r\n").is_ok());
+        assert!(judge(b"[ 1.2] x\r\n[ 1.3] Kernel panic - not syncing: y\r\n").is_err());
+        assert!(tail(b"a\r\nb\r\n").ends_with("a\nb"));
+    }
+}
