@@ -12,6 +12,7 @@ use crate::{
         netlink::Rtnl,
         netns::Netns,
         qdisc::{self, Fq},
+        seam,
     },
 };
 use chaos_abi::{
@@ -325,7 +326,7 @@ fn place(datapath: &mut Datapath, entry: &PointEntry, want: &Want, ends: (u32, u
     point.flags |= if want.dns { POINT_DNS } else { 0 };
     (point.pair_tx, point.pair_rx) = ends;
     set_rules(&mut point, &ids);
-    datapath.points.set(entry.id, point, 0).map_err(point_error)
+    seam::run("write map", maps::POINTS, || datapath.points.set(entry.id, point, 0).map_err(point_error))
 }
 
 /// Fills the list of rules.

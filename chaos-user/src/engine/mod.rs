@@ -19,6 +19,7 @@ pub mod release;
 pub mod rules;
 pub mod run;
 pub mod session;
+pub mod undo;
 pub mod walk;
 pub mod wants;
 

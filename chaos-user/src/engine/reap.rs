@@ -1,7 +1,7 @@
 //! What dead processes left: found by the journal, taken away by the next start and by `chaos cleanup`. A living process's part is
 //! never touched.
 
-use super::{EngineError, Locked, limit, release};
+use super::{EngineError, Locked, expedite, limit, release};
 use crate::kernel::datapath::Datapath;
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ pub struct Reaped {
 /// # Errors
 /// What could not be taken away; the journal still has it.
 pub fn reap(locked: &mut Locked) -> Result<Reaped, EngineError> {
-    expedite_back(locked)?;
+    expedite::lower(locked)?;
     let (live, dead): (Vec<_>, Vec<_>) =
         std::mem::take(&mut locked.journal.runs).into_iter().partition(|run| run.owner().is_alive());
     let mut datapath = match &locked.journal.datapath {
@@ -47,12 +47,4 @@ pub fn reap(locked: &mut Locked) -> Result<Reaped, EngineError> {
     locked.save()?;
     result?;
     Ok(reaped)
-}
-
-/// The switch for cheap link operations; see [`super::expedite`].
-fn expedite_back(locked: &mut Locked) -> Result<(), EngineError> {
-    if let Some(before) = locked.journal.rcu_expedited.take() {
-        super::expedite::write(&before)?;
-    }
-    Ok(())
 }

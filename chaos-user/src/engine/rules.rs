@@ -96,12 +96,15 @@ fn is_single(cidr: Cidr) -> bool {
 /// ENOSPC where the table is full.
 pub fn add_peer(datapath: &mut Datapath, set: u32, cidr: Cidr) -> Result<(), KernelError> {
     let key = key(set, cidr.address());
-    if is_single(cidr) {
-        datapath.addrs.insert(key, 1, 0).map_err(|e| map_error("add peer to map", maps::ADDRS, &e))
-    } else {
-        let key = Key::new(32 + u32::from(cidr.prefix()), key);
-        datapath.prefixes.insert(&key, 1, 0).map_err(|e| map_error("add peer to map", maps::PREFIXES, &e))
-    }
+    let map = if is_single(cidr) { maps::ADDRS } else { maps::PREFIXES };
+    seam::run("add peer to map", map, || {
+        let added = if is_single(cidr) {
+            datapath.addrs.insert(key, 1, 0)
+        } else {
+            datapath.prefixes.insert(&Key::new(32 + u32::from(cidr.prefix()), key), 1, 0)
+        };
+        added.map_err(|e| map_error("add peer to map", map, &e))
+    })
 }
 
 fn write_ports(datapath: &mut Datapath, id: u32, ranges: &[PortRange]) -> Result<(), KernelError> {
@@ -111,7 +114,9 @@ fn write_ports(datapath: &mut Datapath, id: u32, ranges: &[PortRange]) -> Result
             bits[usize::from(port >> 6)] |= 1 << (port & 63);
         }
     }
-    datapath.port_sets.set(id, bits, 0).map_err(|e| map_error("fill map", maps::PORT_SETS, &e))
+    seam::run("fill map", maps::PORT_SETS, || {
+        datapath.port_sets.set(id, bits, 0).map_err(|e| map_error("fill map", maps::PORT_SETS, &e))
+    })
 }
 
 /// The sets of one condition: written once, used by the rules of every target.
@@ -189,7 +194,6 @@ pub fn write(
     targets: &[Target],
     known: &Known,
 ) -> Result<Vec<Placed>, EngineError> {
-    seam::run("write rules of", &run.name, || Ok(()))?;
     let datapath = &mut session.datapath;
     let (mut sets, mut port_sets) = (run.sets.iter().copied(), run.port_sets.iter().copied());
     let mut ids = run.rules.iter().copied();
@@ -229,9 +233,11 @@ pub fn write(
 }
 
 fn put(datapath: &mut Datapath, id: u32, rule: Rule, state: State) -> Result<(), KernelError> {
-    datapath.reset(id)?;
-    datapath.states.set(id, state, 0).map_err(|e| map_error("fill map", maps::STATES, &e))?;
-    datapath.rules.set(id, rule, 0).map_err(|e| map_error("fill map", maps::RULES, &e))
+    seam::run("fill map", maps::RULES, || {
+        datapath.reset(id)?;
+        datapath.states.set(id, state, 0).map_err(|e| map_error("fill map", maps::STATES, &e))?;
+        datapath.rules.set(id, rule, 0).map_err(|e| map_error("fill map", maps::RULES, &e))
+    })
 }
 
 /// That an entry is gone already is as good.

@@ -12,9 +12,10 @@ use super::{
     reap, release,
     rules::{self, Placed},
     session::Shared,
+    undo,
     wants::{self, Around, Want},
 };
-use crate::{kernel::netns::Netns, observe::FaultReport, plan::Plan, resolve::Target};
+use crate::{kernel::netns::Netns, observe::FaultReport, plan::Plan, resolve::Target, spec::Probe};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -22,7 +23,7 @@ use std::{
 };
 
 /// More attach points than this at once are worth the cheap link operations.
-const BATCH: usize = 4;
+pub(super) const BATCH: usize = 4;
 
 /// What is asked for: a plan on its targets.
 pub struct Request {
@@ -34,6 +35,8 @@ pub struct Request {
     pub warnings: Vec<String>,
     /// By which command.
     pub command: String,
+    /// What the world outside is asked meanwhile; the caller does.
+    pub probes: Vec<Probe>,
 }
 
 /// An experiment that is applied.
@@ -82,13 +85,24 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
     reap::reap(&mut locked)?;
     check_names(&locked, requests.iter().map(|(request, _)| request.plan.name.as_str()))?;
     let mut session = Session::open(&mut locked)?;
+    let leases = match ready(&mut session, &requests) {
+        Ok(leases) => leases,
+        Err(error) => {
+            undo::roll_back(&mut locked, &mut session, &[]);
+            return Err(error);
+        }
+    };
+    let active = all(&mut locked, &mut session, requests)?;
+    Ok((Engine { session: Arc::new(Mutex::new(session)), leases, home: Home::Node }, active))
+}
+
+/// What all requests share.
+fn ready(session: &mut Session, requests: &[(Request, Known)]) -> Result<Leases, EngineError> {
     if requests.iter().any(|(request, _)| request.targets.iter().any(|target| arrivals::needed(&request.plan, target)))
     {
         session.datapath.arrivals()?;
     }
-    let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
-    let active = all(&mut locked, &mut session, requests)?;
-    Ok((Engine { session: Arc::new(Mutex::new(session)), leases, home: Home::Node }, active))
+    Leases::new(session.datapath.reopen()?, session.hz)
 }
 
 /// Prepares all, or none.
@@ -101,17 +115,17 @@ pub(super) fn all(
     requests: Vec<(Request, Known)>,
 ) -> Result<Vec<Active>, EngineError> {
     let mut active = Vec::new();
-    for (request, known) in requests {
-        match one(locked, session, request, known) {
-            Ok(one) => active.push(one),
-            Err(error) => {
-                roll_back(locked, session, &active);
-                return Err(error);
-            }
+    let prepared = requests.into_iter().try_for_each(|(request, known)| {
+        active.push(one(locked, session, request, known)?);
+        Ok(())
+    });
+    match prepared.and_then(|()| locked.save()) {
+        Ok(()) => Ok(active),
+        Err(error) => {
+            undo::roll_back(locked, session, &active);
+            Err(error)
         }
     }
-    locked.save()?;
-    Ok(active)
 }
 
 pub(super) fn check_names<'a>(locked: &Locked, names: impl Iterator<Item = &'a str>) -> Result<(), EngineError> {
@@ -126,27 +140,6 @@ pub(super) fn check_names<'a>(locked: &Locked, names: impl Iterator<Item = &'a s
         known.push(name);
     }
     Ok(())
-}
-
-fn roll_back(locked: &mut Locked, session: &mut Session, active: &[Active]) {
-    let me = Owner::me();
-    let mine: Vec<RunEntry> = locked.journal.runs.iter().filter(|run| run.owner() == me).cloned().collect();
-    locked.journal.runs.retain(|run| run.owner() != me);
-    let mut netns = HashMap::new();
-    for run in &mine {
-        let _first_error_counts = release::clear(&mut session.datapath, run);
-    }
-    for one in active {
-        netns.extend(one.netns.clone());
-    }
-    let _dropped = std::mem::take(&mut session.held);
-    let _first_error_counts = release::unused_points(locked, Some(&mut session.datapath), &netns);
-    let _first_error_counts = expedite::lower(locked);
-    if locked.journal.runs.is_empty() {
-        locked.journal.datapath = None;
-    }
-    // What could not be taken back stands in the journal for `chaos cleanup`.
-    let _first_error_counts = locked.save();
 }
 
 fn entry(request: &Request) -> RunEntry {
@@ -198,11 +191,11 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Know
     let mut journal_points = std::mem::take(&mut locked.journal.points);
     let attached = attach::attach_all(session, &mut journal_points, &netns, &all, &points);
     locked.journal.points = journal_points;
-    if batch {
-        expedite::lower(locked)?;
-    }
-    locked.save()?;
+    let lowered = expedite::lower(locked);
+    // What was made is written down whatever else failed.
+    let saved = locked.save();
     attached?;
+    lowered.and(saved)?;
     let queues = queues(locked, session, &run, &netns)?;
     let clsact = locked.journal.points.iter().any(|entry| run.points.contains(&entry.id) && entry.filter.is_some());
     Ok(Active {
@@ -333,37 +326,24 @@ impl Engine {
     /// # Errors
     /// What could not be taken away; it stays in the journal for `chaos cleanup`.
     pub fn revert(&self, active: &Active) -> Result<Vec<FaultReport>, EngineError> {
-        self.leases.end(active.run.lease)?;
+        let ended = self.leases.end(active.run.lease);
         drain(active);
-        let reports = self.report(active)?;
-        let mut locked = self.home.lock()?;
-        let mut session = self.session();
-        release::clear(&mut session.datapath, &active.run)?;
-        locked.journal.runs.retain(|run| run.lease != active.run.lease);
-        self.let_go(&mut locked, &mut session, active)?;
-        locked.save()?;
-        Ok(reports)
+        let reports = self.report(active);
+        // A step that failed keeps none of the others from being tried.
+        let removed = self.remove(active);
+        ended.and(removed).and(reports)
     }
 
-    fn let_go(&self, locked: &mut Locked, session: &mut Session, active: &Active) -> Result<(), EngineError> {
-        let me = Owner::me();
-        let mine = |run: &RunEntry| run.owner() == me;
-        let still: Vec<u32> =
-            locked.journal.runs.iter().filter(|run| mine(run)).flat_map(|run| run.points.clone()).collect();
-        let gone: Vec<u32> = active.run.points.iter().copied().filter(|id| !still.contains(id)).collect();
-        let batch = gone.len() > BATCH;
-        if batch {
-            expedite::raise(locked)?;
+    fn remove(&self, active: &Active) -> Result<(), EngineError> {
+        let mut locked = self.home.lock()?;
+        let mut session = self.session();
+        let cleared = release::clear(&mut session.datapath, &active.run);
+        if cleared.is_ok() {
+            locked.journal.runs.retain(|run| run.lease != active.run.lease);
         }
-        session.held.retain(|id, _| !gone.contains(id));
-        let result = release::unused_points(locked, Some(&mut session.datapath), &active.netns);
-        if batch {
-            expedite::lower(locked)?;
-        }
-        if locked.journal.runs.is_empty() {
-            locked.journal.datapath = None;
-        }
-        locked.save()?;
-        result
+        let gone = undo::let_go(&mut locked, &mut session, active);
+        let saved = locked.save();
+        cleared?;
+        gone.and(saved)
     }
 }

@@ -256,6 +256,9 @@ pub struct PhaseReport {
     /// How long the answers took; absent where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<LatencyReport>,
+    /// Why the last run that failed did; absent where none failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 fn is_zero(count: &u64) -> bool {

@@ -247,7 +247,8 @@ fn start(
         interfaces: vec![stage.near.clone()],
         pids: Vec::new(),
     };
-    let request = Request { plan, targets: vec![target], warnings: Vec::new(), command: "chaos check".to_owned() };
+    let command = "chaos check".to_owned();
+    let request = Request { plan, targets: vec![target], warnings: Vec::new(), command, probes: Vec::new() };
     let mut active = engine.add(vec![request])?;
     engine.start(&mut active)?;
     active.pop().ok_or_else(|| Lack { why: "nothing was prepared".to_owned(), remedy: None })
