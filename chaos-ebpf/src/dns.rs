@@ -13,15 +13,15 @@ use crate::{
     skb::Skb,
 };
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
-use chaos_abi::{AddrKey, FOLLOWERS, HostKey, LearnedKey, NAME_HASH, SET_V6, name_hash_step};
+use chaos_abi::{AddrKey, FOLLOWERS, HostKey, LABELS, LearnedKey, NAME_HASH, SET_V6, name_hash_step};
 
-/// Patterns that one name may meet: itself, and a wildcard at each dot.
+/// Patterns that one name may meet: itself, and a wildcard for each of its ends.
 const PATTERNS: usize = 8;
 /// Sets that may follow one name, over all patterns.
-const SETS: usize = 32;
+const SETS: usize = PATTERNS * FOLLOWERS;
 /// A name has at most 255 bytes (RFC 1035, 2.3.4).
 const NAME: usize = 256;
-/// Labels and records that one run looks at.
+/// Steps of one run: a label, a record, or an address for one set.
 const STEPS: u32 = 32;
 /// Runs for one answer: below the limit of 32 tail calls (include/linux/bpf.h, `MAX_TAIL_CALL_CNT`), with those of the stub and
 /// to the faults.
@@ -34,7 +34,7 @@ const INTERNET: u16 = 1;
 const TYPE_A: u16 = 1;
 const TYPE_AAAA: u16 = 28;
 
-/// A pattern that the name met.
+/// A pattern that the name met, and a set that follows it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Pattern {
@@ -47,18 +47,39 @@ pub struct Pattern {
 /// and states meet.
 #[repr(C)]
 pub struct Answer {
+    /// Offset of what is read next.
     at: u32,
+    /// Offset of the end of the message.
     end: u32,
+    /// Records still to read.
     left: u32,
+    /// Runs so far.
     rounds: u32,
+    /// Bytes in `name`.
     size: u32,
-    name_end: u32,
+    /// Labels of the name.
+    labels: u32,
+    /// Where its final zero stands.
+    zero: u32,
+    /// Patterns in use.
     met: u32,
+    /// Followers in use.
     sets: u32,
+    /// The follower that gets `addr` next; `sets`: all have it.
+    next: u32,
+    /// `SET_V6` or 0, of `addr`.
+    family: u32,
+    /// The address that was read last.
+    addr: [u64; 2],
     netns: u64,
     patterns: [Pattern; PATTERNS],
     followers: [Pattern; SETS],
+    /// The question's name as it stands in the message.
     name: [u8; NAME],
+    /// Where each label's length stands in it.
+    starts: [u8; NAME / 2],
+    /// Hash of what follows from each place on.
+    hashes: [u64; NAME],
 }
 
 macro_rules! get {
@@ -109,11 +130,11 @@ fn question(skb: Skb) -> Option<()> {
     set!((*answer).netns, point.netns);
     set!((*answer).size, if end - name < NAME as u32 { end - name } else { NAME as u32 - 1 });
     copy(skb, name, answer)?;
-    let name_end = labels(answer)?;
-    set!((*answer).name_end, name_end);
-    // The final zero, type and class.
-    set!((*answer).at, name + name_end + 5);
-    suffixes(answer);
+    labels(answer)?;
+    // Type and class.
+    set!((*answer).at, name + get!((*answer).zero) + 5);
+    hash(answer);
+    patterns(answer);
     followers(answer)
 }
 
@@ -126,52 +147,53 @@ fn copy(skb: Skb, from: u32, answer: *mut Answer) -> Option<()> {
     (failed == 0).then_some(())
 }
 
-/// Puts a dot for the length in front of each label but the first; the place of the final zero. None for what is no name, a
-/// compressed one (which a question cannot have) and one with a dot inside a label.
+/// Notes where each label and the final zero stand. None for what is no name, for the root, and for a compressed name,
+/// which a question cannot have.
 #[inline(always)]
-fn labels(answer: *mut Answer) -> Option<u32> {
-    let mut label = 0u32;
-    for at in 0..NAME - 1 {
-        if at as u32 >= get!((*answer).size) {
+fn labels(answer: *mut Answer) -> Option<()> {
+    let mut at = 0u32;
+    for index in 0..(NAME / 2) as u32 {
+        let length = get!((*answer).name[at as usize & (NAME - 1)]);
+        if at >= get!((*answer).size) || length > 63 {
             return None;
         }
-        let byte = get!((*answer).name[at]);
-        if label != 0 {
-            if byte == b'.' {
-                return None;
-            }
-            label -= 1;
-            continue;
+        if length == 0 {
+            set!((*answer).labels, index);
+            set!((*answer).zero, at);
+            return (index != 0).then_some(());
         }
-        if byte == 0 {
-            return (at != 0).then_some(at as u32);
-        }
-        if byte > 63 {
-            return None;
-        }
-        label = u32::from(byte);
-        set!((*answer).name[at], b'.');
+        set!((*answer).starts[index as usize & (NAME / 2 - 1)], at as u8);
+        at += 1 + u32::from(length);
     }
     None
 }
 
-/// Looks up each suffix of the name, the shortest first.
+/// Hashes the name from its end on, which hashes each part of it that ends there.
 #[inline(always)]
-fn suffixes(answer: *mut Answer) {
-    let mut hash = NAME_HASH;
-    let end = get!((*answer).name_end);
+fn hash(answer: *mut Answer) {
+    let (mut hash, zero) = (NAME_HASH, get!((*answer).zero));
     for back in 1..NAME as u32 {
-        // Place 0 is the first label's length.
-        if back >= end {
+        if back > zero {
             break;
         }
-        let byte = get!((*answer).name[(end - back) as usize & (NAME - 1)]);
-        if byte == b'.' {
-            meet(answer, hash, 1);
-        }
-        hash = name_hash_step(hash, byte);
+        let at = (zero - back) as usize & (NAME - 1);
+        hash = name_hash_step(hash, get!((*answer).name[at]));
+        set!((*answer).hashes[at], hash);
     }
-    meet(answer, hash, 0);
+}
+
+/// Looks up the name, and each part of it behind a dot.
+#[inline(always)]
+fn patterns(answer: *mut Answer) {
+    meet(answer, get!((*answer).hashes[0]), 0);
+    let labels = get!((*answer).labels);
+    for count in 1..=LABELS as u32 {
+        if count >= labels {
+            break;
+        }
+        let start = get!((*answer).starts[(labels - count) as usize & (NAME / 2 - 1)]);
+        meet(answer, get!((*answer).hashes[start as usize]), 1);
+    }
 }
 
 #[inline(always)]
@@ -197,25 +219,18 @@ fn followers(answer: *mut Answer) -> Option<()> {
         let hash = get!((*answer).patterns[index].hash);
         let wildcard = get!((*answer).patterns[index].wildcard);
         let key = HostKey { hash, netns: get!((*answer).netns), wildcard, reserved: 0 };
-        let Some(entry) = CHAOS_HOSTS.get_ptr_mut(key) else { continue };
+        let Some(entry) = CHAOS_HOSTS.get_ptr(key) else { continue };
         for place in 0..FOLLOWERS {
-            let id = get!((*entry).sets[place]);
-            if id == 0 {
-                continue;
-            }
+            let set = get!((*entry).sets[place]);
             let count = get!((*answer).sets);
-            if count >= SETS as u32 {
-                set!((*entry).failed, get!((*entry).failed) + 1);
-                break;
-            }
-            let to = count as usize & (SETS - 1);
-            set!((*answer).followers[to].hash, hash);
-            set!((*answer).followers[to].wildcard, wildcard);
-            set!((*answer).followers[to].set, id);
-            set!((*answer).sets, count + 1);
+            set!((*answer).followers[count as usize & (SETS - 1)], Pattern { hash, wildcard, set });
+            // Without a branch, of which the verifier would follow both ways 16 times over: plus 1 where the place is taken.
+            set!((*answer).sets, count + ((set | set.wrapping_neg()) >> 31));
         }
     }
-    (get!((*answer).sets) != 0).then_some(())
+    let sets = get!((*answer).sets);
+    set!((*answer).next, sets);
+    (sets != 0).then_some(())
 }
 
 /// Reads records of the answer section. True: there are more, run again. Their owners need no look: all stand for the question,
@@ -224,7 +239,7 @@ fn followers(answer: *mut Answer) -> Option<()> {
 pub fn walk(skb: Skb) -> bool {
     let Some(answer) = CHAOS_ANSWER.get_ptr_mut(0) else { return false };
     for _ in 0..STEPS {
-        if get!((*answer).left) == 0 || step(skb, answer).is_none() {
+        if step(skb, answer).is_none() {
             return false;
         }
     }
@@ -233,32 +248,37 @@ pub fn walk(skb: Skb) -> bool {
     if rounds < ROUNDS {
         return true;
     }
-    for index in 0..SETS {
-        if index as u32 >= get!((*answer).sets) {
+    for index in 0..PATTERNS {
+        if index as u32 >= get!((*answer).met) {
             break;
         }
-        fail(answer, index);
+        fail(answer, get!((*answer).patterns[index]));
     }
     false
 }
 
-/// Counts an address that could not be learned for the follower at this place.
+/// Counts an address that could not be learned.
 #[inline(always)]
-fn fail(answer: *mut Answer, index: usize) {
-    let hash = get!((*answer).followers[index].hash);
-    let wildcard = get!((*answer).followers[index].wildcard);
+fn fail(answer: *mut Answer, pattern: Pattern) {
+    let Pattern { hash, wildcard, .. } = pattern;
     let key = HostKey { hash, netns: get!((*answer).netns), wildcard, reserved: 0 };
     if let Some(entry) = CHAOS_HOSTS.get_ptr_mut(key) {
         set!((*entry).failed, get!((*entry).failed) + 1);
     }
 }
 
-/// One label of an owner's name, or its end and the record. None where the message ends.
+/// One set for the last address, one label of an owner's name, or its end and the record. None where there is no more.
 #[inline(always)]
 fn step(skb: Skb, answer: *mut Answer) -> Option<()> {
-    let (at, end) = (get!((*answer).at), get!((*answer).end));
+    let next = get!((*answer).next);
+    if next < get!((*answer).sets) {
+        set!((*answer).next, next + 1);
+        learn(answer, get!((*answer).followers[next as usize & (SETS - 1)]));
+        return Some(());
+    }
+    let (at, end, left) = (get!((*answer).at), get!((*answer).end), get!((*answer).left));
     let byte: u8 = skb.load(at)?;
-    if at >= end || byte > 63 && byte < 0xc0 {
+    if left == 0 || at >= end || byte > 63 && byte < 0xc0 {
         return None;
     }
     if byte != 0 && byte < 0xc0 {
@@ -273,37 +293,35 @@ fn step(skb: Skb, answer: *mut Answer) -> Option<()> {
         return None;
     }
     set!((*answer).at, data + length);
-    set!((*answer).left, get!((*answer).left) - 1);
+    set!((*answer).left, left - 1);
+    let kind = u16::from_be(record[0]);
     if u16::from_be(record[1]) != INTERNET {
         return Some(());
     }
-    let kind = u16::from_be(record[0]);
     if kind == TYPE_A && length == 4 {
-        learn(answer, [u64::from(skb.load::<u32>(data)?), 0], 0);
+        set!((*answer).addr, [u64::from(skb.load::<u32>(data)?), 0]);
+        set!((*answer).family, 0);
+        set!((*answer).next, 0);
     } else if kind == TYPE_AAAA && length == 16 {
-        learn(answer, skb.load(data)?, SET_V6);
+        set!((*answer).addr, skb.load(data)?);
+        set!((*answer).family, SET_V6);
+        set!((*answer).next, 0);
     }
     Some(())
 }
 
-/// Puts an address into all sets that follow the name.
+/// Puts the last address into a set that follows the name.
 #[inline(always)]
-fn learn(answer: *mut Answer, words: [u64; 2], family: u32) {
+fn learn(answer: *mut Answer, follower: Pattern) {
+    let Pattern { hash, wildcard, set } = follower;
+    let words = get!((*answer).addr);
     // SAFETY: two words are 16 bytes.
     let addr = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(words) };
-    for index in 0..SETS {
-        if index as u32 >= get!((*answer).sets) {
-            break;
-        }
-        let hash = get!((*answer).followers[index].hash);
-        let wildcard = get!((*answer).followers[index].wildcard);
-        let set = get!((*answer).followers[index].set) | family;
-        let key = LearnedKey { hash, wildcard, addr: AddrKey { set: set.to_be(), addr } };
-        if CHAOS_LEARNED.get_ptr(key).is_some() {
-            continue;
-        }
-        if CHAOS_ADDRS.insert(key.addr, 1, 0).is_err() || CHAOS_LEARNED.insert(key, clock::now(), 0).is_err() {
-            fail(answer, index);
-        }
+    let key = LearnedKey { hash, wildcard, addr: AddrKey { set: (set | get!((*answer).family)).to_be(), addr } };
+    if CHAOS_LEARNED.get_ptr(key).is_some() {
+        return;
+    }
+    if CHAOS_ADDRS.insert(key.addr, 1, 0).is_err() || CHAOS_LEARNED.insert(key, clock::now(), 0).is_err() {
+        fail(answer, follower);
     }
 }

@@ -187,7 +187,7 @@ fn unlearned(faults: &[FaultReport]) -> Vec<String> {
             ));
         }
         if host.unlearned > 0 {
-            warnings.push(format!("{place}: {} addresses were not learned, for want of room", host.unlearned));
+            warnings.push(format!("{place}: {} times addresses were not learned, for want of room", host.unlearned));
         }
     }
     warnings

@@ -15,7 +15,7 @@ use crate::{
     spec::value::{Cidr, HostPattern},
 };
 use aya::maps::MapError;
-use chaos_abi::{Followers, HostKey, LearnedKey, SET_V6, maps, name_hash};
+use chaos_abi::{Followers, HostKey, LABELS, LearnedKey, SET_V6, maps, name_hash};
 use nix::errno::Errno;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -51,8 +51,12 @@ fn write(datapath: &mut Datapath, key: &HostKey, entry: Followers) -> Result<(),
 /// Lets a set follow a name by the answers that a netns (its inode) receives.
 ///
 /// # Errors
-/// ENOSPC where [`chaos_abi::FOLLOWERS`] sets follow it there already, or the table is full.
+/// E2BIG for a wildcard of more than [`LABELS`] labels; ENOSPC where [`chaos_abi::FOLLOWERS`] sets follow it there already, or the table is full.
 pub fn follow(datapath: &mut Datapath, set: u32, host: &HostPattern, netns: u64) -> Result<(), KernelError> {
+    if host.is_wildcard() && host.name().split('.').count() > LABELS {
+        let error = KernelError::new("follow host", host.to_string(), Errno::E2BIG);
+        return Err(error.unsupported(format!("at most {LABELS} labels may stand behind the wildcard")));
+    }
     let key = key(host, netns);
     let mut entry = entry(datapath, &key)?;
     if entry.sets.contains(&set) {

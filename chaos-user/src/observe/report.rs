@@ -226,7 +226,7 @@ pub struct HostAddresses {
     pub host: String,
     /// The addresses that were learned.
     pub addresses: Vec<String>,
-    /// How often an address could not be learned because the tables were full: it was not meant.
+    /// How often addresses were not learned, and so not meant: the tables were full, or an answer was too long.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unlearned: u64,
 }

@@ -205,6 +205,19 @@ fn names_meet_the_patterns_that_mean_them() {
 }
 
 #[test]
+fn too_long_a_wildcard_is_refused() {
+    testing::root_or_return!();
+    let mut reader = Reader::open();
+    let long = |labels: usize| format!("*.{}", vec!["a"; labels].join("."));
+    let mut try_it = |labels| follow(&mut reader.datapath, SET, &long(labels).parse().unwrap(), NETNS);
+    assert_eq!(try_it(LABELS), Ok(()));
+    assert_eq!(try_it(LABELS + 1).unwrap_err().category(), "unsupported");
+    let name = long(LABELS).replace('*', "b");
+    reader.read(&Response::to(&name).a(1).v4());
+    assert_eq!(reader.set(SET), ["192.0.2.1"]);
+}
+
+#[test]
 fn only_good_answers_in_the_right_place_count() {
     testing::root_or_return!();
     let mut reader = Reader::open();
@@ -214,8 +227,10 @@ fn only_good_answers_in_the_right_place_count() {
     for (at, byte) in [(2, 0x01), (2, 0xa8), (3, 0x82), (3, 0x83), (5, 2), (7, 0)] {
         reader.learns(&[name], &good().with(at, byte), &[]);
     }
-    // A dot within a label, a pointer as question, a reserved label type.
-    reader.learns(&[name], &good().with(13, b'.'), &[]);
+    // A dot within a label, another length, a pointer as question, a reserved label type.
+    reader.learns(&[name, "*.com"], &good().with(15, b'.').with(12, 10), &["192.0.2.1"]);
+    reader.learns(&[name, "*.example.com"], &good().with(15, b'.').with(12, 10), &[]);
+    reader.learns(&[name], &good().with(12, 3), &[]);
     reader.learns(&[name], &good().with(12, 0xc0), &[]);
     reader.learns(&[name], &good().with(12, 0x42), &[]);
     reader.learns(&[name, "*.example.com"], &Response::to("").a(1), &[]);
@@ -251,16 +266,23 @@ fn every_follower_learns_every_record() {
     }
     let error = follow(&mut reader.datapath, 99, &"db.example.com".parse().unwrap(), NETNS).unwrap_err();
     assert_eq!(error.category(), "unsupported", "{error}");
-    let many = (0..200).fold(Response::to("db.example.com"), Response::a);
+    let many = (0..20).fold(Response::to("db.example.com"), Response::a);
     reader.read(&many.v4());
     for set in 1..=32 {
-        assert_eq!(reader.set(set).len(), 200, "set {set}");
+        assert_eq!(reader.set(set).len(), 20, "set {set}");
     }
-    // One set more than there is room for is counted, not passed over in silence.
+    let failed =
+        |reader: &Reader| reader.datapath.hosts.iter().filter_map(Result::ok).map(|(_, e)| e.failed).sum::<u64>();
+    assert_eq!(failed(&reader), 0);
+    // More than the programs get through is counted, not passed over in silence.
+    let more = (0..200).fold(Response::to("db.example.com"), Response::a);
+    reader.read(&more.v4());
+    assert_eq!((reader.set(1).len(), reader.set(32).len(), failed(&reader)), (24, 23, 2));
+    forget(&mut reader.datapath, &(1..=32).collect::<Vec<_>>()).unwrap();
+    reader.follow(1, "db.example.com");
     reader.follow(40, "*.com");
-    reader.read(&Response::to("db.example.com").a(255).v4());
-    let unlearned: u64 = reader.datapath.hosts.iter().filter_map(Result::ok).map(|(_, entry)| entry.failed).sum();
-    assert_eq!(unlearned, 1);
+    reader.read(&more.v4());
+    assert_eq!((reader.set(1).len(), reader.set(40).len(), failed(&reader)), (200, 200, 0));
     forget(&mut reader.datapath, &(1..=40).collect::<Vec<_>>()).unwrap();
     assert_eq!((reader.datapath.hosts.keys().count(), reader.datapath.learned.keys().count()), (0, 0));
 }
