@@ -49,9 +49,10 @@ struct Trial<'a> {
 pub fn act(stage: &Stage, cases: &[Case]) -> Result<Vec<Trace>, KernelError> {
     // Last, so that they are behind all others on the cable; no fault means their port, so that their kind does nothing.
     let families = if stage.no_ipv6.is_none() { 2 } else { 1 };
-    let controls = (0..families).flat_map(|family| [(family, false), (family, true)]);
     let control = |(family, ingress)| Case { kind: Kind::Partition, family, ingress, port: CONTROL_PORT };
-    let all = cases.iter().copied().chain(controls.map(control));
+    let ways = (0..families).flat_map(|family| [(family, false), (family, true)]).map(control);
+    let controls: Vec<Case> = ways.filter(|way| cases.iter().any(|case| same_way(case, way))).collect();
+    let all = cases.iter().chain(&controls).copied();
     let mut trial = Trial {
         stage,
         start: Instant::now(),
