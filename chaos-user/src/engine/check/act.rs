@@ -47,36 +47,44 @@ struct Trial<'a> {
 /// # Errors
 /// What the kernel says to a packet that is to be sent.
 pub fn act(stage: &Stage, cases: &[Case]) -> Result<Vec<Trace>, KernelError> {
-    // What is sent as control is one datagram of a kind that has no part in it.
-    let control = |ingress| Case { kind: Kind::Partition, family: 0, ingress, port: CONTROL_PORT };
-    let all = cases.iter().copied().chain([false, true].map(control));
+    // Last, so that they are behind all others on the cable; no fault means their port, so that their kind does nothing.
+    let families = if stage.no_ipv6.is_none() { 2 } else { 1 };
+    let control = |(family, ingress)| Case { kind: Kind::Partition, family, ingress, port: CONTROL_PORT };
+    let ways = (0..families).flat_map(|family| [(family, false), (family, true)]).map(control);
+    let controls: Vec<Case> = ways.filter(|way| cases.iter().any(|case| same_way(case, way))).collect();
+    let all = cases.iter().chain(&controls).copied();
     let mut trial = Trial {
         stage,
         start: Instant::now(),
         sockets: Vec::new(),
         cases: all.map(|case| (case, Trace::default())).collect(),
     };
-    for family in 0..if stage.no_ipv6.is_none() { 2 } else { 1 } {
+    for family in 0..families {
         trial.sockets.push(stage.udp(family)?);
     }
     let before = stage.discarded()?;
     trial.send()?;
     trial.collect()?;
     let discarded = stage.discarded()? - before;
-    let mut controls = [None; 2];
-    for (case, trace) in trial.cases.split_off(cases.len()) {
-        let took = trace.arrivals.first().zip(trace.sent.first());
-        controls[usize::from(case.ingress)] = took.map(|(arrival, sent)| arrival.at.saturating_sub(*sent));
-    }
+    let controls = trial.cases.split_off(cases.len());
+    let took = |like: &Case| {
+        let (_, trace) = controls.iter().find(|(control, _)| same_way(control, like))?;
+        Some(trace.arrivals.first()?.at.saturating_sub(*trace.sent.first()?))
+    };
     let mut traces = Vec::new();
     for (case, mut trace) in trial.cases {
         if case.kind == Kind::Reset {
             trace.reset = reset(stage, &case)?;
         }
-        (trace.control, trace.discarded) = (controls[usize::from(case.ingress)], discarded);
+        (trace.control, trace.discarded) = (took(&case), discarded);
         traces.push(trace);
     }
     Ok(traces)
+}
+
+/// Through the same sockets, so that the order in which they are read is that of their arrival.
+fn same_way(one: &Case, other: &Case) -> bool {
+    (one.family, one.ingress) == (other.family, other.ingress)
 }
 
 impl Trial<'_> {
@@ -128,26 +136,31 @@ impl Trial<'_> {
     fn read(&mut self) -> Result<(), KernelError> {
         while let Some(seen) = self.stage.next()? {
             if seen.segment.is_none() {
-                self.arrived(seen.to.port(), false, seen.header_ok, &seen.payload);
+                self.arrived(seen.to, false, seen.header_ok, &seen.payload);
             }
         }
         let mut bytes = [0; 2048];
         for index in 0..self.sockets.len() {
             while let Ok((length, from)) = self.sockets[index].recv_from(&mut bytes) {
                 // The stack has checked the header.
-                self.arrived(from.port(), true, true, &bytes[..length]);
+                self.arrived(from, true, true, &bytes[..length]);
             }
         }
         Ok(())
     }
 
-    fn arrived(&mut self, port: u16, ingress: bool, header_ok: bool, bytes: &[u8]) {
+    fn arrived(&mut self, peer: SocketAddr, ingress: bool, header_ok: bool, bytes: &[u8]) {
         let at = self.start.elapsed();
-        let found = self.cases.iter_mut().find(|(case, _)| case.port == port && case.ingress == ingress);
-        let Some((case, trace)) = found else { return };
+        let family = usize::from(peer.is_ipv6());
+        let ours = |case: &Case| case.port == peer.port() && case.ingress == ingress && case.family == family;
+        let is_control = |case: &Case| case.port == CONTROL_PORT;
+        let Some(place) = self.cases.iter().position(|(case, _)| ours(case)) else { return };
+        let case = self.cases[place].0;
+        let mut controls = self.cases.iter().filter(|(other, _)| is_control(other) && same_way(other, &case));
+        let overtaken = !is_control(&case) && controls.any(|(_, trace)| !trace.arrivals.is_empty());
         let (count, size) = case.kind.datagrams();
-        let index = (0..count).find(|index| payload(port, *index, size) == bytes);
-        trace.arrivals.push(Arrival { index, header_ok, at });
+        let index = (0..count).find(|index| payload(case.port, *index, size) == bytes);
+        self.cases[place].1.arrivals.push(Arrival { index, header_ok, at, overtaken });
     }
 }
 

@@ -15,8 +15,11 @@ pub struct Arrival {
     pub index: Option<usize>,
     /// The checksum of its IPv4 header is right.
     pub header_ok: bool,
-    /// When, from the start of the trial.
+    /// When it was read, from the start of the trial.
     pub at: Duration,
+    /// The control packet, which was sent behind it, was there before it: on a cable only a queue does that, while a sender or
+    /// reader that was kept from running shifts times alone.
+    pub overtaken: bool,
 }
 
 /// What became of the packets of one case.
@@ -53,8 +56,14 @@ pub fn judge(kind: Kind, ingress: bool, trace: &Trace) -> Result<(), String> {
         }
         Kind::Reset => trace.reset == [true, true],
         Kind::Latency => arrived == sent && delayed(trace, control),
-        Kind::Reorder => trace.arrivals.iter().map(|one| one.index).eq([Some(1), Some(0)]),
-        Kind::Bandwidth => arrived == sent && spread(trace) >= LEAST_SPREAD,
+        Kind::Reorder => {
+            let order = trace.arrivals.iter().map(|one| (one.index, one.overtaken));
+            order.eq([(Some(1), false), (Some(0), true)])
+        }
+        Kind::Bandwidth => {
+            let waited = trace.arrivals.iter().filter(|one| one.overtaken).count();
+            arrived == sent && waited + 1 >= sent && spread(trace) >= LEAST_SPREAD
+        }
     };
     if proven { Ok(()) } else { Err(seen(kind, trace, control)) }
 }
@@ -64,7 +73,10 @@ fn count(trace: &Trace, index: Option<usize>) -> usize {
 }
 
 fn delayed(trace: &Trace, control: Duration) -> bool {
-    trace.arrivals.iter().all(|one| transit(trace, one).is_some_and(|took| took >= control + LEAST_DELAY))
+    trace
+        .arrivals
+        .iter()
+        .all(|one| one.overtaken && transit(trace, one).is_some_and(|took| took >= control + LEAST_DELAY))
 }
 
 fn transit(trace: &Trace, arrival: &Arrival) -> Option<Duration> {
@@ -110,6 +122,10 @@ fn seen(kind: Kind, trace: &Trace, control: Duration) -> String {
         Kind::Bandwidth => text += &format!(" within {}, where 200 kbit/s takes 100 ms", millis(spread(trace))),
         _ => {}
     }
+    if kind.queues() {
+        let overtaken = trace.arrivals.iter().filter(|one| one.overtaken).count();
+        text += &format!("; a packet sent behind them overtook {overtaken}");
+    }
     text
 }
 
@@ -121,10 +137,14 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Packets sent at 0 ms that arrived so: (index, header ok, ms).
+    /// Packets sent at 0 ms that arrived so: (index, header ok, ms); the control arrives at 1 ms.
     fn trace(sent: usize, arrivals: &[(Option<usize>, bool, u64)]) -> Trace {
-        let arrivals =
-            arrivals.iter().map(|(index, header_ok, at)| Arrival { index: *index, header_ok: *header_ok, at: ms(*at) });
+        let arrivals = arrivals.iter().map(|(index, header_ok, at)| Arrival {
+            index: *index,
+            header_ok: *header_ok,
+            at: ms(*at),
+            overtaken: *at > 1,
+        });
         Trace { sent: vec![ms(0); sent], arrivals: arrivals.collect(), control: Some(ms(1)), ..Trace::default() }
     }
 
@@ -192,6 +212,23 @@ mod tests {
         let slow = Trace { control: Some(ms(40)), ..trace(1, &[(Some(0), true, 61)]) };
         let text = judge(Kind::Latency, false, &slow).unwrap_err();
         assert!(text.contains("after 61.0 ms") && text.contains("without after 40.0 ms"), "{text}");
+    }
+
+    /// A sender that stood still for 100 ms: all is late, and in the order in which it was sent.
+    #[test]
+    fn a_stalled_sender_is_no_queue() {
+        for kind in ALL.into_iter().filter(|kind| kind.queues()) {
+            let late = |index| Arrival {
+                index: Some(index),
+                header_ok: true,
+                at: ms(50 * index as u64 + 100),
+                overtaken: false,
+            };
+            let count = kind.datagrams().0;
+            let stalled = Trace { arrivals: (0..count).map(late).collect(), ..trace(count, &[]) };
+            let text = judge(kind, false, &stalled).unwrap_err();
+            assert!(text.ends_with("overtook 0"), "{text}");
+        }
     }
 
     #[test]

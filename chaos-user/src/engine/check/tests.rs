@@ -40,8 +40,8 @@ fn this_kernel_s_abilities_are_found_by_effect() {
             assert!(fq || why.contains("ENOENT") && remedy.contains("sch_fq"), "{row:#?}");
         }
     }
-    // Alone on a machine 0.7 s; other tests take the link lock and the processors at the same time.
-    assert!(took.as_secs() < 5, "{took:?}");
+    // Alone on a machine 0.7 s, in an emulated one 10 s; a wait that ran into its limit for every fault would take longer.
+    assert!(took.as_secs() < 30, "{took:?}");
 }
 
 /// The check must be able to fail: faults that match and count, and do nothing, are not supported.
