@@ -23,10 +23,13 @@ use crate::{
 const KERNEL_PACKAGE: &str = "chaos-tests";
 /// Those of them that prove the laboratory or the command line, which are the same on every kernel.
 const KERNEL_INDEPENDENT: [&str; 4] = ["driver", "fixtures", "measurement", "validate"];
-/// Runs all the others; the other series run only the smoke tests, unless --full.
+/// The kernel whose virtual machine shows, unless --full, what the running kernel may lack.
 const MAIN_SERIES: &str = "6.12";
-/// One that drops and one that delays: every hook and every helper of the datapath is in them.
-const SMOKE: [&str; 2] = ["latency", "partition"];
+/// The suites that it runs then: what queues, and one that drops.
+const QUEUEING: [&str; 3] = ["bandwidth", "latency", "partition"];
+/// The suite of the smoke test of the other series, and the test: a delay in both directions and both families needs every
+/// hook and every helper of the datapath.
+const SMOKE: (&str, &str) = ("latency", "round_trips");
 /// Tells the tests which binary they are to try.
 const PRODUCT: &str = "CHAOS_BIN";
 /// Emulated, everything takes ten to twenty times as long.
@@ -130,17 +133,25 @@ fn settle(tally: Tally, success: bool, status: impl Fn() -> String) -> Result<Ta
 
 fn machines(full: bool, programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
     for (series, _) in vm::kernel::SERIES {
-        machine(series, full || series == MAIN_SERIES, programs, product, filter, report);
+        machine(series, full, programs, product, filter, report);
     }
 }
 
-fn machine(series: &str, whole: bool, programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
+fn machine(series: &str, full: bool, programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
+    let (extent, filter) = match (full, series == MAIN_SERIES) {
+        (true, _) => ("all", filter),
+        (false, true) => ("what queues", filter),
+        (false, false) => ("smoke test", filter.or(Some(SMOKE.1))),
+    };
     let chosen = |program: &&Program| {
         let name = program.name.as_str();
-        !KERNEL_INDEPENDENT.contains(&name) && (whole || SMOKE.contains(&name))
+        match extent {
+            "all" => !KERNEL_INDEPENDENT.contains(&name),
+            "what queues" => QUEUEING.contains(&name),
+            _ => name == SMOKE.0,
+        }
     };
     let suites: Vec<&Program> = programs.iter().filter(chosen).collect();
-    let extent = if whole { "all" } else { "smoke tests" };
     report.add(&format!("Linux {series}, {extent}"), || in_machine(series, &suites, product, filter));
 }
 
