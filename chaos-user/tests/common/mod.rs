@@ -3,12 +3,12 @@
 
 use chaos::kernel::{
     bpf,
-    datapath::{Datapath, PROGRAM_FAULT},
+    datapath::Datapath,
     link::{self, VethPair},
     netlink::Rtnl,
     netns::Netns,
 };
-use chaos_abi::{ALWAYS, Counters, LEASE_RUNNING, Lease, PROTO_ANY, Point, Rule, State};
+use chaos_abi::{PROGRAM_FAULT, ALWAYS, Counters, LEASE_RUNNING, Lease, PROTO_ANY, Point, Rule, State};
 use std::os::fd::AsFd;
 
 pub const NEXT: i32 = -1;
@@ -53,7 +53,7 @@ impl Stage {
                 link::create_veth(&mut rtnl, &pair).unwrap()[0].index
             })
             .unwrap();
-        let stubs = [EGRESS, INGRESS].map(|id| datapath.stub(PROGRAM_FAULT, id).unwrap());
+        let stubs = [EGRESS, INGRESS].map(|id| datapath.stub(PROGRAM_FAULT, id, id == INGRESS).unwrap());
         let mut stage = Self { datapath, stubs, netns, ifindex };
         stage.lease(true);
         stage
