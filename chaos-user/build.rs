@@ -4,7 +4,11 @@
 //! The linker is given rustc's default CPU, `generic`: to LLVM's BPF backend that is v1, which every kernel from 5.10 on
 //! takes. (bpf-linker refuses a second `--cpu`, and aya-build a `-C target-cpu`.)
 
-use std::{env, process::ExitCode};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context as _, Result};
 use aya_build::{Package, Toolchain};
@@ -35,12 +39,36 @@ fn build() -> Result<()> {
     for input in tools.inputs() {
         println!("cargo:rerun-if-changed={}", input.display());
     }
-    for (name, value) in tools.environment()? {
+    let out_dir = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets no OUT_DIR")?);
+    let shared = shared_dir(&out_dir);
+    fs::create_dir_all(&shared).with_context(|| format!("create {}", shared.display()))?;
+    let mut variables = tools.environment()?;
+    variables.push(("OUT_DIR", shared.clone().into_os_string()));
+    for (name, value) in variables {
         // SAFETY: a build script has one thread until aya-build starts its own.
         unsafe { env::set_var(name, value) };
     }
     // Under rustup cargo says which toolchain it runs as, which need not be called by its version.
     let name = env::var("RUSTUP_TOOLCHAIN").unwrap_or_else(|_| tools.rustc.version.clone());
     let package = Package { name: "chaos-ebpf", root_dir: "../chaos-ebpf", ..Package::default() };
-    aya_build::build_ebpf([package], Toolchain::Custom(&name)).context("build the eBPF objects of chaos-ebpf")
+    aya_build::build_ebpf([package], Toolchain::Custom(&name)).context("build the eBPF objects of chaos-ebpf")?;
+    copy_files(&shared, &out_dir)
+}
+
+/// Where aya-build works: one place in the target directory. Each profile, feature set and target has an `OUT_DIR` of its
+/// own, and would have cargo build `core` anew, which takes a minute, for objects that are the same.
+fn shared_dir(out_dir: &Path) -> PathBuf {
+    let target = out_dir.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
+    target.unwrap_or(out_dir).join("ebpf")
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
+        let object = entry.with_context(|| format!("read {}", from.display()))?;
+        if object.path().is_file() {
+            let copy = to.join(object.file_name());
+            fs::copy(object.path(), &copy).with_context(|| format!("write {}", copy.display()))?;
+        }
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 //! which no program on an interface knows yet. The hook offers neither a queue nor a way to change or copy a packet.
 
 use crate::{
-    dice::decide,
+    dice::{Event, decide},
     gate::Ends,
     maps::{CHAOS_CONTROL, CHAOS_POINTS, CHAOS_RULES, CHAOS_SCRATCH, CHAOS_SLOT},
     parse::parse,
@@ -63,11 +63,12 @@ pub extern "C" fn chaos_arrival(ctx: *mut __sk_buff, id: u32, depth: u32) -> u32
     let scratch = unsafe { &mut *scratch };
     let Some(rule) = CHAOS_RULES.get(id) else { return ON };
     let Some((counters, now)) = rule::means(skb, id, rule, scratch, false) else { return ON };
-    let size = skb.size_above_link();
-    let decision = decide(size, id, rule, &scratch.packet, &scratch.ends.peer, now, true);
-    if !rule::hit(id, rule, size, &decision, counters, scratch) {
+    let bytes = scratch.packet.wire_bytes(skb, true);
+    let event = Event { packets: skb.packets(), bytes, now, eligible: true };
+    let decision = decide(id, rule, &scratch.packet, &scratch.ends.peer, event);
+    if !rule::hit(id, rule, event, &decision, counters, scratch) {
         return ON;
     }
-    counters.lost += size.packets;
+    counters.lost += event.packets;
     DROP
 }

@@ -20,27 +20,24 @@ pub enum Outcome {
 
 /// Offset of the payload and of the checksum over it; None where there is nothing to corrupt for the application.
 #[inline(always)]
-pub fn payload(skb: Skb, packet: &Packet) -> Option<(u32, u32)> {
+pub fn payload(packet: &Packet) -> Option<(u32, u32)> {
     if packet.transport == 0 {
         return None;
     }
-    let (start, checksum) = match packet.protocol {
-        proto::TCP => {
-            let offset: u8 = skb.load(packet.l4 + 12)?;
-            (packet.l4 + u32::from(offset >> 4) * 4, packet.l4 + 16)
-        }
-        proto::UDP => (packet.l4 + 8, packet.l4 + 6),
-        proto::ICMP | proto::ICMP6 => (packet.l4 + 8, packet.l4 + 2),
+    let checksum = match packet.protocol {
+        proto::TCP => 16,
+        proto::UDP => 6,
+        proto::ICMP | proto::ICMP6 => 2,
         _ => return None,
     };
-    (start < packet.end).then_some((start, checksum))
+    (packet.payload < packet.end).then_some((packet.payload, packet.l4 + checksum))
 }
 
 /// Damages the packet as `mode` asks. A function of its own in BPF, for its stack.
 #[inline(never)]
 pub fn corrupt(skb: Skb, packet: &Packet, mode: u32, random: u64, counters: &mut Counters) -> Outcome {
     if mode == CORRUPT_DELIVERED {
-        let Some((start, checksum)) = payload(skb, packet) else { return Outcome::Failed };
+        let Some((start, checksum)) = payload(packet) else { return Outcome::Failed };
         let room = packet.end - start;
         let at = start + ((random >> 32) * u64::from(room) >> 32) as u32;
         let done = flip(skb, packet, at, checksum, random);

@@ -7,7 +7,7 @@
 use crate::{
     clock,
     dice::Decision,
-    maps::{CHAOS_COUNTERS, CHAOS_DIST, CHAOS_STATES},
+    maps::{CHAOS_COUNTERS, CHAOS_DIST, CHAOS_SLOT, CHAOS_STATES},
     sample,
     skb::{NEXT, Skb, drop_silently, redirect},
 };
@@ -104,7 +104,7 @@ fn with_jitter(args: &Latency, draw: u32) -> u64 {
 
 /// Sends the packet on its way; the verdict. A function of its own in BPF, for its stack.
 #[inline(never)]
-pub fn depart(skb: Skb, point: &Point, ingress: bool, plan: &Departure, legacy: bool) -> i32 {
+pub fn depart<const LEGACY: bool>(skb: Skb, point: &Point, ingress: bool, plan: &Departure) -> i32 {
     let Some(counters) = CHAOS_COUNTERS.get_ptr_mut(plan.rule) else { return NEXT };
     // SAFETY: this CPU's map value.
     let counters = unsafe { &mut *counters };
@@ -125,7 +125,12 @@ pub fn depart(skb: Skb, point: &Point, ingress: bool, plan: &Departure, legacy: 
         counters.errors += skb.packets();
         return NEXT;
     }
-    if !legacy && !skb.set_tstamp(stamp) {
+    if LEGACY {
+        // `bpf_clone_redirect` clears the bare field; `stamp`, on the queue's device, writes it on this CPU before anything else runs.
+        let Some(slot) = CHAOS_SLOT.get_ptr_mut(0) else { return NEXT };
+        // SAFETY: this CPU's map value.
+        unsafe { (*slot).departure = stamp };
+    } else if !skb.set_tstamp(stamp) {
         counters.errors += skb.packets();
         return NEXT;
     }
@@ -140,14 +145,14 @@ pub fn depart(skb: Skb, point: &Point, ingress: bool, plan: &Departure, legacy: 
     if plan.orphan == 0 {
         return redirect(point.pair_tx, 0);
     }
-    if !legacy {
+    if !LEGACY {
         sample::queued(stamp, plan.rule);
     }
-    send(skb, point, ingress, counters)
+    send::<LEGACY>(skb, point, ingress, counters)
 }
 
 #[inline(always)]
-fn send(skb: Skb, point: &Point, ingress: bool, counters: &mut Counters) -> i32 {
+fn send<const LEGACY: bool>(skb: Skb, point: &Point, ingress: bool, counters: &mut Counters) -> i32 {
     const ENOBUFS: i64 = -105;
     let sent = skb.clone_to(point.pair_tx, 0);
     if sent == 0 {
@@ -158,7 +163,9 @@ fn send(skb: Skb, point: &Point, ingress: bool, counters: &mut Counters) -> i32 
         return drop_silently(ingress);
     }
     counters.errors += skb.packets();
-    skb.set_tstamp(0);
+    if !LEGACY {
+        skb.set_tstamp(0);
+    }
     if ingress {
         skb.set_tc_index(0);
     }

@@ -3,7 +3,7 @@
 //! Inside the lock the verifier allows no call, so all of this is plain arithmetic. A draw is a hash of the seed and the
 //! position: the same seed and the same packets give the same decisions.
 
-use crate::{maps::CHAOS_STATES, parse::Packet, skb::Size};
+use crate::{maps::CHAOS_STATES, parse::Packet};
 use aya_ebpf::helpers::generated::{bpf_spin_lock, bpf_spin_unlock};
 use chaos_abi::{
     ACTION_BANDWIDTH, ACTION_LATENCY, ACTION_LOSS, ACTION_PARTITION, ALWAYS, Bandwidth, Chain, Dice, Latency,
@@ -59,34 +59,39 @@ fn flow_hash(rule: &Rule, packet: &Packet, peer: &[u64; 2]) -> u64 {
     }
 }
 
-/// Decides; `eligible` is false where the action cannot act on this packet (RST for UDP), which counts as skipped.
+/// What is to be decided about.
+#[derive(Clone, Copy)]
+pub struct Event {
+    /// Wire packets.
+    pub packets: u64,
+    /// Bytes on the wire.
+    pub bytes: u64,
+    /// CLOCK_MONOTONIC, ns.
+    pub now: u64,
+    /// False where the action cannot act on this packet (RST for UDP), which counts as skipped.
+    pub eligible: bool,
+}
+
+/// Decides.
 #[inline(always)]
-pub fn decide(
-    size: Size,
-    id: u32,
-    rule: &Rule,
-    packet: &Packet,
-    peer: &[u64; 2],
-    now: u64,
-    eligible: bool,
-) -> Decision {
+pub fn decide(id: u32, rule: &Rule, packet: &Packet, peer: &[u64; 2], event: Event) -> Decision {
     if rule.action == ACTION_PARTITION && rule.flags & RULE_TRIGGER == 0 {
         return Decision { hit: true, ..MISS };
     }
-    let Size { packets, bytes } = size;
     let flow = if rule.per == PER_EVENT { 0 } else { flow_hash(rule, packet, peer) };
     let Some(state) = CHAOS_STATES.get_ptr_mut(id) else { return MISS };
     // SAFETY: a map value with a lock as its first field; nothing is called until it is released.
     unsafe {
         bpf_spin_lock((&raw mut (*state).lock).cast());
-        let decision = locked(&mut *state, rule, packets, bytes, flow, now, eligible);
+        let decision = locked(&mut *state, rule, flow, event);
         bpf_spin_unlock((&raw mut (*state).lock).cast());
         decision
     }
 }
 
 #[inline(always)]
-fn locked(state: &mut State, rule: &Rule, packets: u64, bytes: u64, flow: u64, now: u64, eligible: bool) -> Decision {
+fn locked(state: &mut State, rule: &Rule, flow: u64, event: Event) -> Decision {
+    let Event { packets, bytes, now, eligible } = event;
     let position = state.position;
     state.position = position + packets;
     if !triggered(rule, position, packets, flow) {

@@ -33,6 +33,18 @@ pub mod tcp {
     pub const ACK: u8 = 16;
 }
 
+impl Packet {
+    /// Bytes on the wire: the headers of each segment included. The kernel's own figure has them at egress only
+    /// (net/core/dev.c, `qdisc_pkt_len_segs_init`; at ingress `sch_handle_ingress` takes the buffer's length).
+    #[inline(always)]
+    pub fn wire_bytes(&self, skb: Skb, ingress: bool) -> u64 {
+        if !ingress {
+            return u64::from(skb.wire_len());
+        }
+        u64::from(skb.len()) + (skb.packets() - 1) * u64::from(self.payload)
+    }
+}
+
 /// What the rules look at. Addresses are in memory order; IPv4 fills the first 4 bytes.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -47,6 +59,8 @@ pub struct Packet {
     pub l4: u32,
     /// Offset of the end of the IP packet.
     pub end: u32,
+    /// Offset of the payload, behind the transport header; 0 where that was not read.
+    pub payload: u32,
     /// Source port, host byte order.
     pub source_port: u16,
     /// Destination port, host byte order.
@@ -135,6 +149,7 @@ fn ipv4(skb: Skb, l3: u32) -> Option<Packet> {
         l4: l3 + header,
         // Segmentation offload beyond 64 KB leaves 0 here (BIG TCP).
         end: if len == 0 { skb.len() } else { l3 + len },
+        payload: 0,
         source_port: 0,
         destination_port: 0,
         family: 4,
@@ -151,47 +166,66 @@ fn ipv6(skb: Skb, l3: u32) -> Option<Packet> {
         return None;
     }
     let len = u32::from(u16::from_be(ip.payload_len));
-    let mut next = ip.next;
-    let mut at = l3 + 40;
-    let mut first_fragment = true;
-    for _ in 0..6 {
-        match next {
-            0 | 43 | 60 => {
-                let head: [u8; 2] = skb.load(at)?;
-                next = head[0];
-                at += (u32::from(head[1]) + 1) * 8;
-            }
-            44 => {
-                let head: [u16; 4] = skb.load(at)?;
-                first_fragment = first_fragment && u16::from_be(head[1]) & 0xfff8 == 0;
-                next = head[0] as u8;
-                at += 8;
-            }
-            51 => {
-                let head: [u8; 2] = skb.load(at)?;
-                next = head[0];
-                at += (u32::from(head[1]) + 2) * 4;
-            }
-            _ => {}
-        }
-        // What follows a later fragment's header is data.
-        if !first_fragment {
-            break;
-        }
-    }
+    let mut chain = Chain { next: ip.next, at: l3 + 40, first_fragment: true };
+    // Written out: of a loop LLVM makes one whose end falls through into its head, which the verifier up to 6.x refuses
+    // (kernel/bpf/verifier.c, `push_insn`: "back-edge").
+    chain.step(skb)?;
+    chain.step(skb)?;
+    chain.step(skb)?;
+    chain.step(skb)?;
+    chain.step(skb)?;
+    chain.step(skb)?;
     Some(Packet {
         source: ip.source,
         destination: ip.destination,
         l3,
-        l4: at,
+        l4: chain.at,
         end: if len == 0 { skb.len() } else { l3 + 40 + len },
+        payload: 0,
         source_port: 0,
         destination_port: 0,
         family: 6,
-        protocol: next,
+        protocol: chain.next,
         tcp_flags: 0,
-        transport: u8::from(first_fragment),
+        transport: u8::from(chain.first_fragment),
     })
+}
+
+/// The chain of IPv6 extension headers (RFC 8200, 4).
+struct Chain {
+    next: u8,
+    at: u32,
+    first_fragment: bool,
+}
+
+impl Chain {
+    /// Over one header, if there is one. What follows a later fragment's header is data.
+    #[inline(always)]
+    fn step(&mut self, skb: Skb) -> Option<()> {
+        if !self.first_fragment {
+            return Some(());
+        }
+        match self.next {
+            0 | 43 | 60 => {
+                let head: [u8; 2] = skb.load(self.at)?;
+                self.next = head[0];
+                self.at += (u32::from(head[1]) + 1) * 8;
+            }
+            44 => {
+                let head: [u16; 4] = skb.load(self.at)?;
+                self.first_fragment = u16::from_be(head[1]) & 0xfff8 == 0;
+                self.next = head[0] as u8;
+                self.at += 8;
+            }
+            51 => {
+                let head: [u8; 2] = skb.load(self.at)?;
+                self.next = head[0];
+                self.at += (u32::from(head[1]) + 2) * 4;
+            }
+            _ => {}
+        }
+        Some(())
+    }
 }
 
 #[inline(always)]
@@ -206,6 +240,7 @@ fn transport(skb: Skb, packet: &mut Packet) -> Option<()> {
                 packet.source_port = u16::from_be(words[0]);
                 packet.destination_port = u16::from_be(words[1]);
                 packet.tcp_flags = (u16::from_be(words[6]) & 0x3f) as u8;
+                packet.payload = packet.l4 + (u32::from(u16::from_be(words[6])) >> 12) * 4;
                 packet.transport = 1;
             }
         }
@@ -213,16 +248,21 @@ fn transport(skb: Skb, packet: &mut Packet) -> Option<()> {
             if let Some(words) = skb.load::<[u16; 2]>(packet.l4) {
                 packet.source_port = u16::from_be(words[0]);
                 packet.destination_port = u16::from_be(words[1]);
+                packet.payload = packet.l4 + 8;
                 packet.transport = 1;
             }
         }
-        proto::ICMP => packet.transport = 1,
+        proto::ICMP => {
+            packet.payload = packet.l4 + 8;
+            packet.transport = 1;
+        }
         proto::ICMP6 => {
             let kind: u8 = skb.load(packet.l4)?;
             // Router and neighbour solicitation and advertisement, redirect (RFC 4861).
             if (133..=137).contains(&kind) {
                 return None;
             }
+            packet.payload = packet.l4 + 8;
             packet.transport = 1;
         }
         _ => {}

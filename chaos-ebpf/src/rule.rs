@@ -7,13 +7,13 @@
 use crate::{
     clock,
     corrupt::{self, corrupt},
-    dice::{Decision, decide},
+    dice::{Decision, Event, decide},
     duplicate::duplicate,
     gate,
     maps::{CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_POINTS, CHAOS_RULES, CHAOS_SCRATCH, CHAOS_SLOT},
     reset::{self, reset},
     sample,
-    skb::{Size, Skb},
+    skb::Skb,
     walk::{MAX_DEPTH, Scratch},
 };
 use aya_ebpf::bindings::__sk_buff;
@@ -124,11 +124,11 @@ fn matched(
     counters: &mut Counters,
     scratch: &mut Scratch,
 ) -> u32 {
-    let size = skb.size();
-    let packets = size.packets;
-    let eligible = eligible(skb, rule, scratch);
-    let decision = decide(size, id, rule, &scratch.packet, &scratch.ends.peer, now, eligible);
-    if !hit(id, rule, size, &decision, counters, scratch) {
+    let packets = skb.packets();
+    let bytes = scratch.packet.wire_bytes(skb, scratch.ingress != 0);
+    let event = Event { packets, bytes, now, eligible: eligible(rule, scratch) };
+    let decision = decide(id, rule, &scratch.packet, &scratch.ends.peer, event);
+    if !hit(id, rule, event, &decision, counters, scratch) {
         return ON;
     }
     match rule.action {
@@ -164,28 +164,35 @@ fn matched(
 
 /// Counts the decision; false: the packet stays as it is.
 #[inline(always)]
-pub fn hit(id: u32, rule: &Rule, size: Size, decision: &Decision, counters: &mut Counters, scratch: &Scratch) -> bool {
-    counters.matched += size.packets;
+pub fn hit(
+    id: u32,
+    rule: &Rule,
+    event: Event,
+    decision: &Decision,
+    counters: &mut Counters,
+    scratch: &Scratch,
+) -> bool {
+    counters.matched += event.packets;
     counters.skbs += 1;
     if !decision.hit || rule.flags & RULE_DRY_RUN != 0 {
-        counters.skipped += size.packets;
-        counters.would_inject += if decision.hit { size.packets } else { 0 };
+        counters.skipped += event.packets;
+        counters.would_inject += if decision.hit { event.packets } else { 0 };
         return false;
     }
-    counters.injected += size.packets;
-    counters.bytes += size.bytes;
+    counters.injected += event.packets;
+    counters.bytes += event.bytes;
     sample::hit(id, counters, &scratch.packet);
     true
 }
 
 /// Can the action act on this packet at all?
 #[inline(always)]
-fn eligible(skb: Skb, rule: &Rule, scratch: &Scratch) -> bool {
+fn eligible(rule: &Rule, scratch: &Scratch) -> bool {
     if rule.action == ACTION_RESET {
         return reset::eligible(&scratch.packet);
     }
     if rule.action == ACTION_CORRUPT && Corrupt::decode(&rule.args).mode == CORRUPT_DELIVERED {
-        return corrupt::payload(skb, &scratch.packet).is_some();
+        return corrupt::payload(&scratch.packet).is_some();
     }
     true
 }

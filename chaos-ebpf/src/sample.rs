@@ -9,9 +9,6 @@ use crate::{
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use chaos_abi::{Counters, DELAY_SAMPLES, Flow, HIT_SAMPLES, MissKey, Queued, SampleKey};
 
-/// One in so many packets is timed; by its stamp, so that both ends of the queue agree without carrying a mark.
-const TIMED: u64 = 8;
-
 fn bytes(addr: &[u64; 2]) -> [u8; 16] {
     // SAFETY: two words are 16 bytes.
     unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(*addr) }
@@ -64,18 +61,16 @@ pub fn missed(id: u32, rejected: u64, packet: &Packet, ends: &Ends) {
     }
 }
 
-/// Remembers when a packet with this stamp was handed to the queue.
+/// Remembers when a packet with this stamp was handed to the queue: the stamp is a key, not the measure.
 #[inline(never)]
 pub fn queued(stamp: u64, rule: u32) {
-    if stamp % TIMED == 0 {
-        let _ = CHAOS_QUEUED.insert(stamp, Queued { since: clock::now(), rule, reserved: 0 }, 0);
-    }
+    let _ = CHAOS_QUEUED.insert(stamp, Queued { since: clock::now(), rule, reserved: 0 }, 0);
 }
 
 /// Measures how long a packet with this stamp stayed.
 #[inline(never)]
 pub fn left(stamp: u64) {
-    if stamp == 0 || stamp % TIMED != 0 {
+    if stamp == 0 {
         return;
     }
     // SAFETY: copied at once.

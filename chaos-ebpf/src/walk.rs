@@ -34,15 +34,15 @@ pub struct Scratch {
     pub skip: u32,
 }
 
-/// The whole program; `legacy`: without helpers that Linux 5.10 lacks.
+/// The whole program; `LEGACY`: without helpers that kernels before 5.18 lack.
 #[inline(always)]
-pub fn run(skb: Skb, legacy: bool) -> i32 {
+pub fn run<const LEGACY: bool>(skb: Skb) -> i32 {
     let Some(slot) = CHAOS_SLOT.get_ptr_mut(0) else { return NEXT };
     // SAFETY: this CPU's map value; the stub that called us wrote it.
     let (id, depth) = unsafe { ((*slot).point, (*slot).depth & (MAX_DEPTH - 1)) };
     let Some(point) = CHAOS_POINTS.get(id) else { return NEXT };
     let ingress = point.flags & POINT_INGRESS != 0;
-    let Some(start) = resume(skb, slot, id, point, ingress, legacy) else { return NEXT };
+    let Some(start) = resume::<LEGACY>(skb, slot, id, point, ingress) else { return NEXT };
     if point.count == 0 {
         return NEXT;
     }
@@ -65,7 +65,7 @@ pub fn run(skb: Skb, legacy: bool) -> i32 {
     if scratch.plan.rule == 0 {
         return NEXT;
     }
-    depart(skb, point, ingress, &scratch.plan, legacy)
+    depart::<LEGACY>(skb, point, ingress, &scratch.plan)
 }
 
 /// False: the packet is dropped.
@@ -87,7 +87,7 @@ fn rules(skb: Skb, point: &Point, start: u32, depth: u32) -> bool {
 
 /// Where the walk starts; None for a packet that is through already.
 #[inline(always)]
-fn resume(skb: Skb, slot: *mut Slot, id: u32, point: &Point, ingress: bool, legacy: bool) -> Option<u32> {
+fn resume<const LEGACY: bool>(skb: Skb, slot: *mut Slot, id: u32, point: &Point, ingress: bool) -> Option<u32> {
     let start = if ingress {
         let mark = skb.tc_index();
         if mark & MARK_MASK != MARK {
@@ -110,12 +110,12 @@ fn resume(skb: Skb, slot: *mut Slot, id: u32, point: &Point, ingress: bool, lega
     if start < DONE {
         return Some(start);
     }
-    if !legacy && skb.tstamp_type() != 0 {
+    if !LEGACY && skb.tstamp_type() != 0 {
         sample::left(skb.tstamp());
     }
     if ingress {
         // Else the stack would take the departure for the time of arrival.
-        if legacy {
+        if LEGACY {
             skb.write_tstamp(0);
         } else {
             skb.set_tstamp(0);

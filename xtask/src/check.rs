@@ -43,7 +43,7 @@ pub fn licences() -> Result<()> {
     let root = toolchain::cache_dir().join(format!("cargo-deny-{CARGO_DENY_VERSION}"));
     let program = root.join("bin/cargo-deny");
     if !program.is_file() {
-        let _lock = setup::lock()?;
+        let _lock = setup::lock("setup")?;
         let mut install = process::cargo();
         install
             .args(["install", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY_VERSION, "--root"])

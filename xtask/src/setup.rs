@@ -9,13 +9,16 @@ use anyhow::{Context as _, Error, Result, bail};
 
 use crate::{
     linker, packages, rust_src,
-    toolchain::{self, Rustc},
+    toolchain::{self, BpfToolchain, Rustc},
 };
 
 /// What `cargo build` needs. Quick, and offline, where it is all there.
 pub fn for_build() -> Result<()> {
+    if BpfToolchain::find().is_ok() {
+        return Ok(());
+    }
     let rustc = Rustc::in_use()?;
-    let _lock = lock()?;
+    let _lock = lock("setup")?;
     report(vec![rust_src::ensure(&rustc), linker::ensure(&rustc)])
 }
 
@@ -24,14 +27,15 @@ pub fn for_tests() -> Result<()> {
     report(vec![for_build(), packages::ensure()])
 }
 
-/// Two setups at once would build the same tools into the same places.
-pub fn lock() -> Result<File> {
+/// Keeps another xtask of this user from doing the same until the file is dropped: two setups would build the same tools
+/// into the same places, and to the tests another run's faults look like leftovers.
+pub fn lock(activity: &str) -> Result<File> {
     let dir = toolchain::cache_dir();
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-    let path = dir.join("lock");
+    let path = dir.join(format!("{}.lock", activity.replace(' ', "-")));
     let file = File::create(&path).with_context(|| format!("create {}", path.display()))?;
     if let Err(fs::TryLockError::WouldBlock) = file.try_lock() {
-        eprintln!("==> wait for another setup, which holds {}", path.display());
+        eprintln!("==> wait for the other {activity}, which holds {}", path.display());
         file.lock().map_err(|error: io::Error| Error::new(error).context(format!("lock {}", path.display())))?;
     }
     Ok(file)

@@ -21,11 +21,12 @@ use crate::{
 
 /// The package whose integration tests need root.
 const KERNEL_PACKAGE: &str = "chaos-tests";
-/// The one of them that is worth another kernel.
-const KERNEL_SUITE: &str = "kernel";
-/// Runs whole; the others get the tests with this in their names, unless --full.
+/// Those of them that prove the laboratory or the command line, which are the same on every kernel.
+const KERNEL_INDEPENDENT: [&str; 4] = ["driver", "fixtures", "measurement", "validate"];
+/// Runs all the others; the other series run only the smoke tests, unless --full.
 const MAIN_SERIES: &str = "6.12";
-const SMOKE: &str = "smoke";
+/// One that drops and one that delays: every hook and every helper of the datapath is in them.
+const SMOKE: [&str; 2] = ["latency", "partition"];
 /// Tells the tests which binary they are to try.
 const PRODUCT: &str = "CHAOS_BIN";
 /// Emulated, everything takes ten to twenty times as long.
@@ -37,9 +38,9 @@ pub struct Arguments {
     /// All tests on all kernels.
     #[arg(long)]
     full: bool,
-    /// No virtual machines.
+    /// Only the kernel tests, all of them, and only there: "running" (this machine's kernel), 5.10, 6.1, 6.12 or 7.2.
     #[arg(long, conflicts_with = "full")]
-    native: bool,
+    kernel: Option<String>,
     /// Only tests whose names contain this.
     filter: Option<String>,
 }
@@ -50,23 +51,39 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let product = build::build(&build::Arguments::default())?;
     let mut cargo = process::cargo();
     cargo.args(["test", "--workspace", "--no-run"]);
-    let programs: Vec<Program> = artifacts::build(&mut cargo)?.into_iter().filter(|program| program.test).collect();
+    let mut programs: Vec<Program> = artifacts::build(&mut cargo)?.into_iter().filter(|program| program.test).collect();
+    programs.sort_by(|one, other| one.name.cmp(&other.name));
+    let (kernel_tests, unit_tests): (Vec<Program>, Vec<Program>) = programs.into_iter().partition(needs_root);
     let mut report = Report::default();
     let filter = arguments.filter.as_deref();
-    for program in programs.iter().filter(|program| !needs_root(program)) {
-        let mut command = Command::new(&program.path);
-        report.add(&format!("{} ({})", program.package, program.name), native(&mut command, program, filter));
-    }
-    report.add("examples in the documentation", doc_tests(filter));
-    for program in programs.iter().filter(|program| needs_root(program)) {
-        let mut command = process::as_root(&program.path, &[PRODUCT, "CI", "PATH"]);
-        command.env(PRODUCT, &product).args(ONE_BY_ONE);
-        report.add(&format!("{} on this kernel", program.name), native(&mut command, program, filter));
-    }
-    if !arguments.native {
-        machines(arguments, &programs, &product, &mut report);
+    match arguments.kernel.as_deref() {
+        None => {
+            units(&unit_tests, filter, &mut report);
+            on_this_kernel(&kernel_tests, &product, filter, &mut report)?;
+            machines(arguments.full, &kernel_tests, &product, filter, &mut report);
+        }
+        Some("running") => on_this_kernel(&kernel_tests, &product, filter, &mut report)?,
+        Some(series) => machine(series, true, &kernel_tests, &product, filter, &mut report),
     }
     Ok(report.finish())
+}
+
+fn units(programs: &[Program], filter: Option<&str>, report: &mut Report) {
+    for program in programs {
+        let mut command = Command::new(&program.path);
+        report.add(&format!("{} ({})", program.package, program.name), || native(&mut command, program, filter));
+    }
+    report.add("examples in the documentation", || doc_tests(filter));
+}
+
+fn on_this_kernel(programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) -> Result<()> {
+    let _lock = setup::lock("tests on this kernel")?;
+    for program in programs {
+        let mut command = process::as_root(&program.path, &[PRODUCT, "CARGO_MANIFEST_DIR", "CI", "PATH"]);
+        command.env(PRODUCT, product).args(ONE_BY_ONE);
+        report.add(&format!("{} on this kernel", program.name), || native(&mut command, program, filter));
+    }
+    Ok(())
 }
 
 /// Faults of one test must not hit another's packets; and the harness must show what skipped tests say.
@@ -111,29 +128,42 @@ fn settle(tally: Tally, success: bool, status: impl Fn() -> String) -> Result<Ta
     if success || tally.failed > 0 { Ok(tally) } else { Err(anyhow!("the tests broke off: {}", status())) }
 }
 
-fn machines(arguments: &Arguments, programs: &[Program], product: &Path, report: &mut Report) {
-    let Some(suite) = programs.iter().find(|program| needs_root(program) && program.name == KERNEL_SUITE) else {
-        return;
-    };
+fn machines(full: bool, programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
     for (series, _) in vm::kernel::SERIES {
-        let whole = arguments.full || series == MAIN_SERIES || arguments.filter.is_some();
-        let filter = if whole { arguments.filter.clone() } else { Some(SMOKE.to_owned()) };
-        let extent = if whole { "" } else { ", smoke tests" };
-        report.add(&format!("{} on Linux {series}{extent}", suite.name), in_machine(series, suite, product, filter));
+        machine(series, full || series == MAIN_SERIES, programs, product, filter, report);
     }
 }
 
-fn in_machine(series: &str, suite: &Program, product: &Path, filter: Option<String>) -> Result<Tally> {
-    let mut command: Vec<OsString> = vec![suite.path.clone().into()];
-    command.extend(ONE_BY_ONE.map(OsString::from));
-    command.extend(filter.map(OsString::from));
+fn machine(series: &str, whole: bool, programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
+    let chosen = |program: &&Program| {
+        let name = program.name.as_str();
+        !KERNEL_INDEPENDENT.contains(&name) && (whole || SMOKE.contains(&name))
+    };
+    let suites: Vec<&Program> = programs.iter().filter(chosen).collect();
+    let extent = if whole { "all" } else { "smoke tests" };
+    report.add(&format!("Linux {series}, {extent}"), || in_machine(series, &suites, product, filter));
+}
+
+/// The filter, which may be empty, then the test programs.
+const LOOP: &str = r#"
+filter=$1; shift; failed=0
+for suite; do
+    name=${suite##*/}; echo "==> ${name%-*} on Linux $(uname -r)" >&2
+    "$suite" --test-threads=1 --show-output ${filter:+"$filter"} || failed=1
+done
+exit $failed"#;
+
+/// One boot for all suites.
+fn in_machine(series: &str, suites: &[&Program], product: &Path, filter: Option<&str>) -> Result<Tally> {
+    let Some(first) = suites.first() else { return Ok(Tally::default()) };
+    let mut command: Vec<OsString> =
+        ["/bin/sh", "-c", LOOP, "sh", filter.unwrap_or_default()].map(OsString::from).into();
+    command.extend(suites.iter().map(|suite| suite.path.clone().into()));
+    let directory = first.directory.clone();
     let machine = Machine {
         timeout: VM_PATIENCE,
-        variables: vec![
-            (PRODUCT.into(), product.into()),
-            ("CARGO_MANIFEST_DIR".into(), suite.directory.clone().into()),
-        ],
-        directory: suite.directory.clone(),
+        variables: vec![(PRODUCT.into(), product.into()), ("CARGO_MANIFEST_DIR".into(), directory.clone().into())],
+        directory,
         ..Machine::new(series, command)
     };
     let reader = Reader::default();
@@ -149,8 +179,9 @@ struct Report {
 }
 
 impl Report {
-    fn add(&mut self, place: &str, outcome: Result<Tally>) {
-        match outcome {
+    fn add(&mut self, place: &str, run: impl FnOnce() -> Result<Tally>) {
+        eprintln!("==> {place}");
+        match run() {
             // A package without tests is not worth a line.
             Ok(tally) if tally == Tally::default() => {}
             Ok(tally) => {
@@ -159,6 +190,7 @@ impl Report {
             }
             Err(error) => {
                 self.total.failed += 1;
+                eprintln!("error: {error:#}");
                 self.lines.push(format!("{place}: failed: {error:#}"));
             }
         }
@@ -169,7 +201,10 @@ impl Report {
         for line in &self.lines {
             println!("{line}");
         }
+        if self.total == Tally::default() {
+            eprintln!("error: no test ran; is the filter right?");
+        }
         println!("{}", self.total);
-        if self.total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        if self.total.failed == 0 && self.total != Tally::default() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }

@@ -94,4 +94,6 @@ pub struct Slot {
     pub resume: u32,
     /// How deep this CPU is in copies of copies.
     pub depth: u32,
+    /// On kernels before 5.18: when the packet under way is to leave, CLOCK_MONOTONIC in ns.
+    pub departure: u64,
 }

@@ -27,13 +27,13 @@ mod bpf {
     /// All faults of an attach point.
     #[classifier]
     fn fault(ctx: TcContext) -> i32 {
-        walk::run(Skb(ctx.skb.skb), false)
+        walk::run::<false>(Skb(ctx.skb.skb))
     }
 
     /// The same for kernels without `bpf_skb_set_tstamp` (before Linux 5.18).
     #[classifier]
     fn fault_legacy(ctx: TcContext) -> i32 {
-        walk::run(Skb(ctx.skb.skb), true)
+        walk::run::<true>(Skb(ctx.skb.skb))
     }
 
     /// At the far end of a veth pair: back to where the packet came from.
@@ -43,6 +43,15 @@ mod bpf {
         let Some(point) = CHAOS_POINTS.get(slot.point) else { return NEXT };
         let flags = if point.flags & POINT_INGRESS != 0 { INGRESS } else { 0 };
         redirect(point.ifindex, flags)
+    }
+
+    /// On the queue's device, for kernels without `bpf_skb_set_tstamp`: writes the departure that `fault_legacy` decided on this CPU.
+    #[classifier]
+    fn stamp(ctx: TcContext) -> i32 {
+        if let Some(slot) = CHAOS_SLOT.get(0) {
+            Skb(ctx.skb.skb).write_tstamp(slot.departure);
+        }
+        NEXT
     }
 
     /// Run by user space (BPF_PROG_TEST_RUN): reads the clocks that the programs go by.

@@ -5,7 +5,7 @@ use crate::{
     faults::{self, Queue},
     kernel::{
         bpf,
-        datapath::{Datapath, PROGRAM_BACK, PROGRAM_FAULT, map_error},
+        datapath::{Datapath, PROGRAM_BACK, PROGRAM_FAULT, PROGRAM_STAMP, map_error},
         error::KernelError,
         filter::{self, Direction, Place},
         link::{self, VethPair},
@@ -87,7 +87,7 @@ fn enter(locked: &mut Locked, netns: u64, wants: &[Want]) -> Result<Vec<u32>, En
     for want in wants {
         let id = point_id(locked, netns, want)?;
         ids.push(id);
-        let limit = want.queue.map(|queue| queue.packets.max(LEAST_LIMIT));
+        let limit = want.queue.map(|queue| queue.packets);
         let new_pair = || PairEntry { tx: format!("chq{id}"), rx: format!("chr{id}"), link: None, limit: 0 };
         if let Some(entry) = locked.journal.points.iter_mut().find(|entry| entry.id == id) {
             if limit.is_some() && entry.pair.is_none() {
@@ -109,9 +109,6 @@ fn enter(locked: &mut Locked, netns: u64, wants: &[Want]) -> Result<Vec<u32>, En
     }
     Ok(ids)
 }
-
-/// fq counts buffers, and bandwidth bounds the wait by itself.
-const LEAST_LIMIT: u32 = 10_000;
 
 /// Egress is even and ingress the next number: a RST that answers an ingress packet finds the guard by that.
 fn point_id(locked: &Locked, netns: u64, want: &Want) -> Result<u32, EngineError> {
@@ -223,8 +220,14 @@ fn make_pair(
         alias: format!("{ALIAS}{} {direction}", want.interface),
     };
     let [tx, rx] = link::create_veth(rtnl, &veth)?;
-    pair.limit = queue.packets.max(LEAST_LIMIT);
+    // Through NAPI packets keep their order: else each CPU that empties the queue has a backlog of its own.
+    link::set_gro(&rx.name, true)?;
+    pair.limit = queue.packets;
     qdisc::replace_root_with_fq(rtnl, tx.index, &fq(pair.limit, queue.longest))?;
+    if session.datapath.ids().legacy {
+        let stub = session.datapath.stub(PROGRAM_STAMP, id)?;
+        add_filter(rtnl, tx.index, false, stub.as_fd())?;
+    }
     let stub = session.datapath.stub(PROGRAM_BACK, id)?;
     match bpf::attach_tcx(stub.as_fd(), rx.index, true, &pair.rx) {
         Ok(link) => {
@@ -241,7 +244,7 @@ fn make_pair(
 
 /// A later experiment may need more room.
 fn grow(rtnl: &mut Rtnl, pair: &mut PairEntry, queue: Queue, tx: u32) -> Result<(), KernelError> {
-    let limit = queue.packets.max(LEAST_LIMIT);
+    let limit = queue.packets;
     if pair.limit >= limit {
         return Ok(());
     }

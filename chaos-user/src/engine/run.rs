@@ -296,18 +296,26 @@ impl Engine {
         Ok(reports)
     }
 
-    /// What the queues lost, booked on the first fault of the target that queues.
+    /// What the queues lost unseen by the programs, booked on the first fault of the target that queues. What did not fit when it was
+    /// delayed is `overflow` already, and the qdisc counts it too.
     fn add_drops(&self, active: &Active, reports: &mut [FaultReport]) {
         for (inode, (pairs, before)) in &active.queues {
             let Some((drops, _)) = active.netns.get(inode).and_then(|netns| collect::queues(netns, pairs).ok()) else {
                 continue;
             };
+            let known: u64 = active
+                .placed
+                .iter()
+                .zip(reports.iter())
+                .filter(|(placed, _)| active.targets.get(placed.target).is_some_and(|t| t.netns.inode == *inode))
+                .map(|(_, report)| if report.actions.delayed > 0 { report.overflow } else { 0 })
+                .sum();
             let booked = active.placed.iter().zip(reports.iter_mut()).find(|(placed, _)| {
                 let target = active.targets.get(placed.target);
                 active.plan.rules[placed.plan].queue.is_some() && target.is_some_and(|t| t.netns.inode == *inode)
             });
             if let Some((_, report)) = booked {
-                report.dropped = drops.saturating_sub(*before);
+                report.dropped = drops.saturating_sub(*before).saturating_sub(known);
             }
         }
     }

@@ -9,6 +9,9 @@ const FRAME: u64 = 1514;
 /// What may leave at once where nothing is said: room for one skb of segmentation offload, as a real link's driver queue.
 const BURST: u64 = 64 * 1024;
 
+/// What the queue must hold at least: the clock bounds the wait by itself, and small packets are many.
+const LEAST: u32 = 10_000;
+
 /// Time for `bytes` at `rate` bytes per second, ns.
 fn time(bytes: u64, rate: u64) -> u64 {
     let ns = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
@@ -27,7 +30,12 @@ pub fn compile(bandwidth: &Bandwidth) -> Compiled {
         limit,
     }
     .encode();
-    Compiled { name: "bandwidth", action: ACTION_BANDWIDTH, args, queue: Some(Queue { longest: limit, packets }) }
+    Compiled {
+        name: "bandwidth",
+        action: ACTION_BANDWIDTH,
+        args,
+        queue: Some(Queue { longest: limit, packets: packets.max(LEAST) }),
+    }
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub const PROGRAM_FAULT: u32 = 0;
 /// The way back from a veth pair.
 pub const PROGRAM_BACK: u32 = 1;
 const PROGRAM_CLOCK: u32 = 2;
+/// Departure times, on kernels without `bpf_skb_set_tstamp`.
+pub const PROGRAM_STAMP: u32 = 4;
 const CLOCK_MAP: &str = "CHAOS_CLOCK";
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net"));
@@ -118,7 +120,7 @@ impl Datapath {
                 Ok(fd) => (fd, false),
                 Err(first) => (program("fault_legacy").map_err(|_| first)?, true),
             };
-            let (back, clock) = (program("back")?, program("clock")?);
+            let (back, clock, stamp) = (program("back")?, program("clock")?, program("stamp")?);
             let arrivals = arrivals(&mut ebpf);
             let no_arrivals = arrivals.as_ref().err().map(ToString::to_string);
             let mut maps = BTreeMap::new();
@@ -132,6 +134,7 @@ impl Datapath {
             bpf::set_program(table, PROGRAM_FAULT, fault.as_fd())?;
             bpf::set_program(table, PROGRAM_BACK, back.as_fd())?;
             bpf::set_program(table, PROGRAM_CLOCK, datapath.clock_program.as_fd())?;
+            bpf::set_program(table, PROGRAM_STAMP, stamp.as_fd())?;
             if let Ok(arrivals) = arrivals {
                 let table = fd_of(&datapath.cgroup_programs, names::CGROUP_PROGS)?;
                 bpf::set_program(table, PROGRAM_ARRIVAL, arrivals.as_fd())?;

@@ -273,3 +273,12 @@ fn parse(message: &[u8]) -> Option<Interface> {
 
 #[cfg(test)]
 mod tests;
+
+/// Switches generic receive offload of a device in the calling thread's netns; on veth that is also NAPI, from Linux 5.13 on
+/// (drivers/net/veth.c, `veth_set_features`). Kernels or devices that refuse are left as they are.
+///
+/// # Errors
+/// Where no socket can be made.
+pub fn set_gro(name: &str, on: bool) -> Result<(), KernelError> {
+    seam::run("set receive offload of", name, || super::ethtool::set_gro(name, on))
+}

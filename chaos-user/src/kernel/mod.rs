@@ -6,6 +6,7 @@ pub mod counters;
 pub mod datapath;
 pub mod dist;
 pub mod error;
+pub mod ethtool;
 pub mod filter;
 pub mod interfaces;
 pub mod link;

@@ -22,24 +22,26 @@ static SWEEP: Once = Once::new();
 pub struct Cgroup {
     mount: PathBuf,
     path: PathBuf,
+    outer: Option<PathBuf>,
 }
 
 impl Cgroup {
-    /// Makes an empty cgroup at the first level.
+    /// Makes an empty cgroup at the second level; the first is refused as a target.
     pub fn new(label: &str) -> Self {
         let mount = mount_point();
         SWEEP.call_once(|| sweep_dead_owners(&mount));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = mount.join(format!("{PREFIX}-{}-{number}-{label}", std::process::id()));
-        fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Self { mount, path }
+        let outer = mount.join(format!("{PREFIX}-{}-{number}", std::process::id()));
+        let path = outer.join(label);
+        fs::create_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self { mount, path, outer: Some(outer) }
     }
 
     /// Makes a cgroup inside this one.
     pub fn child(&self, label: &str) -> Self {
         let path = self.path.join(label);
         fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Self { mount: self.mount.clone(), path }
+        Self { mount: self.mount.clone(), path, outer: None }
     }
 
     /// The path below the mount with a leading slash, as in `cgroup: PATH`.
@@ -78,7 +80,7 @@ impl Drop for Cgroup {
             for pid in self.processes() {
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
             }
-            remove(&self.path).is_ok()
+            remove(self.outer.as_ref().unwrap_or(&self.path)).is_ok()
         });
         if !removed {
             eprintln!("left behind: {}", self.path.display());
