@@ -181,3 +181,6 @@ fn check_names(plan: &Plan, target: &Target) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
