@@ -7,7 +7,7 @@ use crate::{
     maps::{CHAOS_CONTROL, CHAOS_POINTS, CHAOS_RULES, CHAOS_SCRATCH, CHAOS_SLOT},
     parse::parse,
     rule::{self, DROP, ON},
-    skb::{Size, Skb},
+    skb::Skb,
     walk::MAX_DEPTH,
 };
 use aya_ebpf::bindings::__sk_buff;
@@ -27,8 +27,8 @@ pub fn run(skb: Skb) -> i32 {
     // SAFETY: this CPU's map value; the stub that called us wrote it.
     let (id, depth) = unsafe { ((*slot).point, (*slot).depth & (MAX_DEPTH - 1)) };
     let Some(point) = CHAOS_POINTS.get(id) else { return LET };
-    let (count, wanted, device) = (point.count, point.ifindex, skb.ifindex());
-    if count == 0 || if wanted == 0 { device == LOOPBACK } else { device != wanted } {
+    let (wanted, device) = (point.ifindex, skb.ifindex());
+    if point.count == 0 || if wanted == 0 { device == LOOPBACK } else { device != wanted } {
         return LET;
     }
     let Some(control) = CHAOS_CONTROL.get(0) else { return LET };
@@ -43,7 +43,9 @@ pub fn run(skb: Skb) -> i32 {
     scratch.generation = control.generation;
     scratch.skip = 0;
     for place in 0..MAX_RULES_PER_POINT as u32 {
-        if place >= count {
+        // Volatile, or LLVM counts to the smaller of both, a number of which the verifier of 5.10 knows no bound.
+        // SAFETY: a map value.
+        if place >= unsafe { (&raw const point.count).read_volatile() } {
             break;
         }
         if chaos_arrival(skb.0, point.rules[place as usize], depth) == DROP {
@@ -63,11 +65,12 @@ pub extern "C" fn chaos_arrival(ctx: *mut __sk_buff, id: u32, depth: u32) -> u32
     let scratch = unsafe { &mut *scratch };
     let Some(rule) = CHAOS_RULES.get(id) else { return ON };
     let Some((counters, now)) = rule::means(skb, id, rule, scratch, false) else { return ON };
-    let size = Size { packets: skb.packets(), bytes: scratch.packet.wire_bytes(skb, true) };
-    let decision = decide(id, rule, &scratch.packet, &scratch.ends.peer, Event { size, now, eligible: true });
-    if !rule::hit(id, rule, size, &decision, counters, scratch) {
+    let bytes = scratch.packet.wire_bytes(skb, true);
+    let event = Event { packets: skb.packets(), bytes, now, eligible: true };
+    let decision = decide(id, rule, &scratch.packet, &scratch.ends.peer, event);
+    if !rule::hit(id, rule, event, &decision, counters, scratch) {
         return ON;
     }
-    counters.lost += size.packets;
+    counters.lost += event.packets;
     DROP
 }

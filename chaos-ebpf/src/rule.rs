@@ -13,7 +13,7 @@ use crate::{
     maps::{CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_POINTS, CHAOS_RULES, CHAOS_SCRATCH, CHAOS_SLOT},
     reset::{self, reset},
     sample,
-    skb::{Size, Skb},
+    skb::Skb,
     walk::{MAX_DEPTH, Scratch},
 };
 use aya_ebpf::bindings::__sk_buff;
@@ -125,10 +125,10 @@ fn matched(
     scratch: &mut Scratch,
 ) -> u32 {
     let packets = skb.packets();
-    let size = Size { packets, bytes: scratch.packet.wire_bytes(skb, scratch.ingress != 0) };
-    let event = Event { size, now, eligible: eligible(rule, scratch) };
+    let bytes = scratch.packet.wire_bytes(skb, scratch.ingress != 0);
+    let event = Event { packets, bytes, now, eligible: eligible(rule, scratch) };
     let decision = decide(id, rule, &scratch.packet, &scratch.ends.peer, event);
-    if !hit(id, rule, size, &decision, counters, scratch) {
+    if !hit(id, rule, event, &decision, counters, scratch) {
         return ON;
     }
     match rule.action {
@@ -155,7 +155,6 @@ fn matched(
             }
             ON
         }
-        // new-fault: action
         _ => {
             counters.lost += packets;
             DROP
@@ -165,16 +164,23 @@ fn matched(
 
 /// Counts the decision; false: the packet stays as it is.
 #[inline(always)]
-pub fn hit(id: u32, rule: &Rule, size: Size, decision: &Decision, counters: &mut Counters, scratch: &Scratch) -> bool {
-    counters.matched += size.packets;
+pub fn hit(
+    id: u32,
+    rule: &Rule,
+    event: Event,
+    decision: &Decision,
+    counters: &mut Counters,
+    scratch: &Scratch,
+) -> bool {
+    counters.matched += event.packets;
     counters.skbs += 1;
     if !decision.hit || rule.flags & RULE_DRY_RUN != 0 {
-        counters.skipped += size.packets;
-        counters.would_inject += if decision.hit { size.packets } else { 0 };
+        counters.skipped += event.packets;
+        counters.would_inject += if decision.hit { event.packets } else { 0 };
         return false;
     }
-    counters.injected += size.packets;
-    counters.bytes += size.bytes;
+    counters.injected += event.packets;
+    counters.bytes += event.bytes;
     sample::hit(id, counters, &scratch.packet);
     true
 }

@@ -1,5 +1,6 @@
 //! What arrives for a target that shares its network namespace: no interface knows whose it is, so partition and loss act on the
-//! cgroup's own hook, where the packet has found its socket.
+//! cgroup's own hook, where the packet has found its socket. What finds none, or only one in TIME_WAIT, is nobody's there
+//! (net/ipv4/tcp_ipv4.c, `tcp_v4_rcv`).
 
 use super::{
     PointKind,

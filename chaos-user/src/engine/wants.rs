@@ -225,3 +225,6 @@ fn check_names(plan: &Plan, target: &Target) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

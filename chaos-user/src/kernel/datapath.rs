@@ -122,7 +122,7 @@ impl Datapath {
             let (back, clock, stamp) = (program("back")?, program("clock")?, program("stamp")?);
             let dns = program("dns").and_then(|first| Ok([first, program("dns_records")?]));
             let arrivals = arrivals(&mut ebpf);
-            let no_arrivals = arrivals.as_ref().err().map(ToString::to_string);
+            let no_arrivals = arrivals.as_ref().err().map(|e| e.detail.clone().unwrap_or_else(|| e.to_string()));
             let mut maps = BTreeMap::new();
             for name in Self::map_names() {
                 let map = ebpf.take_map(name).ok_or_else(|| KernelError::new("find map", name, Errno::ENOENT))?;

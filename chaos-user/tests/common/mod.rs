@@ -8,7 +8,7 @@ use chaos::kernel::{
     netlink::Rtnl,
     netns::Netns,
 };
-use chaos_abi::{PROGRAM_FAULT, ALWAYS, Counters, LEASE_RUNNING, Lease, PROTO_ANY, Point, Rule, State};
+use chaos_abi::{ALWAYS, Counters, LEASE_RUNNING, Lease, PROGRAM_FAULT, PROTO_ANY, Point, Rule, State};
 use std::os::fd::AsFd;
 
 pub const NEXT: i32 = -1;
