@@ -39,7 +39,7 @@ pub fn corrupt(skb: Skb, packet: &Packet, mode: u32, random: u64, counters: &mut
     if mode == CORRUPT_DELIVERED {
         let Some((start, checksum)) = payload(packet) else { return Outcome::Failed };
         let room = packet.end - start;
-        let at = start + ((random >> 32) * u64::from(room) >> 32) as u32;
+        let at = start + (((random >> 32) * u64::from(room)) >> 32) as u32;
         let done = flip(skb, packet, at, checksum, random);
         counters.corrupted += u64::from(done);
         return if done { Outcome::Damaged } else { Outcome::Failed };
@@ -65,7 +65,7 @@ fn flip(skb: Skb, packet: &Packet, at: u32, checksum: u32, random: u64) -> bool 
     if !skb.store(at, &new, 0) {
         return false;
     }
-    let shift = (at - packet.l4 & 1) * 8;
+    let shift = ((at - packet.l4) & 1) * 8;
     // BPF_F_MARK_MANGLED_0: a UDP checksum of 0 means that there is none.
     let flags = 2 | if packet.protocol == proto::UDP { 1 << 5 } else { 0 };
     // SAFETY: arguments are checked by the helper.

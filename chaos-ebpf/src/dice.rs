@@ -3,7 +3,7 @@
 //! Inside the lock the verifier allows no call, so all of this is plain arithmetic. A draw is a hash of the seed and the
 //! position: the same seed and the same packets give the same decisions.
 
-use crate::{maps::CHAOS_STATES, parse::Packet};
+use crate::{maps::CHAOS_STATES, parse::Packet, skb::Size};
 use aya_ebpf::helpers::generated::{bpf_spin_lock, bpf_spin_unlock};
 use chaos_abi::{
     ACTION_BANDWIDTH, ACTION_LATENCY, ACTION_LOSS, ACTION_PARTITION, ALWAYS, Bandwidth, Chain, Dice, Latency,
@@ -62,10 +62,8 @@ fn flow_hash(rule: &Rule, packet: &Packet, peer: &[u64; 2]) -> u64 {
 /// What is to be decided about.
 #[derive(Clone, Copy)]
 pub struct Event {
-    /// Wire packets.
-    pub packets: u64,
-    /// Bytes on the wire.
-    pub bytes: u64,
+    /// How much.
+    pub size: Size,
     /// CLOCK_MONOTONIC, ns.
     pub now: u64,
     /// False where the action cannot act on this packet (RST for UDP), which counts as skipped.
@@ -91,7 +89,7 @@ pub fn decide(id: u32, rule: &Rule, packet: &Packet, peer: &[u64; 2], event: Eve
 
 #[inline(always)]
 fn locked(state: &mut State, rule: &Rule, flow: u64, event: Event) -> Decision {
-    let Event { packets, bytes, now, eligible } = event;
+    let Event { size: Size { packets, bytes }, now, eligible } = event;
     let position = state.position;
     state.position = position + packets;
     if !triggered(rule, position, packets, flow) {

@@ -11,7 +11,7 @@ use chaos_abi::Slot;
 /// At egress the copy re-enters the program on this CPU before this call returns, and finds the guard. At ingress it waits
 /// in this CPU's backlog and carries a mark instead.
 #[inline(always)]
-pub fn duplicate(skb: Skb, slot: *mut Slot, point: u32, ingress: bool, next: u32, depth: u32) -> bool {
+pub(crate) fn duplicate(skb: Skb, slot: *mut Slot, point: u32, ingress: bool, next: u32, depth: u32) -> bool {
     if ingress {
         skb.set_tc_index(MARK | next);
         let sent = skb.clone_to(skb.ifindex(), INGRESS);

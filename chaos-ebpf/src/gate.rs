@@ -38,9 +38,9 @@ impl Ends {
     }
 }
 
-/// [`PASS`], or the `REJECT_*` of the first test that failed.
+/// [`PASS`], or the `REJECT_*` of the first test that failed. `scoped`: the cgroup is one of them.
 #[inline(always)]
-pub fn test(skb: Skb, rule: &Rule, packet: &Packet, ends: &Ends) -> usize {
+pub fn test(skb: Skb, rule: &Rule, packet: &Packet, ends: &Ends, scoped: bool) -> usize {
     if !protocol(rule.protocol, packet) {
         return REJECT_PROTOCOL;
     }
@@ -61,7 +61,7 @@ pub fn test(skb: Skb, rule: &Rule, packet: &Packet, ends: &Ends) -> usize {
     if rule.peers != 0 && !peer(rule, packet.family, &ends.peer) {
         return REJECT_PEER;
     }
-    if rule.flags & RULE_CGROUP != 0 && skb.cgroup(rule.level) != rule.cgroup {
+    if scoped && rule.flags & RULE_CGROUP != 0 && skb.cgroup(rule.level) != rule.cgroup {
         return REJECT_SCOPE;
     }
     PASS

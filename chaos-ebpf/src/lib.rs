@@ -4,6 +4,8 @@
 #![cfg_attr(target_arch = "bpf", allow(clippy::missing_safety_doc, reason = "every step runs inside one program"))]
 
 #[cfg(target_arch = "bpf")]
+pub mod arrival;
+#[cfg(target_arch = "bpf")]
 pub mod clock;
 #[cfg(target_arch = "bpf")]
 pub mod corrupt;
@@ -11,6 +13,8 @@ pub mod corrupt;
 pub mod delay;
 #[cfg(target_arch = "bpf")]
 pub mod dice;
+#[cfg(target_arch = "bpf")]
+pub mod dns;
 #[cfg(target_arch = "bpf")]
 pub mod duplicate;
 #[cfg(target_arch = "bpf")]
@@ -29,3 +33,4 @@ pub mod sample;
 pub mod skb;
 #[cfg(target_arch = "bpf")]
 pub mod walk;
+// new-fault: module

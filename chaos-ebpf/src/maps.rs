@@ -1,14 +1,17 @@
 //! The maps of the network programs; names and layout are chaos-abi's.
 
-use crate::walk::{MAX_DEPTH, Scratch};
+use crate::{
+    dns::Answer,
+    walk::{MAX_DEPTH, Scratch},
+};
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray},
     macros::btf_map,
 };
 use chaos_abi::{
-    AddrKey, Control, Counters, DIST_SIZE, Flow, Lease, MAX_LEASES, MAX_PEERS, MAX_POINTS, MAX_PORT_SETS, MAX_RULES,
-    MissKey, Point, Queued, Rule, SampleKey, Slot, State,
+    AddrKey, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey, Lease, MAX_HOSTS, MAX_LEASES,
+    MAX_PEERS, MAX_POINTS, MAX_PORT_SETS, MAX_RULES, MissKey, Point, Queued, Rule, SampleKey, Slot, State,
 };
 
 /// Switches of the node.
@@ -52,6 +55,20 @@ pub static CHAOS_SCRATCH: PerCpuArray<Scratch, { MAX_DEPTH as usize }, 0> = PerC
 /// Tail call targets.
 #[btf_map]
 pub static CHAOS_PROGS: ProgramArray<8, 0> = ProgramArray::new();
+/// The same for programs of cgroups: a table holds one type.
+#[btf_map]
+pub static CHAOS_CGPROGS: ProgramArray<8, 0> = ProgramArray::new();
+/// Host names to learn.
+#[btf_map]
+pub static CHAOS_HOSTS: HashMap<HostKey, Followers, { MAX_HOSTS as usize }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
+/// When an address was learned.
+#[btf_map]
+pub static CHAOS_LEARNED: HashMap<LearnedKey, u64, { MAX_PEERS as usize }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
+/// A DNS answer under way.
+#[btf_map]
+pub static CHAOS_ANSWER: PerCpuArray<Answer, 1, 0> = PerCpuArray::new();
 /// Flows that were hit.
 #[btf_map]
 pub static CHAOS_HITS: HashMap<SampleKey, Flow, 16384, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();

@@ -110,8 +110,9 @@ pub fn parse(skb: Skb, l2_len: u32, packet: &mut Packet) -> bool {
     false
 }
 
+/// [`parse`] in line.
 #[inline(always)]
-fn headers(skb: Skb, l2_len: u32) -> Option<Packet> {
+pub fn headers(skb: Skb, l2_len: u32) -> Option<Packet> {
     let mut l3 = l2_len;
     let mut kind = u16::from_be(skb.protocol() as u16);
     // Tags that hardware did not take out; two at most (802.1ad).

@@ -1,7 +1,8 @@
 //! One rule on one packet.
 //!
 //! A global function in BPF: the verifier looks at it once, whatever calls it, so that the walk over 64 rules costs what one
-//! costs (Linux 5.6, kernel/bpf/verifier.c, `do_check_subprogs`). It may take the context and numbers only.
+//! costs (Linux 5.6, kernel/bpf/verifier.c, `do_check_subprogs`). It may take the context and numbers only. What the programs of
+//! a cgroup may not call is only in this one; they have their own ([`crate::arrival`]), and share the first half.
 
 use crate::{
     clock,
@@ -12,7 +13,7 @@ use crate::{
     maps::{CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_POINTS, CHAOS_RULES, CHAOS_SCRATCH, CHAOS_SLOT},
     reset::{self, reset},
     sample,
-    skb::Skb,
+    skb::{Size, Skb},
     walk::{MAX_DEPTH, Scratch},
 };
 use aya_ebpf::bindings::__sk_buff;
@@ -36,41 +37,50 @@ pub extern "C" fn chaos_rule(ctx: *mut __sk_buff, id: u32, place: u32, depth: u3
     // SAFETY: this CPU's value at this depth; the caller filled it.
     let scratch = unsafe { &mut *scratch };
     let Some(rule) = CHAOS_RULES.get(id) else { return ON };
+    let Some((counters, now)) = means(skb, id, rule, scratch, true) else { return ON };
+    matched(skb, id, rule, place, now, depth, counters, scratch)
+}
+
+/// Lease, `except`, conditions, time: the counters and the time where the rule acts and means this packet. `scoped`: the rule's
+/// cgroup is looked at; where a cgroup's own hook runs, it has been.
+#[inline(always)]
+pub fn means(
+    skb: Skb,
+    id: u32,
+    rule: &Rule,
+    scratch: &mut Scratch,
+    scoped: bool,
+) -> Option<(&'static mut Counters, u64)> {
     if rule.action == ACTION_EXCEPT {
-        if scratch.skip != 0 || gate::test(skb, rule, &scratch.packet, &scratch.ends) != gate::PASS {
-            return ON;
+        if scratch.skip == 0 && gate::test(skb, rule, &scratch.packet, &scratch.ends, scoped) == gate::PASS {
+            scratch.skip = 1;
         }
-        scratch.skip = 1;
-        return ON;
+        return None;
     }
-    let Some(lease) = CHAOS_LEASES.get(rule.lease) else { return ON };
+    let lease = CHAOS_LEASES.get(rule.lease)?;
     if lease.state != LEASE_RUNNING || lease.until == 0 || lease.generation != scratch.generation {
         scratch.skip = 0;
-        return ON;
+        return None;
     }
-    let Some(counters) = CHAOS_COUNTERS.get_ptr_mut(id) else { return ON };
     // SAFETY: this CPU's map value.
-    let counters = unsafe { &mut *counters };
+    let counters = unsafe { &mut *CHAOS_COUNTERS.get_ptr_mut(id)? };
     let packets = skb.packets();
     counters.seen += packets;
     if scratch.skip != 0 {
         scratch.skip = 0;
         counters.rejected[REJECT_EXCEPT] += packets;
-        return ON;
+        return None;
     }
-    let verdict = gate::test(skb, rule, &scratch.packet, &scratch.ends);
+    let verdict = gate::test(skb, rule, &scratch.packet, &scratch.ends, scoped);
     if verdict != gate::PASS {
         reject(counters, verdict, packets);
         if verdict == REJECT_PEER {
             sample::missed(id, counters.rejected[REJECT_PEER], &scratch.packet, &scratch.ends);
         }
-        return ON;
+        return None;
     }
     let now = clock::now();
-    if !in_time(lease, rule, now, packets, counters) {
-        return ON;
-    }
-    matched(skb, id, rule, place, now, depth, counters, scratch)
+    in_time(lease, rule, now, packets, counters).then_some((counters, now))
 }
 
 #[inline(always)]
@@ -115,19 +125,12 @@ fn matched(
     scratch: &mut Scratch,
 ) -> u32 {
     let packets = skb.packets();
-    counters.matched += packets;
-    counters.skbs += 1;
-    let eligible = eligible(rule, scratch);
-    let bytes = scratch.packet.wire_bytes(skb, scratch.ingress != 0);
-    let decision = decide(id, rule, &scratch.packet, &scratch.ends.peer, Event { packets, bytes, now, eligible });
-    if !decision.hit || rule.flags & RULE_DRY_RUN != 0 {
-        counters.skipped += packets;
-        counters.would_inject += if decision.hit { packets } else { 0 };
+    let size = Size { packets, bytes: scratch.packet.wire_bytes(skb, scratch.ingress != 0) };
+    let event = Event { size, now, eligible: eligible(rule, scratch) };
+    let decision = decide(id, rule, &scratch.packet, &scratch.ends.peer, event);
+    if !hit(id, rule, size, &decision, counters, scratch) {
         return ON;
     }
-    counters.injected += packets;
-    counters.bytes += bytes;
-    sample::hit(id, counters, &scratch.packet);
     match rule.action {
         ACTION_RESET => act_reset(skb, counters, scratch, depth),
         ACTION_DUPLICATE => act_duplicate(skb, counters, scratch, place, depth),
@@ -152,11 +155,28 @@ fn matched(
             }
             ON
         }
+        // new-fault: action
         _ => {
             counters.lost += packets;
             DROP
         }
     }
+}
+
+/// Counts the decision; false: the packet stays as it is.
+#[inline(always)]
+pub fn hit(id: u32, rule: &Rule, size: Size, decision: &Decision, counters: &mut Counters, scratch: &Scratch) -> bool {
+    counters.matched += size.packets;
+    counters.skbs += 1;
+    if !decision.hit || rule.flags & RULE_DRY_RUN != 0 {
+        counters.skipped += size.packets;
+        counters.would_inject += if decision.hit { size.packets } else { 0 };
+        return false;
+    }
+    counters.injected += size.packets;
+    counters.bytes += size.bytes;
+    sample::hit(id, counters, &scratch.packet);
+    true
 }
 
 /// Can the action act on this packet at all?

@@ -84,7 +84,7 @@ pub fn left(stamp: u64) {
         index
     };
     // SAFETY: takes nothing, cannot fail.
-    let cpu = unsafe { bpf_get_smp_processor_id() } as u64;
+    let cpu = u64::from(unsafe { bpf_get_smp_processor_id() });
     let index = (index % DELAY_SAMPLES) | cpu << 16;
     let key = SampleKey { rule: queued.rule, index: index as u32 };
     let _ = CHAOS_DELAYS.insert(key, clock::now().saturating_sub(queued.since), 0);

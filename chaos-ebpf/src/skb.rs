@@ -19,7 +19,17 @@ pub const INGRESS: u64 = 1;
 /// `bpf_skb_store_bytes`: keep a hardware checksum over the whole packet (CHECKSUM_COMPLETE) right.
 pub const RECOMPUTE: u64 = 1;
 
-/// A socket buffer in a tc program.
+/// How much a buffer is.
+#[derive(Clone, Copy)]
+pub struct Size {
+    /// Packets on the wire.
+    pub packets: u64,
+    /// Bytes on the wire.
+    pub bytes: u64,
+}
+
+/// A socket buffer in a tc program; in one of a cgroup its first byte is the IP header's, and some fields and helpers are
+/// forbidden (net/core/filter.c, `cg_skb_is_valid_access`, `cg_skb_func_proto`).
 #[derive(Clone, Copy)]
 pub struct Skb(pub *mut __sk_buff);
 
@@ -36,6 +46,7 @@ macro_rules! field {
     )* };
 }
 
+#[allow(clippy::len_without_is_empty, reason = "a buffer under way is never empty")]
 impl Skb {
     field! {
         /// Bytes from the link header on.

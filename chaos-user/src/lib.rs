@@ -6,5 +6,6 @@ pub mod faults;
 pub mod kernel;
 pub mod observe;
 pub mod plan;
+pub mod probe;
 pub mod resolve;
 pub mod spec;

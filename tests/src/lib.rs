@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod command;
+pub mod demo;
 pub mod lab;
 pub mod need;
 pub mod net;

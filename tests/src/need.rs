@@ -39,7 +39,12 @@ pub fn cgroup2() -> bool {
 /// The fq qdisc, without which no kernel can delay a packet. Its absence is a property of the kernel, not of the machine's
 /// set-up, so it is no failure in CI: the same tests run in virtual machines whose kernels have it.
 pub fn fq() -> bool {
-    has_qdisc("fq", "fq") || absent("this kernel has no fq qdisc, so nothing can be delayed")
+    has_fq() || absent("this kernel has no fq qdisc, so nothing can be delayed")
+}
+
+/// Whether this kernel has the fq qdisc; says nothing.
+pub fn has_fq() -> bool {
+    has_qdisc("fq", "fq")
 }
 
 /// The netem qdisc, the reference that measurements are held against.

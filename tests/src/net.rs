@@ -3,9 +3,11 @@
 pub mod cgroup;
 pub mod counters;
 pub mod hosts;
+pub mod nameserver;
 pub mod netns;
 pub mod offload;
 pub mod onlooker;
+pub mod vlan;
 
 pub use cgroup::Cgroup;
 pub use counters::Counters;

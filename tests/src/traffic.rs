@@ -8,6 +8,7 @@ pub mod inject;
 pub mod outcome;
 pub mod payload;
 pub mod ping;
+pub mod sink;
 pub mod swarm;
 pub mod tcp;
 pub mod tcp_info;

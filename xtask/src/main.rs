@@ -4,7 +4,9 @@ mod apt;
 mod artifacts;
 mod build;
 mod check;
+mod demo;
 mod linker;
+mod new_fault;
 mod packages;
 mod process;
 mod progress;
@@ -35,6 +37,13 @@ enum Verb {
     Setup,
     /// Build the product and print where it is.
     Build(build::Arguments),
+    /// Show faults on real traffic, measured from outside: before, during and after. As root; under two minutes.
+    Demo,
+    /// Make a network fault that lets every packet pass: both halves, a sample and a test, registered everywhere.
+    NewFault {
+        /// Words as in drop-syn.
+        name: String,
+    },
     /// Build the product and run `chaos run FILE...` as root.
     Run {
         /// Files and options for `chaos run`.
@@ -95,6 +104,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::Build(arguments) => println!("{}", build::build(&arguments)?.display()),
         Verb::Run { words } => build::run(&words)?,
+        Verb::Demo => return demo::run(),
+        Verb::NewFault { name } => new_fault::run(&name)?,
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Clippy => check::clippy()?,
         Verb::Doc => check::doc()?,

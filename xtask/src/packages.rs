@@ -38,10 +38,11 @@ pub fn ensure() -> Result<()> {
         // The package lists may be old or, in container images, absent.
         if install(&missing).is_err() {
             process::capture(apt_get().arg("update"))?;
-            install(&missing).with_context(|| format!("By hand: apt-get install {list}"))?;
+            install(&missing)?;
         }
         Ok(())
     })
+    .with_context(|| format!("By hand, as root: apt-get install {list}"))
 }
 
 fn install(packages: &[&str]) -> Result<()> {

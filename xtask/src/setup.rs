@@ -9,11 +9,14 @@ use anyhow::{Context as _, Error, Result, bail};
 
 use crate::{
     linker, packages, rust_src,
-    toolchain::{self, Rustc},
+    toolchain::{self, BpfToolchain, Rustc},
 };
 
 /// What `cargo build` needs. Quick, and offline, where it is all there.
 pub fn for_build() -> Result<()> {
+    if BpfToolchain::find().is_ok() {
+        return Ok(());
+    }
     let rustc = Rustc::in_use()?;
     let _lock = lock("setup")?;
     report(vec![rust_src::ensure(&rustc), linker::ensure(&rustc)])

@@ -17,9 +17,9 @@ pub use rule::*;
 pub use state::*;
 
 /// Version of this contract; kept in [`Control::abi`] and compared before a process joins another one's maps.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
-/// Most attach points (netns, interface, direction) on a node.
+/// Most attach points (netns and interface, or cgroup; direction) on a node.
 pub const MAX_POINTS: u32 = 2048;
 /// Most rules (fault x target, and `except` entries) on a node.
 pub const MAX_RULES: u32 = 4096;
@@ -29,6 +29,8 @@ pub const MAX_RULES_PER_POINT: usize = 64;
 pub const MAX_LEASES: u32 = 256;
 /// Room for single addresses and for prefixes, over all sets.
 pub const MAX_PEERS: u32 = 65_536;
+/// Most pairs of a host name and a netns.
+pub const MAX_HOSTS: u32 = 16_384;
 /// Most distinct sets of ports.
 pub const MAX_PORT_SETS: u32 = 128;
 /// Entries of a distribution table, as netem has them (net/sched/sch_netem.c, `struct disttable`).
@@ -64,6 +66,8 @@ pub mod maps {
     pub const SLOT: &str = "CHAOS_SLOT";
     /// Tail call targets of the stubs.
     pub const PROGS: &str = "CHAOS_PROGS";
+    /// The same of the stubs on cgroups.
+    pub const CGROUP_PROGS: &str = "CHAOS_CGPROGS";
     /// Flows that were hit, by [`crate::SampleKey`].
     pub const HITS: &str = "CHAOS_HITS";
     /// Peers that the peer test rejected, by [`crate::MissKey`].
@@ -72,8 +76,10 @@ pub mod maps {
     pub const QUEUED: &str = "CHAOS_QUEUED";
     /// Delays that were measured, by [`crate::SampleKey`].
     pub const DELAYS: &str = "CHAOS_DELAYS";
-    /// Host names to learn, by [`crate::HostKey`].
+    /// Host names to learn: [`crate::Followers`] by [`crate::HostKey`].
     pub const HOSTS: &str = "CHAOS_HOSTS";
+    /// When an address was first learned, CLOCK_MONOTONIC in ns, by [`crate::LearnedKey`].
+    pub const LEARNED: &str = "CHAOS_LEARNED";
 }
 
 /// Declares a struct of the contract: `repr(C)`, `Copy`, `Pod` for user space, and a compile-time proof that it has no padding.

@@ -79,27 +79,78 @@ abi_struct! {
 }
 
 abi_struct! {
-    /// A host name that some set of peers follows.
+    /// A host name that sets of peers follow, by the answers that one network namespace receives.
     pub struct HostKey {
         /// [`name_hash`] of the name without a leading `*.`.
         pub hash: u64,
+        /// Inode of the netns.
+        pub netns: u64,
         /// 1: any name below it; 0: the name itself.
         pub wildcard: u32,
-        /// Which of several entries for the same name.
-        pub index: u32,
+        /// Unused.
+        pub reserved: u32,
+    }
+}
+
+/// Most sets that follow one name in one netns.
+pub const FOLLOWERS: usize = 16;
+
+abi_struct! {
+    /// Who follows a name.
+    pub struct Followers {
+        /// How often addresses were not learned: no room in the tables, or too many for the sets that follow.
+        pub failed: u64,
+        /// Set ids; 0: a free place.
+        pub sets: [u32; FOLLOWERS],
+    }
+}
+
+abi_struct! {
+    /// An address that a set has learned, and from which name.
+    pub struct LearnedKey {
+        /// As [`HostKey::hash`].
+        pub hash: u64,
+        /// As [`HostKey::wildcard`].
+        pub wildcard: u32,
+        /// As it stands in the table of addresses.
+        pub addr: AddrKey,
     }
 }
 
 /// Start value of [`name_hash_step`].
 pub const NAME_HASH: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// One step of the hash over a DNS name, from its LAST byte to its first, so that each suffix has been hashed on the way (FNV-1a).
+/// One step of the hash over a DNS name as it stands in a message (RFC 1035, 3.1: labels behind their lengths) without the final
+/// zero, from its LAST byte to its first, so that each end of the name has been hashed on the way (FNV-1a). The case of letters
+/// does not count (RFC 4343); a length is never a letter.
 #[inline(always)]
 #[must_use]
 pub const fn name_hash_step(hash: u64, byte: u8) -> u64 {
-    let lower = if byte >= b'A' && byte <= b'Z' { byte + 32 } else { byte };
+    // Without a branch, of which a verifier would follow both ways for each byte: the sign of a difference.
+    let is_upper = (byte.wrapping_sub(b'A') as u32).wrapping_sub(26) >> 31;
+    let lower = byte as u32 | is_upper << 5;
     (hash ^ lower as u64).wrapping_mul(0x0000_0100_0000_01b3)
 }
+
+/// The hash of a whole name: `db.example.com`.
+#[must_use]
+pub const fn name_hash(name: &[u8]) -> u64 {
+    let (mut hash, mut left, mut length) = (NAME_HASH, name.len(), 0);
+    while left > 0 {
+        left -= 1;
+        if name[left] == b'.' {
+            hash = name_hash_step(hash, length);
+            length = 0;
+        } else {
+            hash = name_hash_step(hash, name[left]);
+            length += 1;
+        }
+    }
+    name_hash_step(hash, length)
+}
+
+/// Labels of the longest name that may stand behind `*.`.
+pub const LABELS: usize = 32;
 
 /// A good mix of 64 bits (the finaliser of `SplitMix64`): the dice of every decision.
 #[inline(always)]

@@ -60,10 +60,23 @@ pub const POINT_INGRESS: u32 = 1;
 /// DNS answers are read for host names.
 pub const POINT_DNS: u32 = 2;
 
+/// Entry of the table of tail calls: all faults.
+pub const PROGRAM_FAULT: u32 = 0;
+/// The way back from a veth pair.
+pub const PROGRAM_BACK: u32 = 1;
+/// Reads the clocks.
+pub const PROGRAM_CLOCK: u32 = 2;
+/// In front of the faults at points with [`POINT_DNS`].
+pub const PROGRAM_DNS: u32 = 3;
+/// Departure times, on kernels without `bpf_skb_set_tstamp`.
+pub const PROGRAM_STAMP: u32 = 4;
+/// The second half of [`PROGRAM_DNS`].
+pub const PROGRAM_DNS_RECORDS: u32 = 5;
+
 abi_struct! {
-    /// One attach point: an interface in one direction.
+    /// One attach point: an interface in one direction, or what arrives for a cgroup.
     pub struct Point {
-        /// The interface, in its own netns.
+        /// The interface, in its own netns. At a cgroup: that on which a packet arrived; 0: any but loopback.
         pub ifindex: u32,
         /// `POINT_*`.
         pub flags: u32,

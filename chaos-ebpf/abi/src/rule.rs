@@ -18,6 +18,7 @@ pub const ACTION_LATENCY: u32 = 6;
 pub const ACTION_BANDWIDTH: u32 = 7;
 /// Not a fault: what matches is taken from the next rule that is one.
 pub const ACTION_EXCEPT: u32 = 8;
+// new-fault: action
 
 /// [`Rule::flags`]: count what would be hit, harm nothing.
 pub const RULE_DRY_RUN: u32 = 1;

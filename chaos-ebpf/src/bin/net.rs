@@ -7,11 +7,15 @@ fn main() {}
 
 #[cfg(target_arch = "bpf")]
 mod bpf {
-    use aya_ebpf::{btf_maps::Array, macros::btf_map, macros::classifier, programs::TcContext};
-    use chaos_abi::{Clock, POINT_INGRESS};
+    use aya_ebpf::{
+        btf_maps::Array,
+        macros::{btf_map, cgroup_skb, classifier},
+        programs::{SkBuffContext, TcContext},
+    };
+    use chaos_abi::{Clock, POINT_INGRESS, PROGRAM_DNS_RECORDS, PROGRAM_FAULT};
     use chaos_ebpf::{
-        clock,
-        maps::{CHAOS_POINTS, CHAOS_PROGS, CHAOS_SLOT},
+        arrival, clock, dns,
+        maps::{CHAOS_CGPROGS, CHAOS_POINTS, CHAOS_PROGS, CHAOS_SLOT},
         skb::{INGRESS, NEXT, Skb, redirect},
         walk,
     };
@@ -30,6 +34,34 @@ mod bpf {
     #[classifier]
     fn fault_legacy(ctx: TcContext) -> i32 {
         walk::run::<true>(Skb(ctx.skb.skb))
+    }
+
+    /// In front of `fault` where DNS answers are read. It is a program of its own so that a kernel that refuses it loses host
+    /// names and nothing else.
+    #[classifier]
+    fn dns(ctx: TcContext) -> i32 {
+        if dns::begin(Skb(ctx.skb.skb)) {
+            jump(&ctx, PROGRAM_DNS_RECORDS);
+        }
+        jump(&ctx, PROGRAM_FAULT);
+        NEXT
+    }
+
+    /// The records of an answer, some at a time.
+    #[classifier]
+    fn dns_records(ctx: TcContext) -> i32 {
+        if dns::walk(Skb(ctx.skb.skb)) {
+            jump(&ctx, PROGRAM_DNS_RECORDS);
+        }
+        jump(&ctx, PROGRAM_FAULT);
+        NEXT
+    }
+
+    /// Returns where the table has no such program.
+    #[inline(always)]
+    fn jump(ctx: &TcContext, program: u32) {
+        // SAFETY: the context of this run.
+        unsafe { CHAOS_PROGS.tail_call(ctx, program) };
     }
 
     /// At the far end of a veth pair: back to where the packet came from.
@@ -62,10 +94,24 @@ mod bpf {
         }
         // Keeps the table of tail calls in this object.
         if ctx.len() == u32::MAX {
-            // SAFETY: the context of this run.
-            unsafe { CHAOS_PROGS.tail_call(&ctx, 0) };
+            jump(&ctx, PROGRAM_FAULT);
         }
         0
+    }
+
+    /// What arrives for the sockets of a cgroup.
+    #[cgroup_skb(ingress)]
+    fn cgroup_ingress(ctx: SkBuffContext) -> i32 {
+        arrival::run(Skb(ctx.skb.skb))
+    }
+
+    /// Never loaded: keeps the table of tail calls in this object. A program with functions of its own may not do it, because
+    /// kernels below 6.0 on arm64 refuse both in one.
+    #[cgroup_skb(ingress)]
+    fn cgroup_table(ctx: SkBuffContext) -> i32 {
+        // SAFETY: the context of this run.
+        unsafe { CHAOS_CGPROGS.tail_call(&ctx, 0) };
+        arrival::LET
     }
 
     #[panic_handler]

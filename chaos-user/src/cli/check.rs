@@ -1,27 +1,98 @@
 //! `chaos check`.
 
-use crate::{kernel::probe, observe::ExitCode};
-use serde_json::json;
+use super::fail;
+use crate::{
+    engine::check::{self, Check, Row},
+    observe::ExitCode,
+};
+use std::fmt::Write as _;
 
-/// Prints what this kernel can do.
+/// Prints what this kernel can do. `Unsupported` without the rights to try, or where no fault works at all.
 pub fn check(as_json: bool) -> ExitCode {
-    let queue = probe::queue().err().map(|error| error.to_string());
-    let faults = ["partition", "loss", "reset", "duplicate", "corrupt", "latency", "reorder", "bandwidth"];
-    let rows: Vec<_> = faults
-        .iter()
-        .map(|fault| {
-            let needs_queue = matches!(*fault, "latency" | "reorder" | "bandwidth");
-            let why = if needs_queue { queue.clone() } else { None };
-            json!({ "fault": fault, "supported": why.is_none(), "why": why })
-        })
-        .collect();
+    let check = match check::check() {
+        Ok(check) => check,
+        Err(error) => return fail(&error.into()),
+    };
     if as_json {
-        println!("{:#}", json!({ "faults": rows }));
-        return ExitCode::Pass;
+        match serde_json::to_string_pretty(&check) {
+            Ok(text) => println!("{text}"),
+            Err(error) => {
+                eprintln!("print the check: {error}");
+                return ExitCode::Error;
+            }
+        }
+    } else {
+        print!("{}", table(&check));
     }
-    for row in rows {
-        let answer = row["why"].as_str().unwrap_or("yes");
-        println!("{:<12} {answer}", row["fault"].as_str().unwrap_or_default());
+    if check.faults.iter().any(|row| row.supported) { ExitCode::Pass } else { ExitCode::Unsupported }
+}
+
+fn table(check: &Check) -> String {
+    let mut text =
+        format!("kernel     {} {}\nmechanism  {}\n", check.kernel, check.arch, check.mechanism.unwrap_or("none"));
+    if let Some(note) = &check.note {
+        let _infallible = writeln!(text, "note       {note}");
     }
-    ExitCode::Pass
+    let _infallible =
+        writeln!(text, "\n{:<11}{:<11}{:<11}{:<11}MECHANISM", "FAULT", "VARIANT", "DIRECTION", "SUPPORTED");
+    for row in &check.faults {
+        let supported = if row.supported { "yes" } else { "no" };
+        let (variant, mechanism) = (row.variant.as_deref().unwrap_or("-"), row.mechanism.as_deref().unwrap_or("-"));
+        let _infallible =
+            writeln!(text, "{:<11}{variant:<11}{:<11}{supported:<11}{mechanism}", row.fault, row.direction);
+    }
+    for (why, rows) in reasons(check) {
+        let names: Vec<String> = rows.iter().map(|row| name(row)).collect();
+        let names = if rows.len() == check.faults.len() { "all faults".to_owned() } else { names.join(", ") };
+        let _infallible = writeln!(text, "\n{names}: {}", why.trim_end());
+        if let Some(remedy) = rows.first().and_then(|row| row.remedy.as_ref()) {
+            let _infallible = writeln!(text, "  -> {remedy}");
+        }
+    }
+    text
+}
+
+fn name(row: &Row) -> String {
+    let variant = row.variant.as_ref().map_or(String::new(), |variant| format!(" ({variant})"));
+    format!("{}{variant} {}", row.fault, row.direction)
+}
+
+/// What is not supported, by reason: one lack often takes several.
+fn reasons(check: &Check) -> Vec<(&str, Vec<&Row>)> {
+    let mut reasons: Vec<(&str, Vec<&Row>)> = Vec::new();
+    for row in &check.faults {
+        let Some(why) = row.why.as_deref() else { continue };
+        match reasons.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, rows)) => rows.push(row),
+            None => reasons.push((why, vec![row])),
+        }
+    }
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_several_share_is_said_once() {
+        let row = |fault: &str, why: Option<&str>| Row {
+            fault: fault.to_owned(),
+            direction: "egress".to_owned(),
+            supported: why.is_none(),
+            why: why.map(str::to_owned),
+            remedy: why.map(|_| "load sch_fq".to_owned()),
+            ..Row::default()
+        };
+        let check = Check {
+            kernel: "6.12".to_owned(),
+            arch: "x86_64".to_owned(),
+            mechanism: Some("tcx"),
+            note: None,
+            faults: vec![row("loss", None), row("latency", Some("no fq")), row("bandwidth", Some("no fq"))],
+        };
+        let text = table(&check);
+        assert!(text.contains("loss       -          egress     yes"), "{text}");
+        assert!(text.ends_with("\nlatency egress, bandwidth egress: no fq\n  -> load sch_fq\n"), "{text}");
+    }
 }

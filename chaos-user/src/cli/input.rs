@@ -101,7 +101,7 @@ fn request(host: &Host, mut parsed: Parsed, dry_run: bool, yes: bool) -> Result<
     })?;
     warnings.splice(0..0, parsed.warnings.iter().cloned());
     let command = std::env::args().collect::<Vec<_>>().join(" ");
-    Ok(Request { plan, targets, warnings, command })
+    Ok(Request { plan, targets, warnings, command, probes: parsed.experiment.spec.probes })
 }
 
 fn targets(host: &Host, parsed: &Parsed) -> Result<(Vec<Target>, Vec<String>), ExitCode> {

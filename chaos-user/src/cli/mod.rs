@@ -1,5 +1,6 @@
 //! The command line: thin verbs over the six steps. Reports go to stdout, all else to stderr.
 
+mod before;
 mod check;
 mod cleanup;
 mod input;
@@ -8,6 +9,7 @@ mod run;
 mod status;
 mod stop;
 mod wait;
+mod watch;
 
 use crate::{
     engine::EngineError,

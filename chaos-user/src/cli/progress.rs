@@ -23,7 +23,7 @@ impl Progress {
     }
 
     /// Shows all experiments, when it is time.
-    pub fn show(&mut self, engine: &Engine, active: &[Active]) {
+    pub fn show(&mut self, engine: &Engine, active: &[&Active]) {
         if Instant::now() < self.next || active.is_empty() {
             return;
         }

@@ -43,10 +43,13 @@ pub fn describe(journal: &Journal) -> Value {
         let direction = if entry.ingress { "ingress" } else { "egress" };
         format!("{} {direction} of netns {}", entry.interface, entry.netns)
     });
+    let limits = journal.limits.iter().filter(|entry| !live.iter().any(|run| run.limits.contains(&entry.place)));
+    let limits = limits.map(|entry| format!("gso_max_segs of {} of netns {}", entry.interface, entry.place.netns));
     let leftovers: Vec<String> = dead
         .iter()
         .map(|run| format!("experiment {} of pid {}, which is gone", run.name, run.pid))
         .chain(points)
+        .chain(limits)
         .collect();
     let node = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default();
     json!({

@@ -1,22 +1,29 @@
 //! Attach points: one stub per netns, interface and direction, whoever needs it, and the veth pair of those that queue.
 
-use super::{EngineError, FilterEntry, Locked, PairEntry, PointEntry, Session, walk, wants::Want};
+use super::{EngineError, FilterEntry, Locked, PairEntry, PointEntry, RunEntry, Session, arrivals, walk, wants::Want};
 use crate::{
     faults::{self, Queue},
     kernel::{
         bpf,
-        datapath::{Datapath, PROGRAM_BACK, PROGRAM_FAULT, PROGRAM_STAMP, map_error},
+        datapath::{Datapath, map_error},
         error::KernelError,
         filter::{self, Direction, Place},
         link::{self, VethPair},
         netlink::Rtnl,
         netns::Netns,
         qdisc::{self, Fq},
+        seam,
     },
 };
-use chaos_abi::{ACTION_EXCEPT, MAX_POINTS, MAX_RULES_PER_POINT, POINT_INGRESS, Point, maps};
+use chaos_abi::{
+    ACTION_EXCEPT, MAX_POINTS, MAX_RULES_PER_POINT, POINT_DNS, POINT_INGRESS, PROGRAM_BACK, PROGRAM_FAULT,
+    PROGRAM_STAMP, Point, maps,
+};
 use nix::errno::Errno;
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, OwnedFd},
+};
 
 /// How our devices are marked (IFLA_IFALIAS).
 pub const ALIAS: &str = "chaos: delays packets of ";
@@ -25,11 +32,61 @@ const PREF: u16 = 1;
 /// And its handle there.
 const HANDLE: u32 = 0xc4a0;
 
+/// Journal entries of all attach points, before the first is made; returns their ids as the wants stand.
+///
+/// # Errors
+/// Where the table of attach points is full.
+pub fn enter_all(
+    locked: &mut Locked,
+    run: &mut RunEntry,
+    all: &[(u64, Vec<Want>)],
+) -> Result<Vec<Vec<u32>>, EngineError> {
+    let mut points = Vec::new();
+    for (inode, wants) in all {
+        points.push(enter(locked, *inode, wants)?);
+    }
+    run.points = points.iter().flatten().copied().collect();
+    run.points.sort_unstable();
+    run.points.dedup();
+    if let Some(known) = locked.journal.runs.iter_mut().find(|one| one.lease == run.lease) {
+        known.points.clone_from(&run.points);
+    }
+    Ok(points)
+}
+
+/// Makes all attach points of a run, or holds those that another process made.
+///
+/// # Errors
+/// What the kernel says; the caller rolls back.
+pub fn attach_all(
+    session: &mut Session,
+    entries: &mut [PointEntry],
+    netns: &HashMap<u64, Netns>,
+    all: &[(u64, Vec<Want>)],
+    points: &[Vec<u32>],
+) -> Result<(), EngineError> {
+    for ((inode, wants), ids) in all.iter().zip(points) {
+        let Some(netns) = netns.get(inode) else { continue };
+        for id in ids {
+            if let Some(entry) = entries.iter().find(|entry| entry.id == *id)
+                && (entry.link.is_some() || entry.filter.is_some())
+            {
+                let links = entry.link.iter().chain(entry.pair.iter().filter_map(|pair| pair.link.as_ref()));
+                let links: Vec<u32> = links.copied().collect();
+                session.hold(*id, &links)?;
+            }
+        }
+        let wants: Vec<(u32, &Want)> = ids.iter().copied().zip(wants).collect();
+        attach(session, entries, netns, &wants)?;
+    }
+    Ok(())
+}
+
 /// Finds or makes the journal's entry for each want; returns the point ids.
 ///
 /// # Errors
 /// Where the table of attach points is full.
-pub fn enter(locked: &mut Locked, netns: u64, wants: &[Want]) -> Result<Vec<u32>, EngineError> {
+fn enter(locked: &mut Locked, netns: u64, wants: &[Want]) -> Result<Vec<u32>, EngineError> {
     let mut ids = Vec::new();
     for want in wants {
         let id = point_id(locked, netns, want)?;
@@ -44,6 +101,7 @@ pub fn enter(locked: &mut Locked, netns: u64, wants: &[Want]) -> Result<Vec<u32>
         }
         locked.journal.points.push(PointEntry {
             id,
+            kind: want.kind(),
             netns,
             ifindex: want.ifindex,
             interface: want.interface.clone(),
@@ -59,7 +117,8 @@ pub fn enter(locked: &mut Locked, netns: u64, wants: &[Want]) -> Result<Vec<u32>
 /// Egress is even and ingress the next number: a RST that answers an ingress packet finds the guard by that.
 fn point_id(locked: &Locked, netns: u64, want: &Want) -> Result<u32, EngineError> {
     let points = &locked.journal.points;
-    let same = points.iter().find(|entry| entry.netns == netns && entry.ifindex == want.ifindex);
+    let same =
+        points.iter().find(|entry| entry.kind == want.kind() && entry.netns == netns && entry.ifindex == want.ifindex);
     let pair = match same {
         Some(entry) => entry.id / 2,
         None => (1..MAX_POINTS / 2)
@@ -73,7 +132,7 @@ fn point_id(locked: &Locked, netns: u64, want: &Want) -> Result<u32, EngineError
 ///
 /// # Errors
 /// What the kernel says; the caller rolls back.
-pub fn attach(
+fn attach(
     session: &mut Session,
     points: &mut [PointEntry],
     netns: &Netns,
@@ -111,8 +170,12 @@ fn one(session: &mut Session, rtnl: &mut Rtnl, entry: &mut PointEntry, want: &Wa
         _ => (0, 0),
     };
     place(&mut session.datapath, entry, want, ends)?;
-    if entry.link.is_none() && entry.filter.is_none() {
-        let stub = session.datapath.stub(PROGRAM_FAULT, entry.id)?;
+    if let (Some(scope), None) = (&want.cgroup, entry.link) {
+        let link = arrivals::attach(&session.datapath, entry.id, scope)?;
+        entry.link = Some(bpf::link_id(link.as_fd())?);
+        links.push(link);
+    } else if entry.link.is_none() && entry.filter.is_none() {
+        let stub = session.datapath.stub(PROGRAM_FAULT, entry.id, entry.ingress)?;
         let object = format!("{} {}", entry.interface, if entry.ingress { "ingress" } else { "egress" });
         match bpf::attach_tcx(stub.as_fd(), entry.ifindex, entry.ingress, &object) {
             Ok(link) => {
@@ -127,6 +190,26 @@ fn one(session: &mut Session, rtnl: &mut Rtnl, entry: &mut PointEntry, want: &Wa
     }
     session.held.entry(entry.id).or_default().extend(links);
     Ok(())
+}
+
+/// By what programs are attached here: `tcx`, else `clsact`; tried on an interface of a scratch namespace.
+///
+/// # Errors
+/// `unsupported`, naming what is missing, where both fail.
+pub fn mechanism(session: &Session, rtnl: &mut Rtnl, ifindex: u32) -> Result<&'static str, KernelError> {
+    let stub = session.datapath.stub(PROGRAM_FAULT, 0, false)?;
+    match bpf::attach_tcx(stub.as_fd(), ifindex, false, "scratch interface") {
+        Ok(_link) => Ok("tcx"),
+        Err(error) if error.errno == Errno::EINVAL => {
+            let added = add_filter(rtnl, ifindex, false, stub.as_fd())?;
+            let place =
+                Place { interface: ifindex, direction: Direction::Egress, pref: added.pref, handle: added.handle };
+            filter::delete(rtnl, place)?;
+            qdisc::delete_clsact(rtnl, ifindex)?;
+            Ok("clsact")
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// cls_bpf in direct action below clsact: kernels before 6.6.
@@ -166,10 +249,10 @@ fn make_pair(
     pair.limit = queue.packets;
     qdisc::replace_root_with_fq(rtnl, tx.index, &fq(pair.limit, queue.longest))?;
     if session.datapath.ids().legacy {
-        let stub = session.datapath.stub(PROGRAM_STAMP, id)?;
+        let stub = session.datapath.stub(PROGRAM_STAMP, id, false)?;
         add_filter(rtnl, tx.index, false, stub.as_fd())?;
     }
-    let stub = session.datapath.stub(PROGRAM_BACK, id)?;
+    let stub = session.datapath.stub(PROGRAM_BACK, id, false)?;
     match bpf::attach_tcx(stub.as_fd(), rx.index, true, &pair.rx) {
         Ok(link) => {
             pair.link = Some(bpf::link_id(link.as_fd())?);
@@ -239,10 +322,11 @@ fn place(datapath: &mut Datapath, entry: &PointEntry, want: &Want, ends: (u32, u
         return Err(error.unsupported(format!("{} rules would act there, {MAX_RULES_PER_POINT} can", ids.len())));
     }
     (point.ifindex, point.l2_len, point.netns) = (entry.ifindex, want.l2_len, entry.netns);
-    point.flags = if entry.ingress { POINT_INGRESS } else { 0 };
+    point.flags = point.flags & POINT_DNS | if entry.ingress { POINT_INGRESS } else { 0 };
+    point.flags |= if want.dns { POINT_DNS } else { 0 };
     (point.pair_tx, point.pair_rx) = ends;
     set_rules(&mut point, &ids);
-    datapath.points.set(entry.id, point, 0).map_err(point_error)
+    seam::run("write map", maps::POINTS, || datapath.points.set(entry.id, point, 0).map_err(point_error))
 }
 
 /// Fills the list of rules.

@@ -1,12 +1,12 @@
 //! Counters of the maps become the report's.
 
-use super::{Session, rules::Placed};
+use super::{Session, hosts, rules::Placed};
 use crate::{
-    kernel::{error::KernelError, netlink::Rtnl, netns::Netns, qdisc},
-    observe::{Actions, FaultReport, LatencyReport, MissedPeer, RejectedBy, Samples},
+    kernel::{datapath::map_error, error::KernelError, netlink::Rtnl, netns::Netns, qdisc},
+    observe::{Actions, FaultReport, HostAddresses, LatencyReport, MissedPeer, RejectedBy, Samples},
     plan::Plan,
 };
-use chaos_abi::{Counters, Flow, MissKey};
+use chaos_abi::{Counters, Flow, MissKey, maps};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Samples shown of a fault.
@@ -86,6 +86,19 @@ fn rejected(counters: &Counters) -> RejectedBy {
     RejectedBy { direction, peer, protocol, port, connection, scope, time, except }
 }
 
+/// What host names stood for: those that are meant, and those that are spared.
+fn hosts(session: &Session, plan: &Plan, placed: &Placed) -> Result<Vec<HostAddresses>, KernelError> {
+    let mut all = Vec::new();
+    for (condition, id) in plan.rules[placed.plan].conditions().zip(&placed.ids) {
+        if condition.hosts.is_empty() {
+            continue;
+        }
+        let rule = session.datapath.rules.get(id, 0).map_err(|e| map_error("read map", maps::RULES, &e))?;
+        all.extend(condition.hosts.iter().map(|host| hosts::addresses(&session.datapath, rule.peers, host)));
+    }
+    Ok(all)
+}
+
 /// The report of one rule, without samples: cheap enough for a progress line.
 ///
 /// # Errors
@@ -118,6 +131,7 @@ pub fn counts(session: &Session, plan: &Plan, placed: &Placed, target: &str) -> 
 pub fn report(session: &Session, plan: &Plan, placed: &Placed, target: &str) -> Result<FaultReport, KernelError> {
     let mut report = counts(session, plan, placed, target)?;
     report.samples = samples(session, placed.id());
+    report.hosts = hosts(session, plan, placed)?;
     report.latency = latency(session, placed.id(), plan.rules[placed.plan].requested_delay);
     Ok(report)
 }

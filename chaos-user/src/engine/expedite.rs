@@ -38,10 +38,11 @@ pub fn raise(locked: &mut Locked) -> Result<(), EngineError> {
 /// Puts the switch back; the caller saves the journal.
 ///
 /// # Errors
-/// Where it cannot be written any more.
+/// Where it cannot be written any more: the journal keeps the value, so that the next one puts it back.
 pub fn lower(locked: &mut Locked) -> Result<(), EngineError> {
-    match locked.journal.rcu_expedited.take() {
-        Some(before) => write(&before),
-        None => Ok(()),
+    if let Some(before) = &locked.journal.rcu_expedited {
+        write(before)?;
+        locked.journal.rcu_expedited = None;
     }
+    Ok(())
 }

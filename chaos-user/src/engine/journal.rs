@@ -9,6 +9,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Where journal and lock are.
@@ -26,18 +27,37 @@ pub struct Journal {
     pub last_set: u32,
     /// Attach points.
     pub points: Vec<PointEntry>,
+    /// Limits set on interfaces.
+    pub limits: Vec<LimitEntry>,
     /// Experiments.
     pub runs: Vec<RunEntry>,
     /// What `/sys/kernel/rcu_expedited` was before it was raised.
     pub rcu_expedited: Option<String>,
 }
 
-/// One interface in one direction, and what was added to it.
+/// What a program is attached to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PointKind {
+    /// An interface.
+    #[default]
+    Interface,
+    /// The sockets of a cgroup; the interface is that on which a packet arrived, 0 any but loopback. Its link is all that is made.
+    Cgroup {
+        /// The cgroup.
+        id: u64,
+    },
+}
+
+/// One interface in one direction, or what arrives for a cgroup, and what was added to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PointEntry {
     /// Its id in the maps: even for egress, the next for ingress of the same interface.
     pub id: u32,
+    /// To what it is attached.
+    #[serde(default)]
+    pub kind: PointKind,
     /// Inode of the netns.
     pub netns: u64,
     /// The interface there.
@@ -82,6 +102,29 @@ pub struct PairEntry {
     pub limit: u32,
 }
 
+/// `gso_max_segs` of an interface, which was made 1: every packet that new connections send is a buffer of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitEntry {
+    /// Where.
+    #[serde(flatten)]
+    pub place: LimitPlace,
+    /// Its name, for people.
+    pub interface: String,
+    /// What it was.
+    pub before: u32,
+}
+
+/// An interface of a netns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitPlace {
+    /// Inode of the netns.
+    pub netns: u64,
+    /// The interface there.
+    pub ifindex: u32,
+}
+
 /// One experiment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -116,6 +159,8 @@ pub struct RunEntry {
     pub port_sets: Vec<u32>,
     /// The attach points that it uses.
     pub points: Vec<u32>,
+    /// The limits that it needs.
+    pub limits: Vec<LimitPlace>,
     /// Names of its targets.
     pub targets: Vec<String>,
     /// Names of its faults.
@@ -135,8 +180,44 @@ impl RunEntry {
 pub struct Locked {
     /// Its contents; [`Locked::save`] writes them.
     pub journal: Journal,
-    path: PathBuf,
-    _lock: Flock<File>,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Node { path: PathBuf, _lock: Flock<File> },
+    Private(Arc<Mutex<Journal>>),
+}
+
+/// Which journal an engine keeps.
+#[derive(Clone, Debug)]
+pub enum Home {
+    /// The machine's.
+    Node,
+    /// One in memory, for work on a scratch namespace that goes with its process: nothing is left that needs to be found.
+    Private(Arc<Mutex<Journal>>),
+}
+
+impl Home {
+    /// A fresh one in memory.
+    #[must_use]
+    pub fn private() -> Self {
+        Self::Private(Arc::default())
+    }
+
+    /// Takes the lock and reads the journal.
+    ///
+    /// # Errors
+    /// As [`lock`]; none for one in memory.
+    pub fn lock(&self) -> Result<Locked, EngineError> {
+        match self {
+            Self::Node => lock(),
+            Self::Private(kept) => {
+                let journal = kept.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                Ok(Locked { journal, place: Place::Private(Arc::clone(kept)) })
+            }
+        }
+    }
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> EngineError {
@@ -164,7 +245,7 @@ pub fn lock() -> Result<Locked, EngineError> {
     let lock = Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, errno)| failed("lock", &lock_path, &io::Error::from(errno)))?;
     let path = directory.join("journal.json");
-    Ok(Locked { journal: read(&path)?, path, _lock: lock })
+    Ok(Locked { journal: read(&path)?, place: Place::Node { path, _lock: lock } })
 }
 
 /// Reads the journal without the lock, for a look: writes replace the file as a whole.
@@ -198,13 +279,20 @@ impl Locked {
     /// # Errors
     /// `Failed` where the directory cannot be written.
     pub fn save(&self) -> Result<(), EngineError> {
+        let path = match &self.place {
+            Place::Node { path, .. } => path,
+            Place::Private(kept) => {
+                kept.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.journal);
+                return Ok(());
+            }
+        };
         crate::kernel::seam::run("write", "journal", || {
-            let temporary = self.path.with_extension("json.new");
+            let temporary = path.with_extension("json.new");
             let text = serde_json::to_vec(&self.journal).unwrap_or_default();
             File::create(&temporary)
                 .and_then(|mut file| file.write_all(&text))
-                .and_then(|()| fs::rename(&temporary, &self.path))
-                .map_err(|e| crate::kernel::error::KernelError::from_io("write", self.path.display().to_string(), &e))
+                .and_then(|()| fs::rename(&temporary, path))
+                .map_err(|e| crate::kernel::error::KernelError::from_io("write", path.display().to_string(), &e))
         })
         .map_err(EngineError::from)
     }

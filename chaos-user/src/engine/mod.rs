@@ -1,22 +1,30 @@
 //! Step 5, when: the life of experiments, leases, the journal, rollback. Drives `kernel/`.
 
+pub mod arrivals;
 pub mod attach;
+pub mod check;
 pub mod collect;
+mod drain;
 pub mod error;
 pub mod expedite;
+pub mod hosts;
 pub mod journal;
 pub mod lease;
+pub mod limit;
+pub mod lookup;
 pub mod owner;
+mod private;
 pub mod reap;
 pub mod release;
 pub mod rules;
 pub mod run;
 pub mod session;
+pub mod undo;
 pub mod walk;
 pub mod wants;
 
 pub use error::EngineError;
-pub use journal::{FilterEntry, Journal, Locked, PairEntry, PointEntry, RunEntry};
+pub use journal::{FilterEntry, Journal, LimitEntry, LimitPlace, Locked, PairEntry, PointEntry, PointKind, RunEntry};
 pub use owner::Owner;
 pub use run::{Active, Engine, Request, prepare};
 pub use session::Session;

@@ -1,7 +1,7 @@
 //! What dead processes left: found by the journal, taken away by the next start and by `chaos cleanup`. A living process's part is
 //! never touched.
 
-use super::{EngineError, Locked, release};
+use super::{EngineError, Locked, expedite, limit, release};
 use crate::kernel::datapath::Datapath;
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ pub struct Reaped {
 /// # Errors
 /// What could not be taken away; the journal still has it.
 pub fn reap(locked: &mut Locked) -> Result<Reaped, EngineError> {
-    expedite_back(locked)?;
+    expedite::lower(locked)?;
     let (live, dead): (Vec<_>, Vec<_>) =
         std::mem::take(&mut locked.journal.runs).into_iter().partition(|run| run.owner().is_alive());
     let mut datapath = match &locked.journal.datapath {
@@ -35,21 +35,16 @@ pub fn reap(locked: &mut Locked) -> Result<Reaped, EngineError> {
         reaped.runs.push(run.name);
     }
     let before = locked.journal.points.clone();
+    let limits = limit::unused(&locked.journal);
     let result = release::unused_points(locked, datapath.as_mut(), &HashMap::new());
     let gone = before.iter().filter(|entry| !locked.journal.points.contains(entry));
     reaped.points = gone.map(|e| format!("{} {}", e.interface, if e.ingress { "ingress" } else { "egress" })).collect();
+    let restored = limits.iter().filter(|entry| !locked.journal.limits.contains(entry));
+    reaped.points.extend(restored.map(|entry| format!("{} (gso_max_segs)", entry.interface)));
     if locked.journal.runs.is_empty() {
         locked.journal.datapath = None;
     }
     locked.save()?;
     result?;
     Ok(reaped)
-}
-
-/// The switch for cheap link operations; see [`super::expedite`].
-fn expedite_back(locked: &mut Locked) -> Result<(), EngineError> {
-    if let Some(before) = locked.journal.rcu_expedited.take() {
-        super::expedite::write(&before)?;
-    }
-    Ok(())
 }

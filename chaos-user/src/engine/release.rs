@@ -1,6 +1,6 @@
 //! Taking back: what a run wrote into the maps, and attach points that nobody uses any more.
 
-use super::{EngineError, Locked, PointEntry, RunEntry, attach, rules, walk};
+use super::{EngineError, Locked, PointEntry, PointKind, RunEntry, attach, hosts, limit, rules, walk};
 use crate::kernel::{
     datapath::{Datapath, map_error},
     error::KernelError,
@@ -10,7 +10,7 @@ use crate::kernel::{
     netns::Netns,
     qdisc, seam,
 };
-use chaos_abi::{LEASE_FREE, Lease, MAX_RULES_PER_POINT, Point, Rule, maps};
+use chaos_abi::{LEASE_FREE, Lease, MAX_RULES_PER_POINT, POINT_DNS, Point, Rule, maps};
 use nix::errno::Errno;
 use std::collections::HashMap;
 
@@ -22,6 +22,7 @@ pub fn clear(datapath: &mut Datapath, run: &RunEntry) -> Result<(), KernelError>
     seam::run("clear rules of", &run.name, || {
         let lease = Lease { state: LEASE_FREE, ..Lease::zeroed() };
         datapath.leases.set(run.lease, lease, 0).map_err(|e| map_error("write map", maps::LEASES, &e))?;
+        rules::remove_sets(datapath, &run.sets)?;
         for id in &run.points {
             let point_error = |e| map_error("write map", maps::POINTS, &e);
             let mut point: Point = datapath.points.get(id, 0).map_err(point_error)?;
@@ -29,12 +30,14 @@ pub fn clear(datapath: &mut Datapath, run: &RunEntry) -> Result<(), KernelError>
             let left = walk::remove(walk::groups(known, |id| attach::phase_of(datapath, id)), &run.rules);
             let ids = walk::ids(&left);
             attach::set_rules(&mut point, &ids);
+            if point.flags & POINT_DNS != 0 && !hosts::followed(datapath, point.netns) {
+                point.flags &= !POINT_DNS;
+            }
             datapath.points.set(*id, point, 0).map_err(point_error)?;
         }
         for id in &run.rules {
             datapath.rules.set(*id, Rule::zeroed(), 0).map_err(|e| map_error("write map", maps::RULES, &e))?;
         }
-        rules::remove_sets(datapath, &run.sets)?;
         samples(datapath, &run.rules);
         Ok(())
     })
@@ -56,10 +59,10 @@ fn samples(datapath: &mut Datapath, ids: &[u32]) {
     }
 }
 
-/// Takes away the attach points that no run uses, and forgets them. `netns` holds those that are at hand.
+/// Takes away the attach points and limits that no run uses, and forgets them. `netns` holds those that are at hand.
 ///
 /// # Errors
-/// Every point that could not be taken away, in one text; the others are gone, and these stay in the journal.
+/// Every point and limit that could not be taken away, in one text; the others are gone, and these stay in the journal.
 pub fn unused_points(
     locked: &mut Locked,
     datapath: Option<&mut Datapath>,
@@ -67,7 +70,7 @@ pub fn unused_points(
 ) -> Result<(), EngineError> {
     let used = |id: u32| locked.journal.runs.iter().any(|run| run.points.contains(&id));
     let (gone, _): (Vec<_>, Vec<_>) = locked.journal.points.iter().cloned().partition(|entry| !used(entry.id));
-    let mut failed = Vec::new();
+    let mut failed = limit::restore_unused(locked, netns);
     let mut datapath = datapath;
     let mut by_netns: HashMap<u64, Vec<PointEntry>> = HashMap::new();
     for entry in gone {
@@ -94,7 +97,11 @@ pub fn unused_points(
 }
 
 fn remove_all(netns: &Netns, entries: &[PointEntry]) -> Result<(), KernelError> {
-    if !entries.iter().any(|entry| entry.pair.is_some() || entry.filter.is_some() || entry.link.is_none()) {
+    let lasting = |entry: &&PointEntry| {
+        entry.kind == PointKind::Interface && (entry.pair.is_some() || entry.filter.is_some() || entry.link.is_none())
+    };
+    let entries: Vec<_> = entries.iter().filter(lasting).collect();
+    if entries.is_empty() {
         return Ok(());
     }
     netns.enter(|| {

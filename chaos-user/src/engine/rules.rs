@@ -1,6 +1,6 @@
 //! From plans to entries of the maps: ids, sets of peers and ports, rules.
 
-use super::{EngineError, Locked, RunEntry, Session};
+use super::{EngineError, Locked, RunEntry, Session, hosts, lookup::Known};
 use crate::{
     kernel::{
         datapath::{Datapath, map_error},
@@ -65,7 +65,7 @@ pub fn reserve(locked: &mut Locked, run: &mut RunEntry, plan: &Plan, targets: us
     let lease = free(MAX_LEASES, &leases, 1, "experiments")?;
     run.lease = lease.first().copied().unwrap_or(0);
     run.rules = free(MAX_RULES, &used(|run| &run.rules), rules_needed(plan, targets), "rules")?;
-    let conditions = || plan.rules.iter().flat_map(|rule| rule.excepts.iter().chain([&rule.condition]));
+    let conditions = || plan.rules.iter().flat_map(|rule| rule.conditions());
     let sets = conditions().filter(|condition| !condition.any_peer).count() as u32;
     run.sets = (0..sets).map(|n| (locked.journal.last_set + 1 + n) & !SET_V6).collect();
     locked.journal.last_set = (locked.journal.last_set + sets) & !SET_V6;
@@ -96,12 +96,15 @@ fn is_single(cidr: Cidr) -> bool {
 /// ENOSPC where the table is full.
 pub fn add_peer(datapath: &mut Datapath, set: u32, cidr: Cidr) -> Result<(), KernelError> {
     let key = key(set, cidr.address());
-    if is_single(cidr) {
-        datapath.addrs.insert(key, 1, 0).map_err(|e| map_error("add peer to map", maps::ADDRS, &e))
-    } else {
-        let key = Key::new(32 + u32::from(cidr.prefix()), key);
-        datapath.prefixes.insert(&key, 1, 0).map_err(|e| map_error("add peer to map", maps::PREFIXES, &e))
-    }
+    let map = if is_single(cidr) { maps::ADDRS } else { maps::PREFIXES };
+    seam::run("add peer to map", map, || {
+        let added = if is_single(cidr) {
+            datapath.addrs.insert(key, 1, 0)
+        } else {
+            datapath.prefixes.insert(&Key::new(32 + u32::from(cidr.prefix()), key), 1, 0)
+        };
+        added.map_err(|e| map_error("add peer to map", map, &e))
+    })
 }
 
 fn write_ports(datapath: &mut Datapath, id: u32, ranges: &[PortRange]) -> Result<(), KernelError> {
@@ -111,7 +114,9 @@ fn write_ports(datapath: &mut Datapath, id: u32, ranges: &[PortRange]) -> Result
             bits[usize::from(port >> 6)] |= 1 << (port & 63);
         }
     }
-    datapath.port_sets.set(id, bits, 0).map_err(|e| map_error("fill map", maps::PORT_SETS, &e))
+    seam::run("fill map", maps::PORT_SETS, || {
+        datapath.port_sets.set(id, bits, 0).map_err(|e| map_error("fill map", maps::PORT_SETS, &e))
+    })
 }
 
 /// The sets of one condition: written once, used by the rules of every target.
@@ -147,10 +152,27 @@ impl Sets {
             written.flags |= if is_single(*cidr) { RULE_ADDRS } else { RULE_PREFIXES };
             add_peer(datapath, written.peers, *cidr)?;
         }
-        if !condition.hosts.is_empty() {
-            written.flags |= RULE_ADDRS;
-        }
         Ok(written)
+    }
+
+    /// The peers by name: the addresses that are known, and those that the targets' namespaces will learn.
+    fn follow(
+        &mut self,
+        datapath: &mut Datapath,
+        condition: &Condition,
+        known: &Known,
+        namespaces: &BTreeSet<u64>,
+    ) -> Result<(), KernelError> {
+        for host in &condition.hosts {
+            self.flags |= RULE_ADDRS;
+            for netns in namespaces {
+                hosts::follow(datapath, self.peers, host, *netns)?;
+            }
+            for ip in known.of(host) {
+                hosts::learn(datapath, self.peers, host, ip)?;
+            }
+        }
+        Ok(())
     }
 
     fn apply(&self, rule: &mut Rule, condition: &Condition) {
@@ -164,24 +186,27 @@ impl Sets {
 /// Writes sets, rules and their memory; the rules do nothing before their lease starts.
 ///
 /// # Errors
-/// What the kernel says; [`super::reap::clear`] takes back what was written.
+/// What the kernel says; `release::clear` takes back what was written.
 pub fn write(
     session: &mut Session,
     run: &RunEntry,
     plan: &Plan,
     targets: &[Target],
+    known: &Known,
 ) -> Result<Vec<Placed>, EngineError> {
-    seam::run("write rules of", &run.name, || Ok(()))?;
     let datapath = &mut session.datapath;
     let (mut sets, mut port_sets) = (run.sets.iter().copied(), run.port_sets.iter().copied());
     let mut ids = run.rules.iter().copied();
+    let namespaces = targets.iter().map(|target| target.netns.inode).collect();
     let mut placed = Vec::new();
     for (index, rule_plan) in plan.rules.iter().enumerate() {
-        let conditions: Vec<_> = rule_plan.excepts.iter().chain([&rule_plan.condition]).collect();
-        let written = conditions
-            .iter()
-            .map(|condition| Sets::write(datapath, condition, &mut sets, &mut port_sets))
-            .collect::<Result<Vec<_>, _>>()?;
+        let conditions: Vec<_> = rule_plan.conditions().collect();
+        let mut written = Vec::new();
+        for condition in &conditions {
+            let mut one = Sets::write(datapath, condition, &mut sets, &mut port_sets)?;
+            one.follow(datapath, condition, known, &namespaces)?;
+            written.push(one);
+        }
         for (target_index, target) in targets.iter().enumerate() {
             let mut entry = Placed { target: target_index, plan: index, ids: Vec::new() };
             for (place, (condition, sets)) in conditions.iter().zip(&written).enumerate() {
@@ -208,9 +233,20 @@ pub fn write(
 }
 
 fn put(datapath: &mut Datapath, id: u32, rule: Rule, state: State) -> Result<(), KernelError> {
-    datapath.reset(id)?;
-    datapath.states.set(id, state, 0).map_err(|e| map_error("fill map", maps::STATES, &e))?;
-    datapath.rules.set(id, rule, 0).map_err(|e| map_error("fill map", maps::RULES, &e))
+    seam::run("fill map", maps::RULES, || {
+        datapath.reset(id)?;
+        datapath.states.set(id, state, 0).map_err(|e| map_error("fill map", maps::STATES, &e))?;
+        datapath.rules.set(id, rule, 0).map_err(|e| map_error("fill map", maps::RULES, &e))
+    })
+}
+
+/// That an entry is gone already is as good.
+///
+/// # Errors
+/// Any other.
+pub fn gone(result: Result<(), aya::maps::MapError>, op: &'static str, name: &str) -> Result<(), KernelError> {
+    let error = result.map_err(|e| map_error(op, name, &e));
+    if error.as_ref().is_err_and(|e| e.errno == Errno::ENOENT) { Ok(()) } else { error }
 }
 
 /// Takes the run's peers out of the tables.
@@ -222,21 +258,17 @@ pub fn remove_sets(datapath: &mut Datapath, sets: &[u32]) -> Result<(), KernelEr
         return Ok(());
     }
     let ours = |key: &AddrKey| sets.contains(&(u32::from_be(key.set) & !SET_V6));
-    let gone = |result: Result<(), aya::maps::MapError>, name| match result {
-        Err(e) => {
-            let error = map_error("remove peer from map", name, &e);
-            if error.errno == Errno::ENOENT { Ok(()) } else { Err(error) }
-        }
-        Ok(()) => Ok(()),
-    };
+    const OP: &str = "remove peer from map";
+    // First of all, so that nothing is learned any more.
+    hosts::forget(datapath, sets)?;
     let keys: Vec<AddrKey> = datapath.addrs.keys().filter_map(Result::ok).filter(ours).collect();
     for key in keys {
-        gone(datapath.addrs.remove(&key), maps::ADDRS)?;
+        gone(datapath.addrs.remove(&key), OP, maps::ADDRS)?;
     }
     let keys: Vec<Key<AddrKey>> =
         datapath.prefixes.keys().filter_map(Result::ok).filter(|key| ours(&key.data())).collect();
     for key in keys {
-        gone(datapath.prefixes.remove(&key), maps::PREFIXES)?;
+        gone(datapath.prefixes.remove(&key), OP, maps::PREFIXES)?;
     }
     Ok(())
 }

@@ -1,30 +1,29 @@
 //! An experiment's life: prepare, start, watch, revert. All are prepared first, then started by one write each.
 
 use super::{
-    EngineError, Locked, RunEntry, Session, attach, collect, expedite, journal,
+    EngineError, Locked, RunEntry, Session, arrivals, attach, collect,
+    drain::drain,
+    expedite, hosts,
+    journal::{self, Home},
     lease::Leases,
+    limit,
+    lookup::{self, Known},
     owner::Owner,
     reap, release,
     rules::{self, Placed},
     session::Shared,
-    wants::{self, Want},
+    undo,
+    wants::{self, Around, Want},
 };
-use crate::{
-    kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
-    observe::FaultReport,
-    plan::Plan,
-    resolve::Target,
-};
+use crate::{kernel::netns::Netns, observe::FaultReport, plan::Plan, resolve::Target, spec::Probe};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::SystemTime,
 };
 
 /// More attach points than this at once are worth the cheap link operations.
-const BATCH: usize = 4;
-/// The longest that a revert waits for packets in the queue.
-const DRAIN: Duration = Duration::from_secs(2);
+pub(super) const BATCH: usize = 4;
 
 /// What is asked for: a plan on its targets.
 pub struct Request {
@@ -36,6 +35,8 @@ pub struct Request {
     pub warnings: Vec<String>,
     /// By which command.
     pub command: String,
+    /// What the world outside is asked meanwhile; the caller does.
+    pub probes: Vec<Probe>,
 }
 
 /// An experiment that is applied.
@@ -50,17 +51,18 @@ pub struct Active {
     pub run: RunEntry,
     /// When it started.
     pub started: SystemTime,
-    placed: Vec<Placed>,
-    netns: HashMap<u64, Netns>,
+    pub(super) placed: Vec<Placed>,
+    pub(super) netns: HashMap<u64, Netns>,
     mechanism: &'static str,
     /// Sending ends of veth pairs by netns, with what their queues had dropped before.
-    queues: HashMap<u64, (Vec<u32>, u64)>,
+    pub(super) queues: HashMap<u64, (Vec<u32>, u64)>,
 }
 
 /// The engine of one process.
 pub struct Engine {
-    session: Shared,
-    leases: Leases,
+    pub(super) session: Shared,
+    pub(super) leases: Leases,
+    pub(super) home: Home,
 }
 
 /// Prepares all requests, or none: a failed step rolls back the earlier ones.
@@ -68,66 +70,76 @@ pub struct Engine {
 /// # Errors
 /// By exit code; see [`EngineError`].
 pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineError> {
+    // Before the lock, for nameservers may be slow.
+    let requests: Vec<(Request, Known)> = requests
+        .into_iter()
+        .map(|one| {
+            let known = lookup::look_up(&one.plan, &one.targets);
+            (one, known)
+        })
+        .collect();
     let mut locked = journal::lock()?;
     if let Some(reason) = journal::locked_by() {
         return Err(EngineError::Refused(format!("this node is locked: {reason}; `chaos unlock` lifts it")));
     }
     reap::reap(&mut locked)?;
-    check_names(&locked, &requests)?;
+    check_names(&locked, requests.iter().map(|(request, _)| request.plan.name.as_str()))?;
     let mut session = Session::open(&mut locked)?;
-    let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
-    let mut active = Vec::new();
-    let mut failed = None;
-    for request in requests {
-        match one(&mut locked, &mut session, request) {
-            Ok(one) => active.push(one),
-            Err(error) => {
-                failed = Some(error);
-                break;
-            }
+    let leases = match ready(&mut session, &requests) {
+        Ok(leases) => leases,
+        Err(error) => {
+            undo::roll_back(&mut locked, &mut session, &[]);
+            return Err(error);
         }
-    }
-    if let Some(error) = failed {
-        roll_back(&mut locked, &mut session, &active);
-        return Err(error);
-    }
-    locked.save()?;
-    Ok((Engine { session: Arc::new(Mutex::new(session)), leases }, active))
+    };
+    let active = all(&mut locked, &mut session, requests)?;
+    Ok((Engine { session: Arc::new(Mutex::new(session)), leases, home: Home::Node }, active))
 }
 
-fn check_names(locked: &Locked, requests: &[Request]) -> Result<(), EngineError> {
-    for (index, request) in requests.iter().enumerate() {
-        let name = &request.plan.name;
-        let twice = requests[..index].iter().any(|other| other.plan.name == *name);
-        if twice || locked.journal.runs.iter().any(|run| run.name == *name) {
+/// What all requests share.
+fn ready(session: &mut Session, requests: &[(Request, Known)]) -> Result<Leases, EngineError> {
+    if requests.iter().any(|(request, _)| request.targets.iter().any(|target| arrivals::needed(&request.plan, target)))
+    {
+        session.datapath.arrivals()?;
+    }
+    Leases::new(session.datapath.reopen()?, session.hz)
+}
+
+/// Prepares all, or none.
+///
+/// # Errors
+/// The first request's that could not be prepared.
+pub(super) fn all(
+    locked: &mut Locked,
+    session: &mut Session,
+    requests: Vec<(Request, Known)>,
+) -> Result<Vec<Active>, EngineError> {
+    let mut active = Vec::new();
+    let prepared = requests.into_iter().try_for_each(|(request, known)| {
+        active.push(one(locked, session, request, known)?);
+        Ok(())
+    });
+    match prepared.and_then(|()| locked.save()) {
+        Ok(()) => Ok(active),
+        Err(error) => {
+            undo::roll_back(locked, session, &active);
+            Err(error)
+        }
+    }
+}
+
+pub(super) fn check_names<'a>(locked: &Locked, names: impl Iterator<Item = &'a str>) -> Result<(), EngineError> {
+    let mut known: Vec<&str> = locked.journal.runs.iter().map(|run| run.name.as_str()).collect();
+    for name in names {
+        if known.contains(&name) {
             let text = format!(
                 "metadata.name: an experiment named {name:?} is active on this node; `chaos stop {name}` ends it"
             );
             return Err(EngineError::Invalid(vec![text]));
         }
+        known.push(name);
     }
     Ok(())
-}
-
-fn roll_back(locked: &mut Locked, session: &mut Session, active: &[Active]) {
-    let me = Owner::me();
-    let mine: Vec<RunEntry> = locked.journal.runs.iter().filter(|run| run.owner() == me).cloned().collect();
-    locked.journal.runs.retain(|run| run.owner() != me);
-    let mut netns = HashMap::new();
-    for run in &mine {
-        let _first_error_counts = release::clear(&mut session.datapath, run);
-    }
-    for one in active {
-        netns.extend(one.netns.clone());
-    }
-    let _dropped = std::mem::take(&mut session.held);
-    let _first_error_counts = release::unused_points(locked, Some(&mut session.datapath), &netns);
-    let _first_error_counts = expedite::lower(locked);
-    if locked.journal.runs.is_empty() {
-        locked.journal.datapath = None;
-    }
-    // What could not be taken back stands in the journal for `chaos cleanup`.
-    let _first_error_counts = locked.save();
 }
 
 fn entry(request: &Request) -> RunEntry {
@@ -149,43 +161,47 @@ fn entry(request: &Request) -> RunEntry {
     }
 }
 
-fn one(locked: &mut Locked, session: &mut Session, request: Request) -> Result<Active, EngineError> {
+fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Known) -> Result<Active, EngineError> {
+    hosts::check(&session.datapath, &request.plan)?;
     let mut run = entry(&request);
     rules::reserve(locked, &mut run, &request.plan, request.targets.len())?;
     locked.journal.runs.push(run.clone());
     locked.save()?;
-    let placed = rules::write(session, &run, &request.plan, &request.targets)?;
+    let placed = rules::write(session, &run, &request.plan, &request.targets, &known)?;
     let mut netns = HashMap::new();
     let mut all: Vec<(u64, Vec<Want>)> = Vec::new();
     for (index, target) in request.targets.iter().enumerate() {
         let inode = target.netns.inode;
         let ns = Netns::from_fd(Arc::clone(&target.netns.fd), target.name.clone())?;
-        let local = local_addresses(&request.plan, &ns)?;
-        let wants = wants::wants(&request.plan, &placed, index, target, &local)
+        let local = wants::local_addresses(&request.plan, &ns)?;
+        let around = Around { local: &local, known: &known };
+        let wants = wants::wants(&request.plan, &placed, index, target, around)
             .map_err(|text| EngineError::Invalid(vec![text]))?;
         all.push((inode, wants));
         netns.insert(inode, ns);
     }
-    let points = enter_points(locked, &mut run, &all)?;
+    let points = attach::enter_all(locked, &mut run, &all)?;
     let batch = points.iter().map(Vec::len).sum::<usize>() > BATCH;
     if batch {
         expedite::raise(locked)?;
     }
+    limit::enter(locked, &mut run, limit::places(&request.plan, &placed, &request.targets, &all), &netns)?;
     locked.save()?;
+    limit::set(&run, &netns)?;
     let mut journal_points = std::mem::take(&mut locked.journal.points);
-    let attached = attach_all(session, &mut journal_points, &netns, &all, &points);
+    let attached = attach::attach_all(session, &mut journal_points, &netns, &all, &points);
     locked.journal.points = journal_points;
-    if batch {
-        expedite::lower(locked)?;
-    }
-    locked.save()?;
+    let lowered = expedite::lower(locked);
+    // What was made is written down whatever else failed.
+    let saved = locked.save();
     attached?;
+    lowered.and(saved)?;
     let queues = queues(locked, session, &run, &netns)?;
     let clsact = locked.journal.points.iter().any(|entry| run.points.contains(&entry.id) && entry.filter.is_some());
     Ok(Active {
         plan: request.plan,
         targets: request.targets,
-        warnings: request.warnings,
+        warnings: [request.warnings, known.warnings].concat(),
         run,
         started: SystemTime::now(),
         placed,
@@ -193,58 +209,6 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request) -> Result<A
         mechanism: if clsact { "clsact" } else { "tcx" },
         queues,
     })
-}
-
-/// Needed only where a peer may name a local address, which moves a rule onto loopback.
-fn local_addresses(plan: &Plan, netns: &Netns) -> Result<Vec<std::net::IpAddr>, KernelError> {
-    if plan.rules.iter().all(|rule| rule.condition.any_peer) {
-        return Ok(Vec::new());
-    }
-    let list = netns.enter(|| address::list(&mut Rtnl::open()?))??;
-    Ok(list.into_iter().map(|address| address.ip).collect())
-}
-
-/// Journal entries of all attach points, before the first is made.
-fn enter_points(
-    locked: &mut Locked,
-    run: &mut RunEntry,
-    all: &[(u64, Vec<Want>)],
-) -> Result<Vec<Vec<u32>>, EngineError> {
-    let mut points = Vec::new();
-    for (inode, wants) in all {
-        points.push(attach::enter(locked, *inode, wants)?);
-    }
-    run.points = points.iter().flatten().copied().collect();
-    run.points.sort_unstable();
-    run.points.dedup();
-    if let Some(known) = locked.journal.runs.iter_mut().find(|one| one.lease == run.lease) {
-        known.points.clone_from(&run.points);
-    }
-    Ok(points)
-}
-
-fn attach_all(
-    session: &mut Session,
-    entries: &mut [super::PointEntry],
-    netns: &HashMap<u64, Netns>,
-    all: &[(u64, Vec<Want>)],
-    points: &[Vec<u32>],
-) -> Result<(), EngineError> {
-    for ((inode, wants), ids) in all.iter().zip(points) {
-        let Some(netns) = netns.get(inode) else { continue };
-        for id in ids {
-            if let Some(entry) = entries.iter().find(|entry| entry.id == *id)
-                && (entry.link.is_some() || entry.filter.is_some())
-            {
-                let links = entry.link.iter().chain(entry.pair.iter().filter_map(|pair| pair.link.as_ref()));
-                let links: Vec<u32> = links.copied().collect();
-                session.hold(*id, &links)?;
-            }
-        }
-        let wants: Vec<(u32, &Want)> = ids.iter().copied().zip(wants).collect();
-        attach::attach(session, entries, netns, &wants)?;
-    }
-    Ok(())
 }
 
 fn queues(
@@ -275,7 +239,7 @@ impl Engine {
         &self.leases
     }
 
-    fn session(&self) -> std::sync::MutexGuard<'_, Session> {
+    pub(super) fn session(&self) -> std::sync::MutexGuard<'_, Session> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -288,7 +252,7 @@ impl Engine {
             one.started = SystemTime::now();
             self.leases.start(one.run.lease, one.plan.duration)?;
         }
-        let mut locked = journal::lock()?;
+        let mut locked = self.home.lock()?;
         for one in active.iter_mut() {
             let text = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();
             one.run.started_at = text(one.started);
@@ -320,7 +284,12 @@ impl Engine {
             let target = active.targets.get(placed.target).map_or("", |target| target.name.as_str());
             let mut report = collect::report(&session, &active.plan, placed, target)?;
             let queue = active.plan.rules[placed.plan].queue.is_some();
-            report.mechanism = if queue { format!("{}+fq", active.mechanism) } else { active.mechanism.to_owned() };
+            let target = active.targets.get(placed.target);
+            let mechanism = match target.filter(|target| target.scope().is_some()) {
+                Some(_) => arrivals::mechanism(active.plan.rules[placed.plan].direction, active.mechanism),
+                None => active.mechanism.to_owned(),
+            };
+            report.mechanism = if queue { format!("{mechanism}+fq") } else { mechanism };
             reports.push(report);
         }
         drop(session);
@@ -357,54 +326,24 @@ impl Engine {
     /// # Errors
     /// What could not be taken away; it stays in the journal for `chaos cleanup`.
     pub fn revert(&self, active: &Active) -> Result<Vec<FaultReport>, EngineError> {
-        self.leases.end(active.run.lease)?;
-        self.drain(active);
-        let reports = self.report(active)?;
-        let mut locked = journal::lock()?;
+        let ended = self.leases.end(active.run.lease);
+        drain(active);
+        let reports = self.report(active);
+        // A step that failed keeps none of the others from being tried.
+        let removed = self.remove(active);
+        ended.and(removed).and(reports)
+    }
+
+    fn remove(&self, active: &Active) -> Result<(), EngineError> {
+        let mut locked = self.home.lock()?;
         let mut session = self.session();
-        release::clear(&mut session.datapath, &active.run)?;
-        locked.journal.runs.retain(|run| run.lease != active.run.lease);
-        self.let_go(&mut locked, &mut session, active)?;
-        locked.save()?;
-        Ok(reports)
-    }
-
-    fn let_go(&self, locked: &mut Locked, session: &mut Session, active: &Active) -> Result<(), EngineError> {
-        let me = Owner::me();
-        let mine = |run: &RunEntry| run.owner() == me;
-        let still: Vec<u32> =
-            locked.journal.runs.iter().filter(|run| mine(run)).flat_map(|run| run.points.clone()).collect();
-        let gone: Vec<u32> = active.run.points.iter().copied().filter(|id| !still.contains(id)).collect();
-        let batch = gone.len() > BATCH;
-        if batch {
-            expedite::raise(locked)?;
+        let cleared = release::clear(&mut session.datapath, &active.run);
+        if cleared.is_ok() {
+            locked.journal.runs.retain(|run| run.lease != active.run.lease);
         }
-        session.held.retain(|id, _| !gone.contains(id));
-        let result = release::unused_points(locked, Some(&mut session.datapath), &active.netns);
-        if batch {
-            expedite::lower(locked)?;
-        }
-        if locked.journal.runs.is_empty() {
-            locked.journal.datapath = None;
-        }
-        locked.save()?;
-        result
-    }
-
-    /// Waits for packets that wait in the queue, at most as long as they may.
-    fn drain(&self, active: &Active) {
-        let longest = active.plan.rules.iter().filter_map(|rule| rule.queue).map(|queue| queue.longest).max();
-        let Some(longest) = longest else { return };
-        let limit = Instant::now() + DRAIN.min(Duration::from_nanos(longest));
-        while Instant::now() < limit {
-            let waiting = active.queues.iter().filter_map(|(inode, (pairs, _))| {
-                active.netns.get(inode).and_then(|netns| collect::queues(netns, pairs).ok()).map(|(_, waiting)| waiting)
-            });
-            if waiting.sum::<u64>() == 0 {
-                return;
-            }
-            // The qdisc tells nobody when it runs empty.
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let gone = undo::let_go(&mut locked, &mut session, active);
+        let saved = locked.save();
+        cleared?;
+        gone.and(saved)
     }
 }

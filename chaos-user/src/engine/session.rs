@@ -2,7 +2,7 @@
 //! the programs of this process with it, and those that another one holds too stay.
 
 use super::{EngineError, Locked};
-use crate::kernel::{bpf, datapath::Datapath};
+use crate::kernel::{bpf, datapath::Datapath, error::KernelError};
 use std::{
     collections::HashMap,
     os::fd::OwnedFd,
@@ -38,6 +38,16 @@ impl Session {
                 datapath
             }
         };
+        let hz = datapath.hz()?;
+        Ok(Self { datapath, held: HashMap::new(), hz })
+    }
+
+    /// Loads a set of maps that no journal names.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn private() -> Result<Self, KernelError> {
+        let datapath = Datapath::load()?;
         let hz = datapath.hz()?;
         Ok(Self { datapath, held: HashMap::new(), hz })
     }

@@ -30,7 +30,12 @@ pub fn compile(bandwidth: &Bandwidth) -> Compiled {
         limit,
     }
     .encode();
-    Compiled { name: "bandwidth", action: ACTION_BANDWIDTH, args, queue: Some(Queue { longest: limit, packets: packets.max(LEAST) }) }
+    Compiled {
+        name: "bandwidth",
+        action: ACTION_BANDWIDTH,
+        args,
+        queue: Some(Queue { longest: limit, packets: packets.max(LEAST) }),
+    }
 }
 
 #[cfg(test)]

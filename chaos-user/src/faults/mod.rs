@@ -8,6 +8,7 @@ pub mod latency;
 pub mod loss;
 pub mod partition;
 pub mod reset;
+// new-fault: module
 
 use crate::spec::{Network, value::Percent};
 use chaos_abi::ARGS;
@@ -40,6 +41,7 @@ pub fn compile(network: &Network) -> Option<Compiled> {
     if network.partition {
         return Some(partition::compile());
     }
+    // new-fault: compile
     let loss = network.loss.as_ref().map(loss::compile);
     let reset = network.reset.as_ref().map(reset::compile);
     let duplicate = network.duplicate.as_ref().map(duplicate::compile);
@@ -52,12 +54,13 @@ pub fn compile(network: &Network) -> Option<Compiled> {
 /// The place of an action in the fixed order of a pass.
 #[must_use]
 pub fn phase(action: u32) -> u32 {
-    const ORDER: [u32; 7] = [
+    const ORDER: &[u32] = &[
         chaos_abi::ACTION_PARTITION,
         chaos_abi::ACTION_LOSS,
         chaos_abi::ACTION_RESET,
         chaos_abi::ACTION_DUPLICATE,
         chaos_abi::ACTION_CORRUPT,
+        // new-fault: order
         chaos_abi::ACTION_LATENCY,
         chaos_abi::ACTION_BANDWIDTH,
     ];

@@ -1,9 +1,12 @@
 //! The addresses of interfaces.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+
 use super::{
     error::KernelError,
     netlink::{Request, Rtnl, field, find, u32_at},
+    seam,
 };
 
 /// Length of `struct ifaddrmsg` (linux/if_addr.h).
@@ -24,6 +27,21 @@ pub struct Address {
 pub fn list(rtnl: &mut Rtnl) -> Result<Vec<Address>, KernelError> {
     let request = Request::new("list", "addresses", libc::RTM_GETADDR, 0, &[0; IFADDRMSG]);
     Ok(rtnl.dump(request)?.iter().filter_map(|message| parse(message)).collect())
+}
+
+/// Adds an address, IPv6 without duplicate address detection (IFA_F_NODAD), so that it serves at once.
+/// Errors: ENODEV; EEXIST; EOPNOTSUPP or EACCES where the interface has no IPv6.
+pub fn add(rtnl: &mut Rtnl, address: Address) -> Result<(), KernelError> {
+    let object = format!("{} on interface {}", address.ip, address.interface);
+    let (family, bytes) = match address.ip {
+        IpAddr::V4(ip) => (libc::AF_INET, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (libc::AF_INET6, ip.octets().to_vec()),
+    };
+    let [a, b, c, d] = address.interface.to_ne_bytes();
+    let fixed = [family as u8, address.prefix, libc::IFA_F_NODAD as u8, 0, a, b, c, d];
+    let request = Request::new("add address", &object, libc::RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &fixed);
+    let request = request.attr(libc::IFA_LOCAL, &bytes).attr(libc::IFA_ADDRESS, &bytes);
+    seam::run("add address", &object, || rtnl.execute(request).map(drop))
 }
 
 fn parse(message: &[u8]) -> Option<Address> {

@@ -3,30 +3,31 @@
 //! All processes of a node share one set of maps, so that there is one stub per attach point and one walk over all rules. A
 //! later process opens the maps by their ids, which the journal keeps; that works also while the first one is stopped or hung.
 
-use super::{bpf, clock, dist, error::KernelError, seam};
+use super::{
+    bpf::{self, Hook, StubMaps},
+    clock, dist,
+    error::KernelError,
+    seam,
+};
 use aya::{
     EbpfLoader,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray},
-    programs::SchedClassifier,
+    maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, PerCpuArray},
+    programs::{CgroupSkb, SchedClassifier},
 };
 use chaos_abi::{
-    ABI_VERSION, AddrKey, Clock, Control, Counters, DIST_SIZE, Flow, Lease, MissKey, Point, Rule, SampleKey, State,
-    maps as names,
+    ABI_VERSION, AddrKey, Clock, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey, Lease, MissKey,
+    PROGRAM_BACK, PROGRAM_CLOCK, PROGRAM_DNS, PROGRAM_DNS_RECORDS, PROGRAM_FAULT, PROGRAM_STAMP, Point, Rule,
+    SampleKey, State, maps as names,
 };
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-/// Entry of the table of tail calls: all faults.
-pub const PROGRAM_FAULT: u32 = 0;
-/// The way back from a veth pair.
-pub const PROGRAM_BACK: u32 = 1;
-const PROGRAM_CLOCK: u32 = 2;
-/// Departure times, on kernels without `bpf_skb_set_tstamp`.
-pub const PROGRAM_STAMP: u32 = 4;
+/// Entry of the cgroups' table of tail calls.
+const PROGRAM_ARRIVAL: u32 = 0;
 const CLOCK_MAP: &str = "CHAOS_CLOCK";
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net"));
@@ -40,6 +41,13 @@ pub struct Ids {
     pub clock: u32,
     /// True where the kernel lacks `bpf_skb_set_tstamp` (before Linux 5.18).
     pub legacy: bool,
+    /// Why the kernel refused the program for what arrives for a cgroup; None: it did not. Loaded with the others, because a
+    /// process that joins has maps, and no way to load a program onto them.
+    #[serde(default)]
+    pub no_arrivals: Option<String>,
+    /// Why DNS answers cannot be read on this kernel; None: they can.
+    #[serde(default)]
+    pub no_dns: Option<String>,
 }
 
 /// The maps, typed.
@@ -57,28 +65,19 @@ pub struct Datapath {
     pub hits: HashMap<MapData, SampleKey, Flow>,
     pub missed: HashMap<MapData, MissKey, u64>,
     pub delays: HashMap<MapData, SampleKey, u64>,
+    pub hosts: HashMap<MapData, HostKey, Followers>,
+    pub learned: HashMap<MapData, LearnedKey, u64>,
     clock_map: Array<MapData, Clock>,
     slot: Map,
     programs: Map,
+    cgroup_programs: Map,
     clock_program: OwnedFd,
     ids: Ids,
 }
 
 /// An aya error as ours: the errno of the syscall in its chain, and all its words.
 pub fn map_error(op: &'static str, object: &str, error: &MapError) -> KernelError {
-    let mut words = error.to_string();
-    let mut errno = Errno::EIO;
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        if let Some(io) = inner.downcast_ref::<std::io::Error>()
-            && let Some(raw) = io.raw_os_error()
-        {
-            errno = Errno::from_raw(raw);
-        }
-        words = format!("{words}: {inner}");
-        source = inner.source();
-    }
-    KernelError::new(op, object, errno).with_detail(words)
+    load_error(op, object, error)
 }
 
 /// The same for any error of aya.
@@ -121,18 +120,33 @@ impl Datapath {
                 Err(first) => (program("fault_legacy").map_err(|_| first)?, true),
             };
             let (back, clock, stamp) = (program("back")?, program("clock")?, program("stamp")?);
+            let dns = program("dns").and_then(|first| Ok([first, program("dns_records")?]));
+            let arrivals = arrivals(&mut ebpf);
+            let no_arrivals = arrivals.as_ref().err().map(ToString::to_string);
             let mut maps = BTreeMap::new();
             for name in Self::map_names() {
                 let map = ebpf.take_map(name).ok_or_else(|| KernelError::new("find map", name, Errno::ENOENT))?;
                 maps.insert(name, map);
             }
-            let ids = Ids { maps: ids_of(&maps)?, clock: program_id(&ebpf, "clock")?, legacy };
+            let ids =
+                Ids { maps: ids_of(&maps)?, clock: program_id(&ebpf, "clock")?, legacy, no_arrivals, no_dns: None };
             let mut datapath = Self::typed(maps, clock, ids)?;
-            let table = datapath.programs_fd()?;
+            let table = fd_of(&datapath.programs, names::PROGS)?;
             bpf::set_program(table, PROGRAM_FAULT, fault.as_fd())?;
             bpf::set_program(table, PROGRAM_BACK, back.as_fd())?;
             bpf::set_program(table, PROGRAM_CLOCK, datapath.clock_program.as_fd())?;
             bpf::set_program(table, PROGRAM_STAMP, stamp.as_fd())?;
+            if let Ok(arrivals) = arrivals {
+                let table = fd_of(&datapath.cgroup_programs, names::CGROUP_PROGS)?;
+                bpf::set_program(table, PROGRAM_ARRIVAL, arrivals.as_fd())?;
+            }
+            match dns {
+                Ok([first, records]) => {
+                    bpf::set_program(table, PROGRAM_DNS, first.as_fd())?;
+                    bpf::set_program(table, PROGRAM_DNS_RECORDS, records.as_fd())?;
+                }
+                Err(error) => datapath.ids.no_dns = Some(error.to_string()),
+            }
             datapath.fill(ebpf.take_map(names::DIST))?;
             Ok(datapath)
         })
@@ -143,29 +157,16 @@ impl Datapath {
     /// # Errors
     /// ENOENT if any part is gone; EPROTO if it is of another version of chaos.
     pub fn join(ids: &Ids) -> Result<Self, KernelError> {
+        // The version first: another one may lack maps that this one has.
+        check_version(open(ids, names::CONTROL)?)?;
         let mut maps = BTreeMap::new();
         for name in Self::map_names() {
-            let id = ids.maps.get(name).ok_or_else(|| KernelError::new("find map", name, Errno::ENOENT))?;
-            let data = MapData::from_id(*id).map_err(|e| map_error("open map", name, &e))?;
-            // Ids are not reused soon, but a journal may be older than the system's uptime suggests.
-            let info = data.info().map_err(|e| map_error("open map", name, &e))?;
-            if info.name() != name.as_bytes() {
-                return Err(KernelError::new("open map", name, Errno::ENOENT));
-            }
-            maps.insert(name, Map::from_map_data(data).map_err(|e| map_error("open map", name, &e))?);
+            maps.insert(name, open(ids, name)?);
         }
-        let clock = bpf::program_by_id(ids.clock)?;
-        let datapath = Self::typed(maps, clock, ids.clone())?;
-        let control = datapath.control.get(&0, 0).map_err(|e| map_error("read map", names::CONTROL, &e))?;
-        if control.abi != ABI_VERSION {
-            return Err(KernelError::new("join", "maps of another chaos", Errno::EPROTO).with_hint(
-                "a chaos of another version is active: `chaos status` shows its experiments; let them end first",
-            ));
-        }
-        Ok(datapath)
+        Self::typed(maps, bpf::program_by_id(ids.clock)?, ids.clone())
     }
 
-    fn map_names() -> [&'static str; 15] {
+    fn map_names() -> [&'static str; 18] {
         [
             names::CONTROL,
             names::LEASES,
@@ -179,8 +180,11 @@ impl Datapath {
             names::HITS,
             names::MISSED,
             names::DELAYS,
+            names::HOSTS,
+            names::LEARNED,
             names::SLOT,
             names::PROGS,
+            names::CGROUP_PROGS,
             CLOCK_MAP,
         ]
     }
@@ -208,9 +212,12 @@ impl Datapath {
             hits: take(maps, names::HITS)?,
             missed: take(maps, names::MISSED)?,
             delays: take(maps, names::DELAYS)?,
+            hosts: take(maps, names::HOSTS)?,
+            learned: take(maps, names::LEARNED)?,
             clock_map: take(maps, CLOCK_MAP)?,
             slot: maps.remove(names::SLOT).ok_or_else(|| absent(names::SLOT))?,
             programs: maps.remove(names::PROGS).ok_or_else(|| absent(names::PROGS))?,
+            cgroup_programs: maps.remove(names::CGROUP_PROGS).ok_or_else(|| absent(names::CGROUP_PROGS))?,
             clock_program,
             ids,
         })
@@ -241,17 +248,34 @@ impl Datapath {
         Self::join(&self.ids)
     }
 
-    fn programs_fd(&self) -> Result<std::os::fd::BorrowedFd<'_>, KernelError> {
-        bpf::map_fd(&self.programs).ok_or_else(|| KernelError::new("use map", names::PROGS, Errno::EINVAL))
-    }
-
-    /// Loads the stub of an attach point that jumps to `program`.
+    /// Loads the stub of an attach point that jumps to `program`; `ingress`: by way of the DNS program where the point says so.
     ///
     /// # Errors
     /// As [`bpf::load_stub`].
-    pub fn stub(&self, program: u32, point: u32) -> Result<OwnedFd, KernelError> {
-        let slot = bpf::map_fd(&self.slot).ok_or_else(|| KernelError::new("use map", names::SLOT, Errno::EINVAL))?;
-        bpf::load_stub(slot, self.programs_fd()?, program, point)
+    pub fn stub(&self, program: u32, point: u32, ingress: bool) -> Result<OwnedFd, KernelError> {
+        let (slot, programs) = (fd_of(&self.slot, names::SLOT)?, fd_of(&self.programs, names::PROGS)?);
+        let points = ingress.then(|| self.points.map().fd().as_fd());
+        bpf::load_stub(Hook::Interface, StubMaps { slot, programs, points }, program, point)
+    }
+
+    /// Loads the stub of an attach point on a cgroup.
+    ///
+    /// # Errors
+    /// `unsupported` where the kernel refused the program that it would jump to.
+    pub fn cgroup_stub(&self, point: u32) -> Result<OwnedFd, KernelError> {
+        self.arrivals()?;
+        let (slot, programs) = (fd_of(&self.slot, names::SLOT)?, fd_of(&self.cgroup_programs, names::CGROUP_PROGS)?);
+        bpf::load_stub(Hook::Cgroup, StubMaps { slot, programs, points: None }, PROGRAM_ARRIVAL, point)
+    }
+
+    /// Can what arrives for a cgroup be hit here?
+    ///
+    /// # Errors
+    /// `unsupported`, with what the kernel said.
+    pub fn arrivals(&self) -> Result<(), KernelError> {
+        let Some(why) = &self.ids.no_arrivals else { return Ok(()) };
+        let error = KernelError::new("use", "faults on what arrives for a cgroup", Errno::EOPNOTSUPP);
+        Err(error.with_detail(why.clone()).unsupported("use direction egress, or place the fault at the peer"))
     }
 
     /// Reads the clocks that the programs go by.
@@ -297,11 +321,46 @@ impl Datapath {
     }
 }
 
+fn open(ids: &Ids, name: &'static str) -> Result<Map, KernelError> {
+    let id = ids.maps.get(name).ok_or_else(|| KernelError::new("find map", name, Errno::ENOENT))?;
+    let data = MapData::from_id(*id).map_err(|e| map_error("open map", name, &e))?;
+    // Ids are not reused soon, but a journal may be older than the system's uptime suggests.
+    let info = data.info().map_err(|e| map_error("open map", name, &e))?;
+    if info.name() != name.as_bytes() {
+        return Err(KernelError::new("open map", name, Errno::ENOENT));
+    }
+    Map::from_map_data(data).map_err(|e| map_error("open map", name, &e))
+}
+
+fn check_version(control: Map) -> Result<(), KernelError> {
+    let error = |e: MapError| map_error("read map", names::CONTROL, &e);
+    let control: Array<MapData, Control> = control.try_into().map_err(error)?;
+    if control.get(&0, 0).map_err(error)?.abi == ABI_VERSION {
+        return Ok(());
+    }
+    Err(KernelError::new("join", "maps of another chaos", Errno::EPROTO)
+        .with_hint("a chaos of another version is active: `chaos status` shows its experiments; let them end first"))
+}
+
+fn fd_of<'a>(map: &'a Map, name: &'static str) -> Result<BorrowedFd<'a>, KernelError> {
+    bpf::map_fd(map).ok_or_else(|| KernelError::new("use map", name, Errno::EINVAL))
+}
+
+/// The program for what arrives for a cgroup. A kernel that refuses it loses only that.
+fn arrivals(ebpf: &mut aya::Ebpf) -> Result<OwnedFd, KernelError> {
+    const NAME: &str = "cgroup_ingress";
+    let wrong = || KernelError::new("load program", NAME, Errno::ENOENT);
+    let program: &mut CgroupSkb = ebpf.program_mut(NAME).ok_or_else(wrong)?.try_into().map_err(|_| wrong())?;
+    program.load().map_err(|e| load_error("load program", NAME, &e))?;
+    let fd = program.fd().map_err(|e| load_error("load program", NAME, &e))?;
+    fd.as_fd().try_clone_to_owned().map_err(|e| KernelError::from_io("load program", NAME, &e))
+}
+
 fn ids_of(maps: &BTreeMap<&'static str, Map>) -> Result<BTreeMap<String, u32>, KernelError> {
     let mut ids = BTreeMap::new();
     for (name, map) in maps {
-        let fd = bpf::map_fd(map).ok_or_else(|| KernelError::new("use map", *name, Errno::EINVAL))?;
-        let fd = fd.try_clone_to_owned().map_err(|e| KernelError::from_io("duplicate map", *name, &e))?;
+        let fd =
+            fd_of(map, name)?.try_clone_to_owned().map_err(|e| KernelError::from_io("duplicate map", *name, &e))?;
         let data = MapData::from_fd(fd).map_err(|e| map_error("open map", name, &e))?;
         let info = data.info().map_err(|e| map_error("open map", name, &e))?;
         ids.insert((*name).to_owned(), info.id());

@@ -226,6 +226,9 @@ pub struct HostAddresses {
     pub host: String,
     /// The addresses that were learned.
     pub addresses: Vec<String>,
+    /// How often addresses were not learned, and so not meant: the tables were full, or an answer was too long.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unlearned: u64,
 }
 
 /// What one probe saw.
@@ -253,6 +256,9 @@ pub struct PhaseReport {
     /// How long the answers took; absent where there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<LatencyReport>,
+    /// Why the last run that failed did; absent where none failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 fn is_zero(count: &u64) -> bool {

@@ -92,7 +92,8 @@ fn failed_probe(probes: &[ProbeReport]) -> Option<String> {
             "during" => "during the faults: they were stopped at once",
             _ => "after the faults: the service has not recovered",
         };
-        Some(format!("probe {} failed {when}", probe.name))
+        let why = phase.last_error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default();
+        Some(format!("probe {} failed {when}{why}", probe.name))
     })
 }
 

@@ -43,6 +43,17 @@ impl RulePlan {
         Rule { seed: mix(self.rule.seed ^ mix(target as u64)), ..self.rule }
     }
 
+    /// What it does not mean, then what it means: as its rules stand in the walk.
+    pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
+        self.excepts.iter().chain([&self.condition])
+    }
+
+    /// Is any peer given by name?
+    #[must_use]
+    pub fn names_hosts(&self) -> bool {
+        self.conditions().any(|condition| !condition.hosts.is_empty())
+    }
+
     /// What the rule remembers at its start: correlated draws begin at random, as netem's do.
     #[must_use]
     pub fn state(&self, target: usize) -> State {

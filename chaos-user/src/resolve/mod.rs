@@ -5,6 +5,7 @@ pub mod error;
 pub mod host;
 pub mod interface;
 pub mod local;
+pub mod names;
 mod near;
 pub mod process;
 mod runtime;

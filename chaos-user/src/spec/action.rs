@@ -151,6 +151,8 @@ pub struct Reset {
     pub percent: Percent,
 }
 
+// new-fault: type
+
 impl Latency {
     /// Packets held at once per target, if not said.
     pub const DEFAULT_LIMIT: u32 = 10_000;

@@ -5,6 +5,7 @@
 //! the API server fills in would make an empty `match` look filled.
 
 mod action;
+mod endpoint;
 mod experiment;
 mod fault;
 mod label;
@@ -31,6 +32,8 @@ mod yaml;
 pub use action::{
     Bandwidth, Corrupt, CorruptMode, Distribution, Duplicate, GilbertElliott, Latency, Loss, Reorder, Reset,
 };
+// new-fault: type
+pub use endpoint::{Endpoint, Url};
 pub use experiment::{API_VERSION, Experiment, ExperimentSpec, KIND, Metadata, OnUnsupported};
 pub use fault::Fault;
 pub use label::{LabelSelector, Operator, Requirement};

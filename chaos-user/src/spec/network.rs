@@ -42,6 +42,7 @@ pub struct Network {
     /// Reset TCP connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset: Option<Reset>,
+    // new-fault: field
 }
 
 /// Which way the packets go, seen from the target.

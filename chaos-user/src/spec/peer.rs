@@ -14,7 +14,8 @@ pub struct Peer {
     /// A network: 10.0.0.0/8, 2001:db8::/32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidr: Option<Cidr>,
-    /// A host name, or *. and a host name: all names below it.
+    /// A host name as it is asked for, in full, or *. and a host name: all names below it. Its addresses are looked up at the start
+    /// and learned from the DNS answers over UDP that the target receives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostPattern>,
     /// A Service: its cluster and external addresses and its ready endpoints.

@@ -104,6 +104,17 @@ fn sweep_dead_owners() {
     }
 }
 
+/// Deletes the namespaces of this process: for a panic hook, because a panic that aborts runs no `drop`.
+pub fn sweep_own() {
+    let own = format!("{PREFIX}-{}-", std::process::id());
+    for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(&own) {
+            let _ = try_run(&format!("ip netns del {name}"));
+        }
+    }
+}
+
 /// Whether `PREFIX-<pid>-...` names a process that no longer runs.
 pub(crate) fn owner_is_dead(name: &str, prefix: &str) -> bool {
     let pid = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-')).and_then(|rest| rest.split('-').next());

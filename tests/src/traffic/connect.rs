@@ -120,11 +120,17 @@ pub struct Pair {
 impl Pair {
     /// Connects two namespaces; panics when that fails.
     pub fn open(from: &NetNs, to: &NetNs, at: SocketAddr) -> Self {
+        let tried = Self::try_open(from, to, at, Duration::from_secs(10));
+        tried.unwrap_or_else(|ending| panic!("no connection to {at}: {ending:?}"))
+    }
+
+    /// Connects two namespaces, or says how the attempt ended.
+    pub fn try_open(from: &NetNs, to: &NetNs, at: SocketAddr, limit: Duration) -> Result<Self, Ending> {
         let listener = listener(to, at);
-        let attempt = attempt(from, 0, at, Duration::from_secs(10));
-        let Ending::Open(client) = attempt.ending else { panic!("no connection to {at}: {:?}", attempt.ending) };
-        let (server, _) = listener.accept().expect("the accepted connection");
-        Self { client, server }
+        match attempt(from, 0, at, limit).ending {
+            Ending::Open(client) => Ok(Self { client, server: listener.accept().map_err(Ending::Other)?.0 }),
+            ending => Err(ending),
+        }
     }
 }
 

@@ -46,7 +46,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Transfers from one namespace to an address of another.
 pub fn transfer(from: &NetNs, to: &NetNs, at: SocketAddr, until: Until) -> Transfer {
-    let pair = Pair::open(from, to, at);
+    transfer_over(&Pair::open(from, to, at), until)
+}
+
+/// The same over a connection that is there already; its sender closes it.
+pub fn transfer_over(pair: &Pair, until: Until) -> Transfer {
     pair.client.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
     pair.server.set_read_timeout(Some(PATIENCE)).expect("a read timeout");
     let start = now_ns();

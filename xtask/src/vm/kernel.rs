@@ -34,7 +34,11 @@ impl Kernel {
             let known = SERIES.map(|(name, _)| name).join(", ");
             bail!("no kernel {series:?}: there are {known}");
         };
+        if let Some(kernel) = Self::cached(series)? {
+            return Ok(kernel);
+        }
         let _lock = setup::lock("setup")?;
+        // Another xtask may just have fetched it.
         if let Some(kernel) = Self::cached(series)? {
             return Ok(kernel);
         }

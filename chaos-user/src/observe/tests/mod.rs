@@ -55,6 +55,6 @@ fn report() -> Report {
 }
 
 fn probe(phase: &str, failed: bool) -> ProbeReport {
-    let phase = PhaseReport { phase: phase.into(), runs: 120, uptime_percent: 97.5, failed, latency: None };
+    let phase = PhaseReport { phase: phase.into(), runs: 120, uptime_percent: 97.5, failed, ..PhaseReport::default() };
     ProbeReport { name: "up".into(), phases: vec![phase] }
 }

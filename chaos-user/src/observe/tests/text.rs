@@ -22,7 +22,8 @@ fn busy() -> Report {
         overflow: 1,
         ..slow("db")
     };
-    let hosts = vec![HostAddresses { host: "*.example.com".into(), addresses: vec!["10.0.0.1".into(), "::1".into()] }];
+    let addresses = vec!["10.0.0.1".into(), "::1".into()];
+    let hosts = vec![HostAddresses { host: "*.example.com".into(), addresses, unlearned: 0 }];
     let reset = FaultReport {
         mechanism: "tcx".into(),
         rejected_by: RejectedBy { port: 3, time: 4, ..RejectedBy::default() },

@@ -4,17 +4,27 @@ use super::Found;
 use super::node::{Node, enumerated, networks};
 use crate::spec::value::Protocol;
 
-const ACTIONS: [&str; 8] = ["latency", "loss", "duplicate", "corrupt", "reorder", "bandwidth", "partition", "reset"];
+const ACTIONS: &[&str] = &[
+    "latency",
+    "loss",
+    "duplicate",
+    "corrupt",
+    "reorder",
+    "bandwidth",
+    // new-fault: name
+    "partition",
+    "reset",
+];
 
 /// Exactly one action; reorder comes together with latency.
 pub(super) fn one_action(spec: &Node<'_>, found: &mut Found) {
     for network in networks(spec).iter().filter(|network| network.is_object()) {
-        let actions = network.present(&ACTIONS);
+        let actions = network.present(ACTIONS);
         if network.has("partition") && network.text("partition").is_none() && !network.is_true("partition") {
             found.error_at(network, "partition", "only true has a meaning; write partition: true, or remove it");
         }
         match actions.as_slice() {
-            [] => found.error(network, format!("has no action; add one of {}", enumerated(&ACTIONS))),
+            [] => found.error(network, format!("has no action; add one of {}", enumerated(ACTIONS))),
             [_] | ["latency", "reorder"] => {}
             several => {
                 let message = format!(

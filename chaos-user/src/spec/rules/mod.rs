@@ -77,6 +77,7 @@ const RULES: &[Rule] = &[
     syscall::all_stands_alone,
     probe::one_of_http_and_tcp,
     probe::unique_names,
+    probe::readable_address,
     duration::of_probes,
 ];
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::Found;
 use super::node::Node;
+use crate::spec::{Endpoint, Url};
 
 /// Exactly one of http and tcp.
 pub(super) fn one_of_http_and_tcp(spec: &Node<'_>, found: &mut Found) {
@@ -26,6 +27,25 @@ pub(super) fn unique_names(spec: &Node<'_>, found: &mut Found) {
             found.error_at(probe, "name", message);
         } else {
             seen.insert(name, index);
+        }
+    }
+}
+
+/// What the pattern lets through but nothing can connect to.
+pub(super) fn readable_address(spec: &Node<'_>, found: &mut Found) {
+    for probe in spec.items("probes") {
+        // What the pattern refused has been reported.
+        let http = probe.get("http").filter(|http| http.text("url").is_some_and(|url| url.starts_with("http")));
+        if let Some(http) = http
+            && let Some(Err(message)) = http.text("url").map(Url::parse)
+        {
+            found.error_at(&http, "url", message);
+        }
+        let tcp = probe.get("tcp").filter(|tcp| tcp.text("address").is_some_and(|text| text.contains(':')));
+        if let Some(tcp) = tcp
+            && let Some(Err(message)) = tcp.text("address").map(Endpoint::parse)
+        {
+            found.error_at(&tcp, "address", message);
         }
     }
 }

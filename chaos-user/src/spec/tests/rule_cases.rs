@@ -175,6 +175,16 @@ pub(super) const OF_FAULTS: &[Case] = &[
             "7 spec.probes[0].timeout: 2m is out of range; write 10ms to 1m",
         ],
     ),
+    (
+        "tcp: { address: 'db:5432' }",
+        "tcp: { address: 'db:70000' }",
+        &["7 spec.probes[0].tcp.address: \"70000\" is no port; write 1 to 65535"],
+    ),
+    (
+        "tcp: { address: 'db:5432' }",
+        "http: { url: 'http://me@db' }",
+        &["7 spec.probes[0].http.url: a name or password in a URL is not sent; leave it out"],
+    ),
 ];
 
 pub(super) const OF_MATCHES: &[Case] = &[

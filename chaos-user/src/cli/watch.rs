@@ -1,0 +1,253 @@
+//! From the first injection to the reports: each experiment is watched, reverted when it has ended, and asked about afterwards.
+
+use super::progress::Progress;
+use crate::{
+    engine::{Active, Engine, EngineError, Request, lease::Fate},
+    observe::{self, Ending, FaultPlanned, FaultReport, Report, TargetReport, Unit},
+    plan::Plan,
+    probe::{Phase, Probes},
+    resolve::Target,
+    spec::ProbePhase,
+};
+use chaos_abi::LEASE_FINISH;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, SystemTime},
+};
+
+/// How often the end is looked for. The faults end by themselves, in the kernel, on time.
+pub const TICK: Duration = Duration::from_millis(20);
+
+/// The name of a signal that came; None for 0.
+pub fn signal_name(signal: usize) -> Option<&'static str> {
+    let name = |number| nix::sys::signal::Signal::try_from(number).map_or("a signal", nix::sys::signal::Signal::as_str);
+    (signal != 0).then(|| i32::try_from(signal).map_or("a signal", name))
+}
+
+/// Where an experiment stands.
+enum Stage {
+    /// The faults act.
+    During { active: Box<Active>, phase: Option<Phase> },
+    /// All is reverted; how it ended is known, but not yet judged.
+    After { ended: Box<Ended>, phase: Phase },
+}
+
+/// An experiment that is reverted.
+struct Ended {
+    report: Report,
+    ending: Ending,
+    dry_run: bool,
+    planned: Vec<FaultPlanned>,
+}
+
+struct Watched {
+    stage: Option<Stage>,
+    probes: Probes,
+    /// What ends it at once.
+    failed: Option<Ending>,
+}
+
+/// Until all have ended; each is reverted and reported when it has. `started` says whether the start failed, which ends all.
+pub fn watch(
+    engine: &Engine,
+    active: Vec<Active>,
+    probes: Vec<Probes>,
+    started: Result<(), EngineError>,
+    signal: &AtomicUsize,
+) -> Vec<Report> {
+    let failed = started.err().map(|error| Ending::Error(error.to_string()));
+    let mut all: Vec<Watched> =
+        active.into_iter().zip(probes).map(|(active, probes)| Watched::new(active, probes, failed.clone())).collect();
+    let mut progress = Progress::new();
+    let mut reports = Vec::new();
+    while !all.is_empty() {
+        let mut index = 0;
+        while index < all.len() {
+            match all[index].step(engine, signal.load(Ordering::Relaxed), &mut progress) {
+                None => index += 1,
+                Some(report) => {
+                    reports.push(report);
+                    drop(all.remove(index));
+                }
+            }
+        }
+        progress.show(engine, &all.iter().filter_map(Watched::active).collect::<Vec<_>>());
+        if !all.is_empty() {
+            // The clock of the deadline is the kernel's; a signal ends the sleep early.
+            std::thread::sleep(TICK);
+        }
+    }
+    reports
+}
+
+impl Watched {
+    fn new(active: Active, probes: Probes, mut failed: Option<Ending>) -> Self {
+        let phase = match probes.start(ProbePhase::During) {
+            Ok(phase) => Some(phase),
+            Err(error) => {
+                failed = failed.or_else(|| Some(no_thread(&error)));
+                None
+            }
+        };
+        Self { stage: Some(Stage::During { active: Box::new(active), phase }), probes, failed }
+    }
+
+    fn active(&self) -> Option<&Active> {
+        match &self.stage {
+            Some(Stage::During { active, .. }) => Some(active),
+            _ => None,
+        }
+    }
+
+    /// Looks once; the report when all is over.
+    fn step(&mut self, engine: &Engine, signal: usize, progress: &mut Progress) -> Option<Report> {
+        match self.stage.take()? {
+            Stage::During { active, phase } => {
+                let ending = self.failed.take().or_else(|| ending(engine, &active, signal)).or_else(|| {
+                    let index = phase.as_ref()?.failed()?;
+                    Some(Ending::Aborted(format!("stopped because probe {} failed", self.probes.name(index))))
+                });
+                let Some(ending) = ending else {
+                    self.stage = Some(Stage::During { active, phase });
+                    return None;
+                };
+                progress.clear();
+                if let Some(phase) = phase {
+                    self.probes.keep(phase);
+                }
+                let ended = revert(engine, &active, ending);
+                self.after(ended, signal)
+            }
+            Stage::After { mut ended, phase } => {
+                if let Some(name) = signal_name(signal).filter(|_| !phase.decided()) {
+                    ended.ending =
+                        Ending::Aborted(format!("stopped by {name} before the probes after the faults were done"));
+                } else if !phase.decided() {
+                    self.stage = Some(Stage::After { ended, phase });
+                    return None;
+                }
+                self.probes.keep(phase);
+                Some(judged(*ended, &self.probes))
+            }
+        }
+    }
+
+    /// The faults are gone; whoever pressed Ctrl-C, and whoever has an error of ours, does not wait for the last probes.
+    fn after(&mut self, mut ended: Ended, signal: usize) -> Option<Report> {
+        if signal != 0 || matches!(ended.ending, Ending::Error(_)) {
+            return Some(judged(ended, &self.probes));
+        }
+        match self.probes.start(ProbePhase::After) {
+            Ok(phase) => {
+                self.stage = Some(Stage::After { ended: Box::new(ended), phase });
+                None
+            }
+            Err(error) => {
+                ended.ending = no_thread(&error);
+                Some(judged(ended, &self.probes))
+            }
+        }
+    }
+}
+
+fn no_thread(error: &std::io::Error) -> Ending {
+    Ending::Error(format!("start a thread for a probe: {error}; all was reverted"))
+}
+
+fn ending(engine: &Engine, active: &Active, signal: usize) -> Option<Ending> {
+    let leases = engine.leases();
+    match leases.fate(active.run.lease) {
+        Ok(Fate::Lost) => {
+            let text = "LeaseLost: this process could not renew its lease in time (stopped or starved); the faults have been off since";
+            return Some(Ending::Aborted(text.to_owned()));
+        }
+        Ok(Fate::Ended(LEASE_FINISH)) => return Some(Ending::Finished),
+        Ok(Fate::Ended(_)) => return Some(Ending::Aborted("stopped by chaos stop".to_owned())),
+        Ok(Fate::Held) => {}
+        Err(error) => return Some(Ending::Error(error.to_string())),
+    }
+    if let Some(name) = signal_name(signal) {
+        return Some(Ending::Aborted(format!("stopped by {name}")));
+    }
+    match leases.remaining(active.run.lease) {
+        Ok(left) if left.is_zero() => Some(Ending::Finished),
+        Ok(_) => None,
+        Err(error) => Some(Ending::Error(error.to_string())),
+    }
+}
+
+/// Host names that stood for nothing, or for less than they should.
+fn unlearned(faults: &[FaultReport]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (fault, host) in faults.iter().flat_map(|fault| fault.hosts.iter().map(move |host| (fault, host))) {
+        let place = format!("fault {} on {}: host {}", fault.name, fault.target, host.host);
+        if host.addresses.is_empty() {
+            warnings.push(format!(
+                "{place} stood for no address: none was known and none was learned, so it matched nothing"
+            ));
+        }
+        if host.unlearned > 0 {
+            warnings.push(format!("{place}: {} times addresses were not learned, for want of room", host.unlearned));
+        }
+    }
+    warnings
+}
+
+fn revert(engine: &Engine, active: &Active, ending: Ending) -> Ended {
+    let reverted = engine.revert(active);
+    let (faults, ending, state) = match reverted {
+        Ok(faults) => (faults, ending, "Reverted"),
+        Err(error) => {
+            let text = format!("{error}; the faults are off, `chaos cleanup` removes what is left");
+            (engine.counts(active).unwrap_or_default(), Ending::Error(text), "Failed")
+        }
+    };
+    let mut report =
+        report(&active.plan, &active.targets, &[active.warnings.clone(), unlearned(&faults)].concat(), state, faults);
+    report.started_at = text(active.started);
+    report.ended_at = text(SystemTime::now());
+    Ended { report, ending, dry_run: active.plan.dry_run, planned: planned(&active.plan) }
+}
+
+/// The report of an experiment of which nothing was injected.
+pub fn not_injected(request: &Request, probes: &Probes, ending: Ending) -> Report {
+    let mut report = report(&request.plan, &request.targets, &request.warnings, "Pending", Vec::new());
+    report.ended_at = text(SystemTime::now());
+    judged(Ended { report, ending, dry_run: request.plan.dry_run, planned: planned(&request.plan) }, probes)
+}
+
+fn judged(ended: Ended, probes: &Probes) -> Report {
+    let mut report = ended.report;
+    report.probes = probes.reports();
+    (report.verdict, report.reason) =
+        observe::judge(&ended.ending, ended.dry_run, &ended.planned, &report.faults, &report.probes);
+    report
+}
+
+fn text(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+fn planned(plan: &Plan) -> Vec<FaultPlanned> {
+    let each = plan.faults.iter();
+    each.map(|fault| FaultPlanned { name: fault.name.clone(), optional: fault.optional, unit: Unit::Packets }).collect()
+}
+
+/// Without verdict, times and probes.
+fn report(plan: &Plan, targets: &[Target], warnings: &[String], state: &str, faults: Vec<FaultReport>) -> Report {
+    let target = |target: &Target| TargetReport {
+        kind: target.kind.as_str().to_owned(),
+        name: target.name.clone(),
+        cgroup_id: target.cgroup.as_ref().map(|cgroup| cgroup.id),
+        state: state.to_owned(),
+        gaps: Vec::new(),
+    };
+    Report {
+        experiment: plan.name.clone(),
+        seed: plan.seed,
+        warnings: warnings.to_vec(),
+        targets: targets.iter().map(target).collect(),
+        faults,
+        ..Report::default()
+    }
+}

@@ -1,0 +1,141 @@
+//! `perPacket`: new connections send every packet as a buffer of its own, by `gso_max_segs` 1 on the interfaces that they leave
+//! by. The value before stands in the journal first, and comes back with the last experiment that needs the limit.
+
+use super::{EngineError, LimitEntry, LimitPlace, Locked, RunEntry, rules::Placed, wants::Want};
+use crate::{
+    kernel::{error::KernelError, link, netlink::Rtnl, netns::Netns},
+    plan::Plan,
+    resolve::{Target, interface::uppers},
+};
+use nix::errno::Errno;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+const ONE: u32 = 1;
+
+/// Can new connections of this target alone be limited?
+///
+/// # Errors
+/// A sentence naming the field, the reason and what is possible.
+pub fn possible(plan: &Plan, target: &Target) -> Result<(), String> {
+    let Some(rule) = plan.rules.iter().find(|rule| rule.per_packet) else { return Ok(()) };
+    let field = format!("spec.faults[{}].network.perPacket", rule.fault);
+    if target.scope().is_some() {
+        return Err(format!(
+            "{field}: {} shares its network interfaces, and the limit would slow down everybody's connections; leave it out, or \
+             give the target a network namespace of its own",
+            target.name
+        ));
+    }
+    if !rule.direction.egress() {
+        return Err(format!(
+            "{field}: how many packets a buffer holds is decided by who sends it; leave it out, or place the fault at the peer \
+             with direction: egress"
+        ));
+    }
+    Ok(())
+}
+
+/// The interfaces by which packets come to the attach points of a run's `perPacket` faults: these, and those that stand on them.
+#[must_use]
+pub fn places(plan: &Plan, placed: &[Placed], targets: &[Target], all: &[(u64, Vec<Want>)]) -> BTreeSet<LimitPlace> {
+    let limited = |ids: &[u32]| placed.iter().any(|one| plan.rules[one.plan].per_packet && ids.contains(&one.id()));
+    let mut places = BTreeSet::new();
+    if plan.dry_run {
+        return places;
+    }
+    for (target, (netns, wants)) in targets.iter().zip(all) {
+        let wanted = wants.iter().filter(|want| !want.ingress && want.groups.iter().any(|(_, ids)| limited(ids)));
+        let mut next: Vec<u32> = wanted.map(|want| want.ifindex).collect();
+        while let Some(ifindex) = next.pop() {
+            if places.insert(LimitPlace { netns: *netns, ifindex }) {
+                next.extend(uppers(&target.interfaces, ifindex).iter().map(|upper| upper.index));
+            }
+        }
+    }
+    places
+}
+
+/// Writes down what a run needs, with the values that are there; nothing is changed yet.
+///
+/// # Errors
+/// What the kernel says.
+pub fn enter(
+    locked: &mut Locked,
+    run: &mut RunEntry,
+    places: BTreeSet<LimitPlace>,
+    netns: &HashMap<u64, Netns>,
+) -> Result<(), EngineError> {
+    for place in &places {
+        // Where somebody limits it already, what is there is not what was before.
+        if locked.journal.limits.iter().any(|entry| entry.place == *place) {
+            continue;
+        }
+        let Some(netns) = netns.get(&place.netns) else { continue };
+        let interface = netns.enter(|| link::get(&mut Rtnl::open()?, place.ifindex))??;
+        let Some(before) = interface.gso_max_segs else {
+            let error = KernelError::new("read gso_max_segs of", interface.name, Errno::EOPNOTSUPP);
+            return Err(error.unsupported("this kernel does not tell it; leave perPacket out").into());
+        };
+        locked.journal.limits.push(LimitEntry { place: *place, interface: interface.name, before });
+    }
+    run.limits = places.into_iter().collect();
+    if let Some(known) = locked.journal.runs.iter_mut().find(|one| one.lease == run.lease) {
+        known.limits.clone_from(&run.limits);
+    }
+    Ok(())
+}
+
+/// Sets the limits that stand in the journal.
+///
+/// # Errors
+/// What the kernel says; the caller rolls back.
+pub fn set(run: &RunEntry, netns: &HashMap<u64, Netns>) -> Result<(), EngineError> {
+    for place in &run.limits {
+        let Some(netns) = netns.get(&place.netns) else { continue };
+        netns.enter(|| link::set_gso_max_segs(&mut Rtnl::open()?, place.ifindex, ONE))??;
+    }
+    Ok(())
+}
+
+/// The limits that no experiment needs.
+#[must_use]
+pub fn unused(journal: &super::Journal) -> Vec<LimitEntry> {
+    let used = |place| journal.runs.iter().any(|run| run.limits.contains(place));
+    journal.limits.iter().filter(|entry| !used(&entry.place)).cloned().collect()
+}
+
+/// Gives back what no experiment needs any more, and forgets it. Returns what could not be given back; it stays in the journal.
+pub fn restore_unused(locked: &mut Locked, netns: &HashMap<u64, Netns>) -> Vec<String> {
+    let mut failed = Vec::new();
+    let mut by_netns: BTreeMap<u64, Vec<LimitEntry>> = BTreeMap::new();
+    for entry in unused(&locked.journal) {
+        by_netns.entry(entry.place.netns).or_default().push(entry);
+    }
+    for (inode, entries) in by_netns {
+        // A netns that nobody can enter any more took its devices with it.
+        let Some(netns) = netns.get(&inode).cloned().or_else(|| Netns::find_by_inode(inode)) else {
+            locked.journal.limits.retain(|entry| entry.place.netns != inode);
+            continue;
+        };
+        for entry in entries {
+            match netns.enter(|| restore(&entry)).and_then(|result| result) {
+                Ok(()) => locked.journal.limits.retain(|one| one.place != entry.place),
+                Err(error) => failed.push(error.to_string()),
+            }
+        }
+    }
+    failed
+}
+
+fn restore(entry: &LimitEntry) -> Result<(), KernelError> {
+    let mut rtnl = Rtnl::open()?;
+    match link::get(&mut rtnl, entry.place.ifindex) {
+        // What is not our value any more is somebody's wish.
+        Ok(interface) if interface.gso_max_segs == Some(ONE) => {
+            link::set_gso_max_segs(&mut rtnl, entry.place.ifindex, entry.before)
+        }
+        Ok(_) => Ok(()),
+        Err(error) if error.errno == Errno::ENODEV => Ok(()),
+        Err(error) => Err(error),
+    }
+}

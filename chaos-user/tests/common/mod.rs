@@ -1,0 +1,176 @@
+//! Packets, and a stage for one program run: a datapath of its own in a scratch network namespace.
+#![allow(dead_code, missing_docs, reason = "shared by several test programs, each of which uses a part")]
+
+use chaos::kernel::{
+    bpf,
+    datapath::{Datapath, PROGRAM_FAULT},
+    link::{self, VethPair},
+    netlink::Rtnl,
+    netns::Netns,
+};
+use chaos_abi::{ALWAYS, Counters, LEASE_RUNNING, Lease, PROTO_ANY, Point, Rule, State};
+use std::os::fd::AsFd;
+
+pub const NEXT: i32 = -1;
+pub const SHOT: i32 = 2;
+pub const REDIRECT: i32 = 7;
+pub const EGRESS: u32 = 2;
+pub const INGRESS: u32 = 3;
+
+/// False where this cannot run; says why, and fails in CI.
+pub fn privileged() -> bool {
+    if nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "needs root");
+    println!("SKIPPED: needs root");
+    false
+}
+
+pub struct Stage {
+    pub datapath: Datapath,
+    stubs: [std::os::fd::OwnedFd; 2],
+    netns: Netns,
+    ifindex: u32,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        let datapath = Datapath::load().unwrap();
+        let netns = Netns::scratch().unwrap();
+        let pair = VethPair {
+            names: ["queue".into(), "back".into()],
+            mtu: 1500,
+            queues: 1,
+            txqlen: 1000,
+            alias: "chaos: test".into(),
+        };
+        // Test runs happen on loopback, and copies need it up.
+        let ifindex = netns
+            .enter(|| {
+                let mut rtnl = Rtnl::open().unwrap();
+                link::set_up(&mut rtnl, 1, true).unwrap();
+                link::create_veth(&mut rtnl, &pair).unwrap()[0].index
+            })
+            .unwrap();
+        let stubs = [EGRESS, INGRESS].map(|id| datapath.stub(PROGRAM_FAULT, id).unwrap());
+        let mut stage = Self { datapath, stubs, netns, ifindex };
+        stage.lease(true);
+        stage
+    }
+
+    /// Lease 1 holds, or has lapsed.
+    pub fn lease(&mut self, holds: bool) {
+        let clock = self.datapath.clock().unwrap();
+        let lease = Lease {
+            until: if holds { clock.jiffies + 3_600_000 } else { 1 },
+            deadline: u64::MAX,
+            start: clock.ns,
+            generation: 1,
+            state: LEASE_RUNNING,
+            ..Lease::zeroed()
+        };
+        self.datapath.leases.set(1, lease, 0).unwrap();
+    }
+
+    /// These rules, in this order, ids from 1, at both points.
+    pub fn rules(&mut self, rules: &[Rule]) {
+        for (index, rule) in rules.iter().enumerate() {
+            let id = index as u32 + 1;
+            self.datapath.reset(id).unwrap();
+            self.datapath.states.set(id, State::zeroed(), 0).unwrap();
+            self.datapath.rules.set(id, rule, 0).unwrap();
+        }
+        for id in [EGRESS, INGRESS] {
+            let mut point = Point { l2_len: 14, flags: id & 1, ..Point::zeroed() };
+            (point.count, point.pair_tx) = (rules.len() as u32, self.ifindex);
+            for (to, from) in point.rules.iter_mut().zip(1..=rules.len() as u32) {
+                *to = from;
+            }
+            self.datapath.points.set(id, point, 0).unwrap();
+        }
+    }
+
+    pub fn run(&self, point: u32, packet: &[u8]) -> i32 {
+        let stub = &self.stubs[(point & 1) as usize];
+        self.netns.enter(|| bpf::test_run(stub.as_fd(), packet, 1).unwrap().verdict).unwrap()
+    }
+
+    /// All of them within one visit of the namespace.
+    pub fn run_all(&self, point: u32, packets: &[Vec<u8>]) -> Vec<Option<i32>> {
+        let stub = &self.stubs[(point & 1) as usize];
+        self.netns
+            .enter(|| packets.iter().map(|p| bpf::test_run(stub.as_fd(), p, 1).ok().map(|run| run.verdict)).collect())
+            .unwrap()
+    }
+
+    pub fn count(&self, rule: u32) -> Counters {
+        self.datapath.count(rule).unwrap()
+    }
+}
+
+/// A rule of `action` that acts on every packet.
+pub fn always(action: u32, args: [u64; 8]) -> Rule {
+    Rule { action, args, lease: 1, protocol: PROTO_ANY, percent: ALWAYS, seed: 42, ..Rule::zeroed() }
+}
+
+fn ethernet(kind: u16, body: Vec<u8>) -> Vec<u8> {
+    let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+    frame.extend(kind.to_be_bytes());
+    frame.extend(body);
+    frame
+}
+
+/// 10.0.0.1 -> 10.0.0.2; `fragment` is the field of flags and offset.
+pub fn ipv4(protocol: u8, fragment: u16, body: &[u8]) -> Vec<u8> {
+    let len = (20 + body.len()) as u16;
+    let mut ip = vec![0x45, 0];
+    ip.extend(len.to_be_bytes());
+    ip.extend([0, 1]);
+    ip.extend(fragment.to_be_bytes());
+    ip.extend([64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    let sum = ip.chunks(2).map(|c| u32::from(u16::from_be_bytes([c[0], c[1]]))).sum::<u32>();
+    let sum = !(((sum & 0xffff) + (sum >> 16)) as u16);
+    ip[10..12].copy_from_slice(&sum.to_be_bytes());
+    ip.extend(body);
+    ethernet(0x0800, ip)
+}
+
+/// fd00::1 -> fd00::2.
+pub fn ipv6(next: u8, body: &[u8]) -> Vec<u8> {
+    let mut ip = vec![0x60, 0, 0, 0];
+    ip.extend((body.len() as u16).to_be_bytes());
+    ip.extend([next, 64]);
+    for last in [1, 2] {
+        let mut addr = [0; 16];
+        (addr[0], addr[15]) = (0xfd, last);
+        ip.extend(addr);
+    }
+    ip.extend(body);
+    ethernet(0x86dd, ip)
+}
+
+/// With a tag in front.
+pub fn tagged(frame: &[u8], kind: u16) -> Vec<u8> {
+    let mut out = frame[..12].to_vec();
+    out.extend(kind.to_be_bytes());
+    out.extend([0, 5]);
+    out.extend(&frame[12..]);
+    out
+}
+
+pub fn udp(source: u16, destination: u16) -> Vec<u8> {
+    let mut udp = source.to_be_bytes().to_vec();
+    udp.extend(destination.to_be_bytes());
+    udp.extend([0, 16, 0, 0]);
+    udp.extend([b'x'; 8]);
+    udp
+}
+
+pub fn tcp(source: u16, destination: u16, flags: u8) -> Vec<u8> {
+    let mut tcp = source.to_be_bytes().to_vec();
+    tcp.extend(destination.to_be_bytes());
+    tcp.extend([0, 0, 0, 1, 0, 0, 0, 2, 5 << 4, flags, 1, 0, 0, 0, 0, 0]);
+    tcp.extend([b'x'; 8]);
+    tcp
+}

@@ -1,0 +1,127 @@
+//! Targets: network namespaces with one wire each to a hub.
+
+use std::{
+    io::Write as _,
+    net::UdpSocket,
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use chaos::{
+    engine::Request,
+    kernel::{interfaces::ByNetlink, netns::Netns},
+    plan,
+    resolve::{Host, Selector, Wanted, resolve_local},
+    spec,
+};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// The namespaces; they go with the mount namespace that names them.
+pub struct Stage {
+    names: Vec<String>,
+    /// From the last target to the hub.
+    wire: (UdpSocket, UdpSocket),
+}
+
+fn ip(args: &[&str], input: &str) {
+    let mut child = Command::new("ip").args(args).stdin(Stdio::piped()).spawn().expect("ip(8)");
+    child.stdin.take().expect("its input").write_all(input.as_bytes()).expect("written");
+    assert!(child.wait().expect("its end").success(), "ip {args:?}: {input}");
+}
+
+/// A mount namespace for the calling thread and what it starts, with a `/run/chaos` of its own.
+fn own_mounts() {
+    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+    std::fs::create_dir_all("/run/chaos").expect("/run/chaos");
+    mount(Some("chaos-test"), "/run/chaos", Some("tmpfs"), MsFlags::empty(), none).expect("a tmpfs");
+}
+
+impl Stage {
+    /// So many targets; None without root.
+    pub fn with_targets(count: usize) -> Option<Self> {
+        let root = nix::unistd::geteuid().is_root();
+        assert!(root || std::env::var_os("CI").is_none(), "needs root, and nothing is skipped in CI");
+        if !root {
+            eprintln!("skipped: needs root");
+            return None;
+        }
+        own_mounts();
+        let prefix = format!("ce{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let hub = format!("{prefix}-hub");
+        let names: Vec<String> = (0..count).map(|number| format!("{prefix}-{number}")).collect();
+        let added: String = names.iter().chain([&hub]).map(|name| format!("netns add {name}\n")).collect();
+        ip(&["-batch", "-"], &added);
+        let mut links = String::new();
+        for (number, name) in names.iter().enumerate() {
+            links += &format!("link add v{number} type veth peer name eth0 netns {name}\n");
+            links += &format!("addr add 10.99.{number}.1/24 dev v{number}\nlink set v{number} up\n");
+        }
+        ip(&["-n", &hub, "-batch", "-"], &links);
+        for (number, name) in names.iter().enumerate() {
+            ip(&["-n", name, "-batch", "-"], &format!("addr add 10.99.{number}.2/24 dev eth0\nlink set eth0 up\n"));
+        }
+        let last = count - 1;
+        let bind = |name: &str, host: u8| {
+            let netns = Netns::by_name(name).expect("a namespace");
+            let socket = netns
+                .enter(|| UdpSocket::bind(format!("10.99.{last}.{host}:7000")))
+                .expect("entered")
+                .expect("a socket");
+            socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
+            socket
+        };
+        let wire = (bind(&names[last], 2), bind(&hub, 1));
+        let stage = Self { names, wire };
+        assert!((0..100).any(|_| stage.passes()), "the wire works");
+        Some(stage)
+    }
+
+    /// The targets' names.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Whether a datagram passes from the last target to the hub.
+    pub fn passes(&self) -> bool {
+        let (target, hub) = &self.wire;
+        let mut buffer = [0; 16];
+        let _ = target.send_to(b"x", hub.local_addr().expect("an address"));
+        hub.recv(&mut buffer).is_ok()
+    }
+
+    /// An experiment on all targets.
+    pub fn request(&self, faults: &str) -> Request {
+        Self::request_for(self.names.iter().map(String::as_str), faults)
+    }
+
+    /// An experiment on namespaces of these names.
+    pub fn request_for<'a>(names: impl Iterator<Item = &'a str>, faults: &str) -> Request {
+        let names: Vec<&str> = names.collect();
+        let text = format!(
+            "apiVersion: chaos-ebpf.dev/v1alpha1\nkind: Experiment\nmetadata: {{ name: endurance }}\nspec:\n  duration: 60s\n  \
+             selector: {{ local: [ {{ netns: {} }} ] }}\n  faults:{faults}\n",
+            names[0]
+        );
+        let parsed = spec::parse("endurance", &text).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let plan = plan::plan(&parsed[0].experiment, 42).unwrap_or_else(|refusals| panic!("{refusals:?}"));
+        let selector = |name: &str| Selector { field: name.to_owned(), wanted: Wanted::Netns(name.to_owned()) };
+        let selectors: Vec<Selector> = names.iter().map(|name| selector(name)).collect();
+        let host = Host::this().unwrap_or_else(|problem| panic!("{}", problem.text));
+        let resolution = resolve_local(&host, &ByNetlink, &selectors).unwrap_or_else(|errors| panic!("{errors:?}"));
+        Request {
+            plan,
+            targets: resolution.targets,
+            warnings: Vec::new(),
+            command: "a test".into(),
+            probes: Vec::new(),
+        }
+    }
+}

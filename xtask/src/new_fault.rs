@@ -1,0 +1,144 @@
+//! `cargo xtask new-fault NAME`: both halves of a network fault that lets every packet pass, registered everywhere, with a
+//! sample and a test. It compiles and runs as it is; what it does to a packet is then written in one file.
+
+mod templates;
+
+use std::{fs, path::Path};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::{artifacts, process, setup};
+use templates::Name;
+
+/// Makes it.
+pub fn run(name: &str) -> Result<()> {
+    let name = Name::parse(name)?;
+    let root = artifacts::workspace();
+    let files = templates::files(&name);
+    for (path, _) in &files {
+        ensure!(!root.join(path).exists(), "{path} exists already; choose another name");
+    }
+    // All is read and changed in memory first: a registry that lost its marker must not leave half a fault.
+    let mut edited = Vec::new();
+    for (path, text) in templates::registrations(&name, next_action(root)?) {
+        edit(&mut edited, root, path, |content| insert(content, path, &text.marker, &text.lines))?;
+    }
+    edit(&mut edited, root, ABI, next_version)?;
+    for path in MESSAGES {
+        // Tests that quote the list of all actions.
+        let quoted = format!("bandwidth, {}, partition", name.yaml());
+        edit(&mut edited, root, path, |content| Ok(content.replace("bandwidth, partition", &quoted)))?;
+    }
+    for (path, content) in files.iter().chain(&edited) {
+        fs::write(root.join(path), content).with_context(|| format!("write {path}"))?;
+        println!("{path}");
+    }
+    setup::for_build()?;
+    process::run(process::cargo().arg("fmt").current_dir(root))?;
+    let mut golden = process::cargo();
+    golden.args(["test", "--quiet", "--package", "chaos", "--lib", "golden_schema"]).env("CHAOS_UPDATE_GOLDEN", "1");
+    process::run(golden.current_dir(root))?;
+    println!("tests/golden/schema.json\n\nIt lets every packet pass. Now:");
+    println!(
+        "  1. write what it does in chaos-ebpf/src/{0}.rs, its parameters in chaos-user/src/faults/{0}.rs",
+        name.module()
+    );
+    println!("  2. say in tests/tests/{}.rs what must be seen from outside", name.module());
+    println!("  3. cargo xtask test --kernel running {}", name.module());
+    Ok(())
+}
+
+const ABI: &str = "chaos-ebpf/abi/src/lib.rs";
+const RULES: &str = "chaos-ebpf/abi/src/rule.rs";
+const MESSAGES: [&str; 2] = ["chaos-user/src/spec/tests/rule_cases.rs", "chaos-user/src/spec/tests/yaml.rs"];
+
+/// Changes a file, which may have been changed before.
+fn edit(
+    edited: &mut Vec<(String, String)>,
+    root: &Path,
+    path: &str,
+    change: impl FnOnce(&str) -> Result<String>,
+) -> Result<()> {
+    if let Some((_, content)) = edited.iter_mut().find(|(known, _)| known == path) {
+        *content = change(content)?;
+        return Ok(());
+    }
+    let content = fs::read_to_string(root.join(path)).with_context(|| format!("read {path}"))?;
+    edited.push((path.to_owned(), change(&content)?));
+    Ok(())
+}
+
+/// Puts lines before the line that is `// new-fault: MARKER`, indented as it is.
+fn insert(content: &str, path: &str, marker: &str, lines: &str) -> Result<String> {
+    let wanted = format!("// new-fault: {marker}");
+    let mut found = 0;
+    let mut text = String::new();
+    for line in content.lines() {
+        if line.trim() == wanted {
+            found += 1;
+            let indent = &line[..line.len() - line.trim_start().len()];
+            for new in lines.lines() {
+                text.push_str(&format!("{indent}{new}\n"));
+            }
+        }
+        text.push_str(line);
+        text.push('\n');
+    }
+    if found != 1 {
+        bail!("{path} has the line `{wanted}` {found} times; it must be there once");
+    }
+    Ok(text)
+}
+
+/// The number after the highest `ACTION_*`.
+fn next_action(root: &Path) -> Result<u32> {
+    let content = fs::read_to_string(root.join(RULES)).with_context(|| format!("read {RULES}"))?;
+    let numbers = content.lines().filter_map(|line| {
+        let (_, number) = line.strip_prefix("pub const ACTION_")?.split_once("= ")?;
+        number.trim_end_matches(';').parse::<u32>().ok()
+    });
+    let highest = numbers.max().with_context(|| format!("{RULES} has no ACTION_ constant"))?;
+    Ok(highest + 1)
+}
+
+/// A process of the old build must not join the maps of the new one: it would not know the action.
+fn next_version(content: &str) -> Result<String> {
+    const VERSION: &str = "pub const ABI_VERSION: u32 = ";
+    let (before, rest) = content.split_once(VERSION).with_context(|| format!("{ABI} has no `{VERSION}`"))?;
+    let (number, after) = rest.split_once(';').with_context(|| format!("{ABI}: `{VERSION}` has no end"))?;
+    let number: u32 = number.parse().with_context(|| format!("{ABI}: {VERSION}{number}"))?;
+    Ok(format!("{before}{VERSION}{};{after}", number + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_marker_is_there_once() {
+        let content = "a\n    // new-fault: x\nb\n";
+        assert_eq!(insert(content, "f", "x", "1\n2").unwrap(), "a\n    1\n    2\n    // new-fault: x\nb\n");
+        assert!(insert("a\n", "f", "x", "1").is_err());
+        assert!(insert(&content.repeat(2), "f", "x", "1").is_err());
+    }
+
+    #[test]
+    fn the_contract_gets_a_new_version() {
+        assert_eq!(
+            next_version("x\npub const ABI_VERSION: u32 = 9;\ny").unwrap(),
+            "x\npub const ABI_VERSION: u32 = 10;\ny"
+        );
+        assert!(next_version("x").is_err());
+    }
+
+    #[test]
+    fn every_registry_has_its_marker() {
+        let name = Name::parse("of-a-test").unwrap();
+        let root = artifacts::workspace();
+        let number = next_action(root).unwrap();
+        for (path, text) in templates::registrations(&name, number) {
+            let content = fs::read_to_string(root.join(path)).unwrap();
+            insert(&content, path, &text.marker, &text.lines).unwrap();
+        }
+    }
+}
