@@ -223,7 +223,7 @@ fn streams_are_exact_whatever_the_size_of_packets() {
                 }
                 let report = running.finish();
                 let fault = report.only_fault();
-                assert_eq!((fault.count("overflow"), fault.count("errors")), (0, 0), "{}", fault.json);
+                assert_eq!((fault.count("overflow"), fault.action("errors")), (0, 0), "{}", fault.json);
             }
         }
     }
