@@ -12,7 +12,8 @@ use super::{
 use aya::{
     EbpfLoader,
     maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, PerCpuArray},
-    programs::{CgroupSkb, SchedClassifier},
+    programs::{CgroupSkb, ProgramType, SchedClassifier},
+    sys::{BpfHelper, is_helper_supported},
 };
 use chaos_abi::{
     ABI_VERSION, AddrKey, Clock, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey, Lease, MissKey,
@@ -115,10 +116,11 @@ impl Datapath {
                 let fd = program.fd().map_err(|e| load_error("load program", name, &e))?;
                 fd.as_fd().try_clone_to_owned().map_err(|e| KernelError::from_io("load program", name, &e))
             };
-            let (fault, legacy) = match program("fault") {
-                Ok(fd) => (fd, false),
-                Err(first) => (program("fault_legacy").map_err(|_| first)?, true),
-            };
+            // Asked, not tried: a verifier that refuses takes seconds on a slow machine, and its complaint would hide the other's.
+            let stamps = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_skb_set_tstamp)
+                .map_err(|e| load_error("probe helper", "bpf_skb_set_tstamp", &e))?;
+            let legacy = !stamps;
+            let fault = program(if legacy { "fault_legacy" } else { "fault" })?;
             let (back, clock, stamp) = (program("back")?, program("clock")?, program("stamp")?);
             let dns = program("dns").and_then(|first| Ok([first, program("dns_records")?]));
             let arrivals = arrivals(&mut ebpf);
