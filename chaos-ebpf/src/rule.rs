@@ -155,6 +155,7 @@ fn matched(
             }
             ON
         }
+        // new-fault: action
         _ => {
             counters.lost += packets;
             DROP
