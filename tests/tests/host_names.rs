@@ -163,7 +163,9 @@ fn the_first_packet_to_each_new_address_is_met() {
     assert_eq!(world.arrived(), counts(&[(WILD, 200), (OTHER, 200)]));
     let report = running.finish();
     let fault = report.only_fault();
-    assert_eq!((fault.injected(), fault.count("rejectedBy.peer")), (400, 400 + 800), "{}", report.json);
+    assert_eq!(fault.injected(), 400, "{}", report.json);
+    // Datagrams and questions; the kernel's own reports of multicast groups (MLD) are looked at too.
+    assert!((1_200..1_220).contains(&fault.count("rejectedBy.peer")), "{}", report.json);
     let hosts = fault.json["hosts"].as_array().expect("hosts");
     let listed: Vec<_> = hosts.iter().map(|host| (&host["host"], host["addresses"].as_array().map(Vec::len))).collect();
     // Two more than were used: our own look-ups of the exact name.
