@@ -69,8 +69,8 @@ impl Ids {
 
     /// Those that still exist although nobody should hold them, after the time that the kernel takes to free the last ones.
     pub fn left(&self) -> Vec<String> {
-        // Once only, and not at once: opening a table of tail calls by its id while it is being freed makes the kernel lose a
-        // reference (prog_array_map_clear, kernel/bpf/arraymap.c).
+        // Once only, and not at once: opening a table of tail calls by its id while it is being freed seems to make the kernel lose
+        // a reference (prog_array_map_clear, kernel/bpf/arraymap.c; likely, not proven).
         std::thread::sleep(Duration::from_secs(3));
         let maps = aya::maps::loaded_maps().flatten().filter(|info| self.maps.contains(&info.id()));
         let programs = aya::programs::loaded_programs().flatten().filter(|info| self.programs.contains(&info.id()));

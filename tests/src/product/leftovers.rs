@@ -43,9 +43,9 @@ impl Leftovers {
 
     /// What is there now and was not then, and what was then and is gone.
     pub fn difference(&self, earlier: &Self) -> Vec<String> {
-        // Looking at a table of tail calls while its last owner lets go of it leaks it, empty: the second `schedule_work` finds the
-        // work queued and its reference is never put (kernel/bpf/arraymap.c, `prog_array_map_clear`). A set of maps that is really
-        // left has fifteen others.
+        // Looking at a table of tail calls while its last owner lets go of it leaks it, empty. The likely cause, not proven: the
+        // second `schedule_work` finds the work queued and its reference is never put (kernel/bpf/arraymap.c,
+        // `prog_array_map_clear`). A set of maps that is really left has many others.
         let added = self.things.difference(&earlier.things).filter(|thing| !thing.ends_with(" CHAOS_PROGS"));
         let added = added.map(|thing| format!("left: {thing}"));
         // A BPF object that went was another process's: nothing of ours was there before.
