@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use crate::{artifacts, build, process, setup, vm::Machine};
+use crate::{
+    artifacts, build, process, setup,
+    vm::{self, Machine},
+};
 
 /// Run by any kernel.
 const DROPPING: [&str; 3] = ["loss", "partition", "reset"];
@@ -60,7 +63,7 @@ fn in_machine(demo: &Path, product: &Path) -> Result<()> {
         variables: vec![("CHAOS_BIN".into(), product.into())],
         ..Machine::new(SERIES, words.collect())
     };
-    match machine.run(stdout(), stderr())? {
+    match vm::persistently(|| machine.run(stdout(), stderr()))? {
         0 => Ok(()),
         code => bail!("the demonstration in the virtual machine failed: exit code {code}"),
     }

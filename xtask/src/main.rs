@@ -119,7 +119,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
                 modules: arguments.module,
                 ..vm::Machine::new(&arguments.series, arguments.command)
             };
-            return Ok(ExitCode::from(machine.run(stdout(), stderr())?));
+            return Ok(ExitCode::from(vm::persistently(|| machine.run(stdout(), stderr()))?));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -177,9 +177,11 @@ fn in_machine(series: &str, suites: &[&Program], product: &Path, filter: Option<
         directory,
         ..Machine::new(series, command)
     };
-    let reader = Reader::default();
-    let code = machine.run(reader.clone(), reader.clone())?;
-    settle(reader.tally(), code == 0, || format!("exit code {code}"))
+    vm::persistently(|| {
+        let reader = Reader::default();
+        let code = machine.run(reader.clone(), reader.clone())?;
+        settle(reader.tally(), code == 0, || format!("exit code {code}"))
+    })
 }
 
 /// What each place had to say.

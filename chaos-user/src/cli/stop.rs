@@ -4,7 +4,8 @@ use super::fail;
 use crate::{
     engine::{EngineError, RunEntry, journal},
     kernel::{
-        datapath::{Datapath, kill_switch, map_error},
+        datapath::{Datapath, map_error},
+        kill_switch::kill_switch,
         seam,
     },
     observe::ExitCode,

@@ -1,6 +1,8 @@
 //! Attach points: one stub per netns, interface and direction, whoever needs it, and the veth pair of those that queue.
 
-use super::{EngineError, FilterEntry, Locked, PairEntry, PointEntry, RunEntry, Session, arrivals, walk, wants::Want};
+use super::{
+    EngineError, FilterEntry, Locked, PairEntry, PointEntry, PointKind, RunEntry, Session, arrivals, walk, wants::Want,
+};
 use crate::{
     faults::{self, Queue},
     kernel::{
@@ -12,7 +14,7 @@ use crate::{
         netlink::Rtnl,
         netns::Netns,
         qdisc::{self, Fq},
-        seam,
+        seam, steering,
     },
 };
 use chaos_abi::{
@@ -82,6 +84,40 @@ pub fn attach_all(
     Ok(())
 }
 
+/// On kernels without tcx: which interfaces have no clsact qdisc yet, written down before one is made.
+///
+/// # Errors
+/// What the kernel says.
+pub fn look_for_clsact(
+    session: &Session,
+    points: &mut [PointEntry],
+    netns: &HashMap<u64, Netns>,
+) -> Result<(), KernelError> {
+    if session.datapath.ids().tcx {
+        return Ok(());
+    }
+    let new = |entry: &PointEntry| entry.kind == PointKind::Interface && entry.filter.is_none();
+    for (inode, netns) in netns {
+        let places = points.iter().filter(|entry| new(entry) && entry.netns == *inode).map(|entry| entry.ifindex);
+        let absent: Vec<u32> = netns.enter(|| {
+            let mut rtnl = Rtnl::open()?;
+            let mut absent = Vec::new();
+            for ifindex in places {
+                if !qdisc::has_clsact(&mut rtnl, ifindex)? {
+                    absent.push(ifindex);
+                }
+            }
+            Ok(absent)
+        })??;
+        // The other direction's filter may have made the qdisc: it is as much ours.
+        let ours: Vec<u32> = points.iter().filter(|e| e.netns == *inode && e.clsact).map(|e| e.ifindex).collect();
+        for entry in points.iter_mut().filter(|entry| entry.netns == *inode) {
+            entry.clsact |= absent.contains(&entry.ifindex) || ours.contains(&entry.ifindex);
+        }
+    }
+    Ok(())
+}
+
 /// Finds or makes the journal's entry for each want; returns the point ids.
 ///
 /// # Errors
@@ -108,6 +144,7 @@ fn enter(locked: &mut Locked, netns: u64, wants: &[Want]) -> Result<Vec<u32>, En
             ingress: want.ingress,
             link: None,
             filter: None,
+            clsact: false,
             pair: limit.map(|_| new_pair()),
         });
     }
@@ -177,15 +214,12 @@ fn one(session: &mut Session, rtnl: &mut Rtnl, entry: &mut PointEntry, want: &Wa
     } else if entry.link.is_none() && entry.filter.is_none() {
         let stub = session.datapath.stub(PROGRAM_FAULT, entry.id, entry.ingress)?;
         let object = format!("{} {}", entry.interface, if entry.ingress { "ingress" } else { "egress" });
-        match bpf::attach_tcx(stub.as_fd(), entry.ifindex, entry.ingress, &object) {
-            Ok(link) => {
-                entry.link = Some(bpf::link_id(link.as_fd())?);
-                links.push(link);
-            }
-            Err(error) if error.errno == Errno::EINVAL => {
-                entry.filter = Some(add_filter(rtnl, entry.ifindex, entry.ingress, stub.as_fd())?);
-            }
-            Err(error) => return Err(error),
+        if session.datapath.ids().tcx {
+            let link = bpf::attach_tcx(stub.as_fd(), entry.ifindex, entry.ingress, &object)?;
+            entry.link = Some(bpf::link_id(link.as_fd())?);
+            links.push(link);
+        } else {
+            entry.filter = Some(add_filter(rtnl, entry.ifindex, entry.ingress, stub.as_fd())?);
         }
     }
     session.held.entry(entry.id).or_default().extend(links);
@@ -198,18 +232,14 @@ fn one(session: &mut Session, rtnl: &mut Rtnl, entry: &mut PointEntry, want: &Wa
 /// `unsupported`, naming what is missing, where both fail.
 pub fn mechanism(session: &Session, rtnl: &mut Rtnl, ifindex: u32) -> Result<&'static str, KernelError> {
     let stub = session.datapath.stub(PROGRAM_FAULT, 0, false)?;
-    match bpf::attach_tcx(stub.as_fd(), ifindex, false, "scratch interface") {
-        Ok(_link) => Ok("tcx"),
-        Err(error) if error.errno == Errno::EINVAL => {
-            let added = add_filter(rtnl, ifindex, false, stub.as_fd())?;
-            let place =
-                Place { interface: ifindex, direction: Direction::Egress, pref: added.pref, handle: added.handle };
-            filter::delete(rtnl, place)?;
-            qdisc::delete_clsact(rtnl, ifindex)?;
-            Ok("clsact")
-        }
-        Err(error) => Err(error),
+    if session.datapath.ids().tcx {
+        return bpf::attach_tcx(stub.as_fd(), ifindex, false, "scratch interface").map(|_link| "tcx");
     }
+    let added = add_filter(rtnl, ifindex, false, stub.as_fd())?;
+    let place = Place { interface: ifindex, direction: Direction::Egress, pref: added.pref, handle: added.handle };
+    filter::delete(rtnl, place)?;
+    qdisc::delete_clsact(rtnl, ifindex)?;
+    Ok("clsact")
 }
 
 /// cls_bpf in direct action below clsact: kernels before 6.6.
@@ -219,10 +249,10 @@ fn add_filter(
     ingress: bool,
     program: std::os::fd::BorrowedFd,
 ) -> Result<FilterEntry, KernelError> {
-    let clsact = qdisc::add_clsact(rtnl, ifindex)?;
+    qdisc::add_clsact(rtnl, ifindex)?;
     let direction = if ingress { Direction::Ingress } else { Direction::Egress };
     filter::add(rtnl, Place { interface: ifindex, direction, pref: PREF, handle: HANDLE }, "chaos", program)?;
-    Ok(FilterEntry { pref: PREF, handle: HANDLE, clsact })
+    Ok(FilterEntry { pref: PREF, handle: HANDLE })
 }
 
 /// The veth pair: fq on the sending end, the way back on the other.
@@ -244,8 +274,10 @@ fn make_pair(
         alias: format!("{ALIAS}{} {direction}", want.interface),
     };
     let [tx, rx] = link::create_veth(rtnl, &veth)?;
-    // Through NAPI packets keep their order: else each CPU that empties the queue has a backlog of its own.
-    link::set_gro(&rx.name, true)?;
+    if steering::by_flow(&rx.name).is_err() {
+        // Second best: through NAPI a few change their order, where one CPU takes over from another.
+        link::set_gro(&rx.name, true)?;
+    }
     pair.limit = queue.packets;
     qdisc::replace_root_with_fq(rtnl, tx.index, &fq(pair.limit, queue.longest))?;
     if session.datapath.ids().legacy {
@@ -253,15 +285,12 @@ fn make_pair(
         add_filter(rtnl, tx.index, false, stub.as_fd())?;
     }
     let stub = session.datapath.stub(PROGRAM_BACK, id, false)?;
-    match bpf::attach_tcx(stub.as_fd(), rx.index, true, &pair.rx) {
-        Ok(link) => {
-            pair.link = Some(bpf::link_id(link.as_fd())?);
-            links.push(link);
-        }
-        Err(error) if error.errno == Errno::EINVAL => {
-            add_filter(rtnl, rx.index, true, stub.as_fd())?;
-        }
-        Err(error) => return Err(error),
+    if session.datapath.ids().tcx {
+        let link = bpf::attach_tcx(stub.as_fd(), rx.index, true, &pair.rx)?;
+        pair.link = Some(bpf::link_id(link.as_fd())?);
+        links.push(link);
+    } else {
+        add_filter(rtnl, rx.index, true, stub.as_fd())?;
     }
     Ok((tx.index, rx.index))
 }

@@ -2,17 +2,17 @@
 //! targets take 38 ms instead of 6.4 s. Raised for the length of a batch, with the value before in the journal.
 
 use super::{EngineError, Locked};
-use crate::kernel::{error::KernelError, seam};
-use std::fs;
+use crate::kernel::{seam, sysfs};
 
-const SWITCH: &str = "/sys/kernel/rcu_expedited";
+/// Below `/sys`.
+const SWITCH: &str = "kernel/rcu_expedited";
 
 /// Writes the switch.
 ///
 /// # Errors
-/// EROFS in a container whose /sys is read-only.
+/// EPERM without CAP_SYS_ADMIN.
 pub fn write(value: &str) -> Result<(), EngineError> {
-    seam::run("write", SWITCH, || fs::write(SWITCH, value).map_err(|e| KernelError::from_io("write", SWITCH, &e)))?;
+    seam::run("write", SWITCH, || sysfs::write(SWITCH, value))?;
     Ok(())
 }
 
@@ -21,8 +21,7 @@ pub fn write(value: &str) -> Result<(), EngineError> {
 /// # Errors
 /// Where the journal cannot be written.
 pub fn raise(locked: &mut Locked) -> Result<(), EngineError> {
-    let Ok(before) = fs::read_to_string(SWITCH) else { return Ok(()) };
-    let before = before.trim().to_owned();
+    let Ok(before) = sysfs::read(SWITCH) else { return Ok(()) };
     if before != "0" || locked.journal.rcu_expedited.is_some() {
         return Ok(());
     }

@@ -71,6 +71,9 @@ pub struct PointEntry {
     /// The filter, on kernels without tcx.
     #[serde(default)]
     pub filter: Option<FilterEntry>,
+    /// The interface had no clsact qdisc before: it goes with the last filter.
+    #[serde(default)]
+    pub clsact: bool,
     /// The veth pair that queues.
     #[serde(default)]
     pub pair: Option<PairEntry>,
@@ -84,8 +87,6 @@ pub struct FilterEntry {
     pub pref: u16,
     /// Handle.
     pub handle: u32,
-    /// We added the clsact qdisc.
-    pub clsact: bool,
 }
 
 /// A veth pair that outlives us.

@@ -142,7 +142,7 @@ fn remove_filter(rtnl: &mut Rtnl, entry: &PointEntry) -> Result<(), KernelError>
         let place = Place { interface: entry.ifindex, direction, pref: one.pref, handle: one.handle };
         absent_is_fine(filter::delete(rtnl, place))?;
     }
-    if entry.filter.as_ref().is_some_and(|filter| filter.clsact) {
+    if entry.clsact {
         let both = [Direction::Ingress, Direction::Egress];
         let empty =
             both.iter().all(|direction| filter::list(rtnl, entry.ifindex, *direction).is_ok_and(|l| l.is_empty()));

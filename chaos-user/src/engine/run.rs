@@ -185,6 +185,7 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Know
     if batch {
         expedite::raise(locked)?;
     }
+    attach::look_for_clsact(session, &mut locked.journal.points, &netns)?;
     limit::enter(locked, &mut run, limit::places(&request.plan, &placed, &request.targets, &all), &netns)?;
     locked.save()?;
     limit::set(&run, &netns)?;
@@ -248,6 +249,7 @@ impl Engine {
     /// # Errors
     /// What the kernel says; nothing is rolled back here.
     pub fn start(&self, active: &mut [Active]) -> Result<(), EngineError> {
+        self.session().datapath.fill_tables()?;
         for one in active.iter_mut() {
             one.started = SystemTime::now();
             self.leases.start(one.run.lease, one.plan.duration)?;

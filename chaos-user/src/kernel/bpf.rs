@@ -3,9 +3,10 @@
 //! process loaded.
 
 use super::{error::KernelError, seam};
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_type};
-use chaos_abi::{POINT_DNS, PROGRAM_DNS, Point};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info, bpf_prog_type};
+use chaos_abi::{NO_DEVICE, POINT_DNS, PROGRAM_DNS, Point};
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// `BPF_F_BEFORE`: without a relative, the head of the chain (include/uapi/linux/bpf.h).
@@ -39,7 +40,8 @@ fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> bpf_insn {
 }
 
 /// Where a stub is attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Hook {
     /// A tc program; where the tail call fails, the next program has the packet (`TCX_NEXT`, `TC_ACT_UNSPEC`).
     Interface,
@@ -155,6 +157,19 @@ pub fn attach_tcx(program: BorrowedFd, ifindex: u32, ingress: bool, object: &str
     })
 }
 
+/// Does this kernel have tcx links? Asked with an interface that no namespace has.
+///
+/// # Errors
+/// What the kernel says, where it is neither of the two answers.
+pub fn has_tcx(program: BorrowedFd) -> Result<bool, KernelError> {
+    match attach_tcx(program, NO_DEVICE, false, "no interface") {
+        Err(error) if error.errno == Errno::ENODEV => Ok(true),
+        Err(error) if error.errno == Errno::EINVAL => Ok(false),
+        Err(error) => Err(error),
+        Ok(_link) => Err(KernelError::malformed("attach tcx link to", "no interface", "the kernel accepted it")),
+    }
+}
+
 /// Attaches a program to what arrives for a cgroup (an open directory of the cgroup2 tree) and all below it, beside whatever
 /// is there. Linux 5.7 (kernel/bpf/cgroup.c, `cgroup_bpf_link_attach`). The link lives as long as its descriptors.
 ///
@@ -193,6 +208,22 @@ pub fn link_id(link: BorrowedFd) -> Result<u32, KernelError> {
     attr.info.info = (&raw mut info) as u64;
     call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)
         .map_err(|errno| KernelError::new("read id of", "bpf link", errno))?;
+    Ok(info.id)
+}
+
+/// The id of a program.
+///
+/// # Errors
+/// The kernel's answer to BPF_OBJ_GET_INFO_BY_FD.
+pub fn program_id(program: BorrowedFd) -> Result<u32, KernelError> {
+    // SAFETY: a struct of integers: zero is valid.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut attr = attributes();
+    attr.info.bpf_fd = program.as_raw_fd() as u32;
+    attr.info.info_len = size_of::<bpf_prog_info>() as u32;
+    attr.info.info = (&raw mut info) as u64;
+    call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)
+        .map_err(|errno| KernelError::new("read id of", "bpf program", errno))?;
     Ok(info.id)
 }
 

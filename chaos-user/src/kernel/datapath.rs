@@ -7,18 +7,12 @@ use super::{
     bpf::{self, Hook, StubMaps},
     clock, dist,
     error::KernelError,
-    seam,
+    tables::{Entry, Tables},
 };
-use aya::{
-    EbpfLoader,
-    maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, PerCpuArray},
-    programs::{CgroupSkb, ProgramType, SchedClassifier},
-    sys::{BpfHelper, is_helper_supported},
-};
+use aya::maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use chaos_abi::{
     ABI_VERSION, AddrKey, Clock, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey, Lease, MissKey,
-    PROGRAM_BACK, PROGRAM_CLOCK, PROGRAM_DNS, PROGRAM_DNS_RECORDS, PROGRAM_FAULT, PROGRAM_STAMP, Point, Rule,
-    SampleKey, State, maps as names,
+    PROGRAM_CLOCK, Point, Rule, SampleKey, State, maps as names,
 };
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -28,20 +22,20 @@ use std::{
 };
 
 /// Entry of the cgroups' table of tail calls.
-const PROGRAM_ARRIVAL: u32 = 0;
+pub(super) const PROGRAM_ARRIVAL: u32 = 0;
 const CLOCK_MAP: &str = "CHAOS_CLOCK";
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/net"));
 
 /// Where the maps and programs are; kept in the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ids {
     /// Map ids by name.
     pub maps: BTreeMap<String, u32>,
-    /// The program that reads the clocks.
-    pub clock: u32,
+    /// What stands in the tables of tail calls.
+    pub programs: Vec<Entry>,
     /// True where the kernel lacks `bpf_skb_set_tstamp` (before Linux 5.18).
     pub legacy: bool,
+    /// Programs are attached to interfaces as tcx links (Linux 6.6 and newer), else as filters below clsact.
+    pub tcx: bool,
     /// Why the kernel refused the program for what arrives for a cgroup; None: it did not. Loaded with the others, because a
     /// process that joins has maps, and no way to load a program onto them.
     #[serde(default)]
@@ -70,11 +64,12 @@ pub struct Datapath {
     pub learned: HashMap<MapData, LearnedKey, u64>,
     clock_map: Array<MapData, Clock>,
     slot: Map,
-    programs: Map,
-    cgroup_programs: Map,
-    clock_program: OwnedFd,
+    tables: Tables,
     ids: Ids,
 }
+
+/// Maps by name.
+pub(super) type Maps = BTreeMap<&'static str, Map>;
 
 /// An aya error as ours: the errno of the syscall in its chain, and all its words.
 pub fn map_error(op: &'static str, object: &str, error: &MapError) -> KernelError {
@@ -82,7 +77,7 @@ pub fn map_error(op: &'static str, object: &str, error: &MapError) -> KernelErro
 }
 
 /// The same for any error of aya.
-fn load_error(op: &'static str, object: &str, error: &dyn std::error::Error) -> KernelError {
+pub(super) fn load_error(op: &'static str, object: &str, error: &dyn std::error::Error) -> KernelError {
     let mut words = error.to_string();
     let mut errno = Errno::EIO;
     let mut source = error.source();
@@ -101,59 +96,6 @@ fn load_error(op: &'static str, object: &str, error: &dyn std::error::Error) -> 
 }
 
 impl Datapath {
-    /// Loads the object: a set of maps of our own.
-    ///
-    /// # Errors
-    /// EPERM without CAP_BPF and CAP_NET_ADMIN or CAP_SYS_ADMIN; what the verifier says.
-    pub fn load() -> Result<Self, KernelError> {
-        seam::run("load", "network programs", || {
-            let mut ebpf = EbpfLoader::new().load(OBJECT).map_err(|e| load_error("load", "network programs", &e))?;
-            let mut program = |name: &'static str| -> Result<OwnedFd, KernelError> {
-                let wrong = || KernelError::new("load program", name, Errno::ENOENT);
-                let program: &mut SchedClassifier =
-                    ebpf.program_mut(name).ok_or_else(wrong)?.try_into().map_err(|_| wrong())?;
-                program.load().map_err(|e| load_error("load program", name, &e))?;
-                let fd = program.fd().map_err(|e| load_error("load program", name, &e))?;
-                fd.as_fd().try_clone_to_owned().map_err(|e| KernelError::from_io("load program", name, &e))
-            };
-            // Asked, not tried: a verifier that refuses takes seconds on a slow machine, and its complaint would hide the other's.
-            let stamps = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_skb_set_tstamp)
-                .map_err(|e| load_error("probe helper", "bpf_skb_set_tstamp", &e))?;
-            let legacy = !stamps;
-            let fault = program(if legacy { "fault_legacy" } else { "fault" })?;
-            let (back, clock, stamp) = (program("back")?, program("clock")?, program("stamp")?);
-            let dns = program("dns").and_then(|first| Ok([first, program("dns_records")?]));
-            let arrivals = arrivals(&mut ebpf);
-            let no_arrivals = arrivals.as_ref().err().map(|e| e.detail.clone().unwrap_or_else(|| e.to_string()));
-            let mut maps = BTreeMap::new();
-            for name in Self::map_names() {
-                let map = ebpf.take_map(name).ok_or_else(|| KernelError::new("find map", name, Errno::ENOENT))?;
-                maps.insert(name, map);
-            }
-            let ids =
-                Ids { maps: ids_of(&maps)?, clock: program_id(&ebpf, "clock")?, legacy, no_arrivals, no_dns: None };
-            let mut datapath = Self::typed(maps, clock, ids)?;
-            let table = fd_of(&datapath.programs, names::PROGS)?;
-            bpf::set_program(table, PROGRAM_FAULT, fault.as_fd())?;
-            bpf::set_program(table, PROGRAM_BACK, back.as_fd())?;
-            bpf::set_program(table, PROGRAM_CLOCK, datapath.clock_program.as_fd())?;
-            bpf::set_program(table, PROGRAM_STAMP, stamp.as_fd())?;
-            if let Ok(arrivals) = arrivals {
-                let table = fd_of(&datapath.cgroup_programs, names::CGROUP_PROGS)?;
-                bpf::set_program(table, PROGRAM_ARRIVAL, arrivals.as_fd())?;
-            }
-            match dns {
-                Ok([first, records]) => {
-                    bpf::set_program(table, PROGRAM_DNS, first.as_fd())?;
-                    bpf::set_program(table, PROGRAM_DNS_RECORDS, records.as_fd())?;
-                }
-                Err(error) => datapath.ids.no_dns = Some(error.to_string()),
-            }
-            datapath.fill(ebpf.take_map(names::DIST))?;
-            Ok(datapath)
-        })
-    }
-
     /// Opens what another process loaded.
     ///
     /// # Errors
@@ -165,10 +107,12 @@ impl Datapath {
         for name in Self::map_names() {
             maps.insert(name, open(ids, name)?);
         }
-        Self::typed(maps, bpf::program_by_id(ids.clock)?, ids.clone())
+        let tables =
+            Tables::join(take(&mut maps, names::PROGS)?, take(&mut maps, names::CGROUP_PROGS)?, &ids.programs)?;
+        Self::typed(maps, tables, ids.clone())
     }
 
-    fn map_names() -> [&'static str; 18] {
+    pub(super) fn map_names() -> [&'static str; 18] {
         [
             names::CONTROL,
             names::LEASES,
@@ -191,41 +135,34 @@ impl Datapath {
         ]
     }
 
-    fn typed(mut maps: BTreeMap<&'static str, Map>, clock_program: OwnedFd, ids: Ids) -> Result<Self, KernelError> {
-        fn take<T: TryFrom<Map, Error = MapError>>(
-            maps: &mut BTreeMap<&'static str, Map>,
-            name: &'static str,
-        ) -> Result<T, KernelError> {
-            let map = maps.remove(name).ok_or_else(|| KernelError::new("find map", name, Errno::ENOENT))?;
-            map.try_into().map_err(|e| map_error("open map", name, &e))
+    pub(super) fn typed(mut maps: Maps, tables: Tables, ids: Ids) -> Result<Self, KernelError> {
+        fn typed<T: TryFrom<Map, Error = MapError>>(maps: &mut Maps, name: &'static str) -> Result<T, KernelError> {
+            take(maps, name)?.try_into().map_err(|e| map_error("open map", name, &e))
         }
         let maps = &mut maps;
-        let absent = |name| KernelError::new("find map", name, Errno::ENOENT);
         Ok(Self {
-            control: take(maps, names::CONTROL)?,
-            leases: take(maps, names::LEASES)?,
-            points: take(maps, names::POINTS)?,
-            rules: take(maps, names::RULES)?,
-            states: take(maps, names::STATES)?,
-            counters: take(maps, names::COUNTERS)?,
-            addrs: take(maps, names::ADDRS)?,
-            prefixes: take(maps, names::PREFIXES)?,
-            port_sets: take(maps, names::PORT_SETS)?,
-            hits: take(maps, names::HITS)?,
-            missed: take(maps, names::MISSED)?,
-            delays: take(maps, names::DELAYS)?,
-            hosts: take(maps, names::HOSTS)?,
-            learned: take(maps, names::LEARNED)?,
-            clock_map: take(maps, CLOCK_MAP)?,
-            slot: maps.remove(names::SLOT).ok_or_else(|| absent(names::SLOT))?,
-            programs: maps.remove(names::PROGS).ok_or_else(|| absent(names::PROGS))?,
-            cgroup_programs: maps.remove(names::CGROUP_PROGS).ok_or_else(|| absent(names::CGROUP_PROGS))?,
-            clock_program,
+            control: typed(maps, names::CONTROL)?,
+            leases: typed(maps, names::LEASES)?,
+            points: typed(maps, names::POINTS)?,
+            rules: typed(maps, names::RULES)?,
+            states: typed(maps, names::STATES)?,
+            counters: typed(maps, names::COUNTERS)?,
+            addrs: typed(maps, names::ADDRS)?,
+            prefixes: typed(maps, names::PREFIXES)?,
+            port_sets: typed(maps, names::PORT_SETS)?,
+            hits: typed(maps, names::HITS)?,
+            missed: typed(maps, names::MISSED)?,
+            delays: typed(maps, names::DELAYS)?,
+            hosts: typed(maps, names::HOSTS)?,
+            learned: typed(maps, names::LEARNED)?,
+            clock_map: typed(maps, CLOCK_MAP)?,
+            slot: take(maps, names::SLOT)?,
+            tables,
             ids,
         })
     }
 
-    fn fill(&mut self, dist: Option<Map>) -> Result<(), KernelError> {
+    pub(super) fn fill(&mut self, dist: Option<Map>) -> Result<(), KernelError> {
         let write = |e: MapError| map_error("fill map", names::DIST, &e);
         let dist = dist.ok_or_else(|| KernelError::new("find map", names::DIST, Errno::ENOENT))?;
         let mut dist: Array<MapData, [i16; DIST_SIZE]> = dist.try_into().map_err(write)?;
@@ -234,6 +171,14 @@ impl Datapath {
         }
         let control = Control { abi: ABI_VERSION, reserved: 0, generation: 1 };
         self.control.set(0, control, 0).map_err(|e| map_error("fill map", names::CONTROL, &e))
+    }
+
+    /// Puts the programs into their tables again: see [`super::tables`].
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn fill_tables(&self) -> Result<(), KernelError> {
+        self.tables.fill()
     }
 
     /// Where the parts are, for the journal.
@@ -255,7 +200,7 @@ impl Datapath {
     /// # Errors
     /// As [`bpf::load_stub`].
     pub fn stub(&self, program: u32, point: u32, ingress: bool) -> Result<OwnedFd, KernelError> {
-        let (slot, programs) = (fd_of(&self.slot, names::SLOT)?, fd_of(&self.programs, names::PROGS)?);
+        let (slot, programs) = (fd_of(&self.slot, names::SLOT)?, self.tables.fd(Hook::Interface)?);
         let points = ingress.then(|| self.points.map().fd().as_fd());
         bpf::load_stub(Hook::Interface, StubMaps { slot, programs, points }, program, point)
     }
@@ -266,7 +211,7 @@ impl Datapath {
     /// `unsupported` where the kernel refused the program that it would jump to.
     pub fn cgroup_stub(&self, point: u32) -> Result<OwnedFd, KernelError> {
         self.arrivals()?;
-        let (slot, programs) = (fd_of(&self.slot, names::SLOT)?, fd_of(&self.cgroup_programs, names::CGROUP_PROGS)?);
+        let (slot, programs) = (fd_of(&self.slot, names::SLOT)?, self.tables.fd(Hook::Cgroup)?);
         bpf::load_stub(Hook::Cgroup, StubMaps { slot, programs, points: None }, PROGRAM_ARRIVAL, point)
     }
 
@@ -285,7 +230,7 @@ impl Datapath {
     /// # Errors
     /// The kernel's answer to BPF_PROG_TEST_RUN.
     pub fn clock(&self) -> Result<Clock, KernelError> {
-        bpf::test_run(self.clock_program.as_fd(), &[0; 64], 1)?;
+        bpf::test_run(self.tables.program(Hook::Interface, PROGRAM_CLOCK)?, &[0; 64], 1)?;
         self.clock_map.get(&0, 0).map_err(|e| map_error("read map", CLOCK_MAP, &e))
     }
 
@@ -344,63 +289,10 @@ fn check_version(control: Map) -> Result<(), KernelError> {
         .with_hint("a chaos of another version is active: `chaos status` shows its experiments; let them end first"))
 }
 
+pub(super) fn take(maps: &mut Maps, name: &'static str) -> Result<Map, KernelError> {
+    maps.remove(name).ok_or_else(|| KernelError::new("find map", name, Errno::ENOENT))
+}
+
 fn fd_of<'a>(map: &'a Map, name: &'static str) -> Result<BorrowedFd<'a>, KernelError> {
     bpf::map_fd(map).ok_or_else(|| KernelError::new("use map", name, Errno::EINVAL))
-}
-
-/// The program for what arrives for a cgroup. A kernel that refuses it loses only that.
-fn arrivals(ebpf: &mut aya::Ebpf) -> Result<OwnedFd, KernelError> {
-    const NAME: &str = "cgroup_ingress";
-    let wrong = || KernelError::new("load program", NAME, Errno::ENOENT);
-    let program: &mut CgroupSkb = ebpf.program_mut(NAME).ok_or_else(wrong)?.try_into().map_err(|_| wrong())?;
-    program.load().map_err(|e| load_error("load program", NAME, &e))?;
-    let fd = program.fd().map_err(|e| load_error("load program", NAME, &e))?;
-    fd.as_fd().try_clone_to_owned().map_err(|e| KernelError::from_io("load program", NAME, &e))
-}
-
-fn ids_of(maps: &BTreeMap<&'static str, Map>) -> Result<BTreeMap<String, u32>, KernelError> {
-    let mut ids = BTreeMap::new();
-    for (name, map) in maps {
-        let fd =
-            fd_of(map, name)?.try_clone_to_owned().map_err(|e| KernelError::from_io("duplicate map", *name, &e))?;
-        let data = MapData::from_fd(fd).map_err(|e| map_error("open map", name, &e))?;
-        let info = data.info().map_err(|e| map_error("open map", name, &e))?;
-        ids.insert((*name).to_owned(), info.id());
-    }
-    Ok(ids)
-}
-
-fn program_id(ebpf: &aya::Ebpf, name: &'static str) -> Result<u32, KernelError> {
-    let wrong = || KernelError::new("find program", name, Errno::ENOENT);
-    let program: &SchedClassifier = ebpf.program(name).ok_or_else(wrong)?.try_into().map_err(|_| wrong())?;
-    Ok(program.info().map_err(|e| load_error("read id of program", name, &e))?.id())
-}
-
-/// Increments the generation of every set of maps on the node: all faults are off at once, whoever owns them, hung or not.
-/// Returns how many sets there were.
-///
-/// # Errors
-/// The first map that could not be written; the others are still tried.
-pub fn kill_switch() -> Result<usize, KernelError> {
-    let (mut done, mut failed) = (0, None);
-    for info in aya::maps::loaded_maps() {
-        let Ok(info) = info else { continue };
-        if info.name() != names::CONTROL.as_bytes() {
-            continue;
-        }
-        match bump(info.id()) {
-            Ok(()) => done += 1,
-            Err(error) => failed = Some(error),
-        }
-    }
-    failed.map_or(Ok(done), Err)
-}
-
-fn bump(id: u32) -> Result<(), KernelError> {
-    let error = |e: MapError| map_error("write map", names::CONTROL, &e);
-    let data = MapData::from_id(id).map_err(error)?;
-    let mut control: Array<MapData, Control> = Map::from_map_data(data).map_err(error)?.try_into().map_err(error)?;
-    let mut value = control.get(&0, 0).map_err(error)?;
-    value.generation += 1;
-    control.set(0, value, 0).map_err(error)
 }

@@ -9,12 +9,17 @@ pub mod error;
 pub mod ethtool;
 pub mod filter;
 pub mod interfaces;
+pub mod kill_switch;
 pub mod link;
+mod load;
 pub mod netlink;
 pub mod netns;
 pub mod probe;
 pub mod qdisc;
 pub mod seam;
+pub mod steering;
+pub mod sysfs;
+pub mod tables;
 mod tc;
 #[cfg(test)]
 pub(crate) mod testing;

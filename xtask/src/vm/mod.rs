@@ -20,7 +20,24 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::artifacts;
+pub use console::EmulatorFault;
 use kernel::Kernel;
+
+/// How often something is tried that the emulator spoils.
+const ATTEMPTS: usize = 4;
+
+/// Does `work`, which boots a machine, again where the emulator spoiled it.
+pub fn persistently<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    for attempt in 1.. {
+        match work() {
+            Err(error) if error.is::<EmulatorFault>() && attempt < ATTEMPTS => {
+                eprintln!("{error}; once more");
+            }
+            result => return result,
+        }
+    }
+    bail!("no attempt was made")
+}
 
 /// One boot for one command.
 pub struct Machine {
@@ -61,7 +78,8 @@ impl Machine {
     }
 
     /// Boots, runs the command, and returns its exit code. Its output goes to `stdout` and `stderr` as
-    /// it comes. A kernel that oopses is an error, whatever the command says.
+    /// it comes. A kernel that oopses is an error, whatever the command says;
+    /// [`EmulatorFault`] where the emulator made it.
     pub fn run(&self, stdout: impl Write + Send + 'static, stderr: impl Write + Send + 'static) -> Result<u8> {
         let kernel = Kernel::of_series(&self.series)?;
         let scratch = Scratch::new()?;
@@ -88,7 +106,7 @@ impl Machine {
         let ended = guest.run(stdout, stderr).with_context(|| format!("boot {}", kernel.release));
         let log = fs::read(&console).unwrap_or_default();
         let code = console::judge(&log).and(ended).and_then(|()| exit_code(&status));
-        if code.is_err() {
+        if code.as_ref().is_err_and(|error| !error.is::<EmulatorFault>()) {
             eprintln!("{}", console::tail(&log));
         }
         code

@@ -1,0 +1,34 @@
+//! The kill switch of the node.
+
+use super::{datapath::map_error, error::KernelError};
+use aya::maps::{Array, Map, MapData, MapError};
+use chaos_abi::{Control, maps as names};
+
+/// Increments the generation of every set of maps on the node: all faults are off at once, whoever owns them, hung or not.
+/// Returns how many sets there were.
+///
+/// # Errors
+/// The first map that could not be written; the others are still tried.
+pub fn kill_switch() -> Result<usize, KernelError> {
+    let (mut done, mut failed) = (0, None);
+    for info in aya::maps::loaded_maps() {
+        let Ok(info) = info else { continue };
+        if info.name() != names::CONTROL.as_bytes() {
+            continue;
+        }
+        match bump(info.id()) {
+            Ok(()) => done += 1,
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(done), Err)
+}
+
+fn bump(id: u32) -> Result<(), KernelError> {
+    let error = |e: MapError| map_error("write map", names::CONTROL, &e);
+    let data = MapData::from_id(id).map_err(error)?;
+    let mut control: Array<MapData, Control> = Map::from_map_data(data).map_err(error)?.try_into().map_err(error)?;
+    let mut value = control.get(&0, 0).map_err(error)?;
+    value.generation += 1;
+    control.set(0, value, 0).map_err(error)
+}
