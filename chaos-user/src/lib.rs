@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod engine;
 pub mod faults;
+pub mod k8s;
 pub mod kernel;
 pub mod observe;
 pub mod plan;

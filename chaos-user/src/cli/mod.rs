@@ -3,6 +3,7 @@
 mod before;
 mod check;
 mod cleanup;
+mod crd;
 mod input;
 mod progress;
 mod run;
@@ -104,6 +105,8 @@ enum Command {
     Unlock,
     /// Remove what a dead process left; never touches a living one's.
     Cleanup,
+    /// Print the custom resource definitions of a cluster as YAML.
+    Crd,
 }
 
 /// What `wait` waits for.
@@ -134,6 +137,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Stop { name, all: _, finish, lock } => stop::stop(name.as_deref(), finish, lock.as_deref()),
         Command::Unlock => stop::unlock(),
         Command::Cleanup => cleanup::cleanup(),
+        Command::Crd => crd::crd(),
     }
 }
 

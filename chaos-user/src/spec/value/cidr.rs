@@ -7,7 +7,7 @@ use std::str::FromStr;
 use super::Invalid;
 
 /// A network in CIDR notation (RFC 4632, RFC 4291): `10.0.0.0/8`, `2001:db8::/32`. All bits behind the prefix are 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cidr {
     address: IpAddr,
     prefix: u8,

@@ -1,0 +1,17 @@
+//! `chaos crd`.
+
+use crate::{k8s::api::crd, observe::ExitCode};
+
+/// Prints the custom resource definitions.
+pub fn crd() -> ExitCode {
+    match crd::yaml() {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::Pass
+        }
+        Err(error) => {
+            eprintln!("write the custom resource definitions: {error}");
+            ExitCode::Error
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Experiments in a cluster: custom resources, the controller, the node agents.
+
+pub mod api;
