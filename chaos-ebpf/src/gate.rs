@@ -1,14 +1,14 @@
 //! Does a rule mean this packet? The first test that fails is counted.
 
 use crate::{
-    maps::{CHAOS_ADDRS, CHAOS_PORTSETS, CHAOS_PREFIXES},
+    maps::{CHAOS_ADDRPORTS, CHAOS_ADDRS, CHAOS_PORTSETS, CHAOS_PREFIXES},
     parse::{Packet, proto, tcp},
     skb::Skb,
 };
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use chaos_abi::{
-    AddrKey, CONN_ANY, CONN_NEW, PROTO_ANY, PROTO_ICMP, PROTO_PORTS, REJECT_CONNECTION, REJECT_PEER, REJECT_PORT,
-    REJECT_PROTOCOL, REJECT_SCOPE, RULE_ADDRS, RULE_CGROUP, RULE_PREFIXES, Rule, SET_V6,
+    AddrKey, AddrPortKey, CONN_ANY, CONN_NEW, PROTO_ANY, PROTO_ICMP, PROTO_PORTS, REJECT_CONNECTION, REJECT_PEER,
+    REJECT_PORT, REJECT_PROTOCOL, REJECT_SCOPE, RULE_ADDR_PORTS, RULE_ADDRS, RULE_CGROUP, RULE_PREFIXES, Rule, SET_V6,
 };
 
 /// All tests passed.
@@ -58,7 +58,7 @@ pub fn test(skb: Skb, rule: &Rule, packet: &Packet, ends: &Ends, scoped: bool) -
             return REJECT_CONNECTION;
         }
     }
-    if rule.peers != 0 && !peer(rule, packet.family, &ends.peer) {
+    if rule.peers != 0 && !peer(rule, packet, ends) {
         return REJECT_PEER;
     }
     if scoped && rule.flags & RULE_CGROUP != 0 && skb.cgroup(rule.level) != rule.cgroup {
@@ -94,13 +94,22 @@ fn port(set: u32, port: u16) -> bool {
 }
 
 #[inline(always)]
-fn peer(rule: &Rule, family: u8, addr: &[u64; 2]) -> bool {
-    let set = if family == 6 { rule.peers | SET_V6 } else { rule.peers };
+fn peer(rule: &Rule, packet: &Packet, ends: &Ends) -> bool {
+    let set = if packet.family == 6 { rule.peers | SET_V6 } else { rule.peers };
     // SAFETY: two words are 16 bytes.
-    let data = AddrKey { set: set.to_be(), addr: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(*addr) } };
+    let addr = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(ends.peer) };
+    let data = AddrKey { set: set.to_be(), addr };
     // SAFETY: only presence is asked.
     if rule.flags & RULE_ADDRS != 0 && unsafe { CHAOS_ADDRS.get(data) }.is_some() {
         return true;
     }
-    rule.flags & RULE_PREFIXES != 0 && CHAOS_PREFIXES.get(&Key::new(160, data)).is_some()
+    if rule.flags & RULE_PREFIXES != 0 && CHAOS_PREFIXES.get(&Key::new(160, data)).is_some() {
+        return true;
+    }
+    if rule.flags & RULE_ADDR_PORTS == 0 || packet.transport == 0 || !has_ports(packet.protocol) {
+        return false;
+    }
+    let key = AddrPortKey { set: data.set, port: ends.peer_port, reserved: 0, addr };
+    // SAFETY: only presence is asked.
+    unsafe { CHAOS_ADDRPORTS.get(key) }.is_some()
 }

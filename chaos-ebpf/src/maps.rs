@@ -10,8 +10,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use chaos_abi::{
-    AddrKey, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey, Lease, MAX_HOSTS, MAX_LEASES,
-    MAX_PEERS, MAX_POINTS, MAX_PORT_SETS, MAX_RULES, MissKey, Point, Queued, Rule, SampleKey, Slot, State,
+    AddrKey, AddrPortKey, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey, Lease, MAX_HOSTS,
+    MAX_LEASES, MAX_PEERS, MAX_POINTS, MAX_PORT_SETS, MAX_RULES, MissKey, Point, Queued, Rule, SampleKey, Slot, State,
 };
 
 /// Switches of the node.
@@ -39,6 +39,10 @@ pub static CHAOS_ADDRS: HashMap<AddrKey, u32, { MAX_PEERS as usize }, { BPF_F_NO
 #[btf_map]
 pub static CHAOS_PREFIXES: LpmTrie<AddrKey, u32, { MAX_PEERS as usize }, { BPF_F_NO_PREALLOC as usize }> =
     LpmTrie::new();
+/// Addresses with ports.
+#[btf_map]
+pub static CHAOS_ADDRPORTS: HashMap<AddrPortKey, u32, { MAX_PEERS as usize }, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
 /// Bitmaps of ports.
 #[btf_map]
 pub static CHAOS_PORTSETS: Array<[u64; 1024], { MAX_PORT_SETS as usize }, 0> = Array::new();

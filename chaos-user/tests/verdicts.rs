@@ -203,7 +203,7 @@ fn garbage_is_passed() {
     bits[0] = 1 << 7;
     stage.datapath.port_sets.set(1, bits, 0).unwrap();
     // UDP to port 7 of one address.
-    let key = chaos::engine::rules::key(1, "10.0.0.2".parse().unwrap());
+    let key = chaos::engine::sets::key(1, "10.0.0.2".parse().unwrap());
     stage.datapath.addrs.insert(key, 1, 0).unwrap();
     let rule = Rule { protocol: 17, ports: 1, peers: 1, flags: RULE_ADDRS, ..always(ACTION_PARTITION, [0; 8]) };
     stage.rules(&[rule]);

@@ -17,7 +17,7 @@ pub use rule::*;
 pub use state::*;
 
 /// Version of this contract; kept in [`Control::abi`] and compared before a process joins another one's maps.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Most attach points (netns and interface, or cgroup; direction) on a node.
 pub const MAX_POINTS: u32 = 2048;
@@ -58,6 +58,8 @@ pub mod maps {
     pub const ADDRS: &str = "CHAOS_ADDRS";
     /// Peer prefixes: the data of the trie's key is an [`crate::AddrKey`].
     pub const PREFIXES: &str = "CHAOS_PREFIXES";
+    /// Peer addresses with a port by [`crate::AddrPortKey`].
+    pub const ADDR_PORTS: &str = "CHAOS_ADDRPORTS";
     /// Bitmaps of 65,536 ports.
     pub const PORT_SETS: &str = "CHAOS_PORTSETS";
     /// Three distribution tables.

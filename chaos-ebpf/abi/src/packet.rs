@@ -16,6 +16,20 @@ abi_struct! {
 }
 
 abi_struct! {
+    /// A peer of one set by one of its ports alone.
+    pub struct AddrPortKey {
+        /// As [`AddrKey::set`].
+        pub set: u32,
+        /// Its port, host byte order.
+        pub port: u16,
+        /// Unused.
+        pub reserved: u16,
+        /// As [`AddrKey::addr`].
+        pub addr: [u8; 16],
+    }
+}
+
+abi_struct! {
     /// A flow as a hit saw it. Ports in host byte order, 0 where the protocol has none.
     pub struct Flow {
         /// Source address.

@@ -32,6 +32,8 @@ pub const RULE_WINDOW: u32 = 1 << 3;
 pub const RULE_PREFIXES: u32 = 1 << 4;
 /// The peer test consults the hash of single addresses.
 pub const RULE_ADDRS: u32 = 1 << 5;
+/// The peer test consults the hash of addresses with ports.
+pub const RULE_ADDR_PORTS: u32 = 1 << 6;
 
 /// [`Rule::protocol`]: any.
 pub const PROTO_ANY: u32 = 0x100;

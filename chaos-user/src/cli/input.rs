@@ -1,7 +1,7 @@
 //! Files become plans on targets. All problems of all files are said, one line each.
 
 use crate::{
-    engine::Request,
+    engine::{Asker, Request},
     kernel::interfaces::ByNetlink,
     observe::{ExitCode, combined},
     plan,
@@ -9,6 +9,7 @@ use crate::{
     spec::{self, LocalTarget, Parsed},
 };
 use std::{
+    collections::HashMap,
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -101,7 +102,14 @@ fn request(host: &Host, mut parsed: Parsed, dry_run: bool, yes: bool) -> Result<
     })?;
     warnings.splice(0..0, parsed.warnings.iter().cloned());
     let command = std::env::args().collect::<Vec<_>>().join(" ");
-    Ok(Request { plan, targets, warnings, command, probes: parsed.experiment.spec.probes })
+    Ok(Request {
+        plan,
+        targets,
+        warnings,
+        asker: Asker::Command(command),
+        probes: parsed.experiment.spec.probes,
+        remembered: HashMap::new(),
+    })
 }
 
 fn targets(host: &Host, parsed: &Parsed) -> Result<(Vec<Target>, Vec<String>), ExitCode> {

@@ -47,12 +47,10 @@ pub fn enter_all(
     for (inode, wants) in all {
         points.push(enter(locked, *inode, wants)?);
     }
-    run.points = points.iter().flatten().copied().collect();
+    run.points.extend(points.iter().flatten());
     run.points.sort_unstable();
     run.points.dedup();
-    if let Some(known) = locked.journal.runs.iter_mut().find(|one| one.lease == run.lease) {
-        known.points.clone_from(&run.points);
-    }
+    super::prepare::note(locked, run);
     Ok(points)
 }
 

@@ -4,7 +4,7 @@
 //! TLS or HTTPS are not seen. The name that counts is the one that was asked for, in full: a search domain included, a CNAME
 //! on the way to the address not. What was learned stays until the experiment ends, whatever its time to live.
 
-use super::{EngineError, rules};
+use super::{EngineError, rules, sets};
 use crate::{
     kernel::{
         datapath::{Datapath, map_error},
@@ -17,7 +17,7 @@ use crate::{
 use aya::maps::MapError;
 use chaos_abi::{Followers, HostKey, LABELS, LearnedKey, SET_V6, maps, name_hash};
 use nix::errno::Errno;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// A kernel that refused the program that reads DNS answers serves everything but host names.
 ///
@@ -78,9 +78,9 @@ pub fn follow(datapath: &mut Datapath, set: u32, host: &HostPattern, netns: u64)
 /// # Errors
 /// ENOSPC where the table is full.
 pub fn learn(datapath: &mut Datapath, set: u32, host: &HostPattern, ip: IpAddr) -> Result<(), KernelError> {
-    rules::add_peer(datapath, set, Cidr::host(ip))?;
+    sets::add_peer(datapath, set, Cidr::host(ip))?;
     let HostKey { hash, wildcard, .. } = key(host, 0);
-    let learned = LearnedKey { hash, wildcard, addr: rules::key(set, ip) };
+    let learned = LearnedKey { hash, wildcard, addr: sets::key(set, ip) };
     datapath.learned.insert(learned, 0, 0).map_err(|e| map_error("add address to map", maps::LEARNED, &e))
 }
 
@@ -124,7 +124,7 @@ pub fn addresses(datapath: &Datapath, set: u32, host: &HostPattern) -> HostAddre
     let of_set = |key: &LearnedKey| u32::from_be(key.addr.set) & !SET_V6 == set;
     let mut found: Vec<(u64, IpAddr)> = all
         .filter(|(key, _)| key.hash == hash && key.wildcard == wildcard && of_set(key))
-        .map(|(key, since)| (since, address(&key)))
+        .map(|(key, since)| (since, sets::address(&key.addr)))
         .collect();
     found.sort_unstable();
     let entries = datapath.hosts.iter().filter_map(Result::ok);
@@ -134,14 +134,6 @@ pub fn addresses(datapath: &Datapath, set: u32, host: &HostPattern) -> HostAddre
         .sum();
     let addresses = found.iter().map(|(_, ip)| ip.to_string()).collect();
     HostAddresses { host: host.to_string(), addresses, unlearned }
-}
-
-fn address(key: &LearnedKey) -> IpAddr {
-    let bytes = key.addr.addr;
-    if u32::from_be(key.addr.set) & SET_V6 != 0 {
-        return IpAddr::V6(Ipv6Addr::from(bytes));
-    }
-    IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]))
 }
 
 #[cfg(test)]

@@ -78,10 +78,8 @@ pub fn enter(
         };
         locked.journal.limits.push(LimitEntry { place: *place, interface: interface.name, before });
     }
-    run.limits = places.into_iter().collect();
-    if let Some(known) = locked.journal.runs.iter_mut().find(|one| one.lease == run.lease) {
-        known.limits.clone_from(&run.limits);
-    }
+    let all: BTreeSet<LimitPlace> = run.limits.iter().copied().chain(places).collect();
+    run.limits = all.into_iter().collect();
     Ok(())
 }
 

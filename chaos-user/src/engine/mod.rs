@@ -1,5 +1,6 @@
 //! Step 5, when: the life of experiments, leases, the journal, rollback. Drives `kernel/`.
 
+mod active;
 pub mod arrivals;
 pub mod attach;
 pub mod check;
@@ -13,18 +14,23 @@ pub mod lease;
 pub mod limit;
 pub mod lookup;
 pub mod owner;
+mod prepare;
 mod private;
 pub mod reap;
 pub mod release;
 pub mod rules;
 pub mod run;
 pub mod session;
+pub mod sets;
 pub mod undo;
 pub mod walk;
 pub mod wants;
 
+pub use active::Active;
 pub use error::EngineError;
 pub use journal::{FilterEntry, Journal, LimitEntry, LimitPlace, Locked, PairEntry, PointEntry, PointKind, RunEntry};
 pub use owner::Owner;
-pub use run::{Active, Engine, Request, prepare};
+pub use prepare::{Asker, Request};
+pub use rules::Remembered;
+pub use run::{Engine, prepare};
 pub use session::Session;

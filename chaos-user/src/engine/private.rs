@@ -2,11 +2,8 @@
 //! of this machine, and what it makes is gone with its process.
 
 use super::{
-    Active, Engine, EngineError, Request, Session,
-    journal::Home,
-    lease::Leases,
-    lookup::Known,
-    run::{all, check_names},
+    Active, Engine, EngineError, Request, Session, journal::Home, lease::Leases, lookup::Known, prepare::all,
+    run::check_names,
 };
 use crate::observe::FaultReport;
 use std::sync::{Arc, Mutex};

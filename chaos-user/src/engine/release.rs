@@ -1,6 +1,6 @@
 //! Taking back: what a run wrote into the maps, and attach points that nobody uses any more.
 
-use super::{EngineError, Locked, PointEntry, PointKind, RunEntry, attach, hosts, limit, rules, walk};
+use super::{EngineError, Locked, PointEntry, PointKind, RunEntry, attach, hosts, limit, sets, walk};
 use crate::kernel::{
     datapath::{Datapath, map_error},
     error::KernelError,
@@ -22,25 +22,37 @@ pub fn clear(datapath: &mut Datapath, run: &RunEntry) -> Result<(), KernelError>
     seam::run("clear rules of", &run.name, || {
         let lease = Lease { state: LEASE_FREE, ..Lease::zeroed() };
         datapath.leases.set(run.lease, lease, 0).map_err(|e| map_error("write map", maps::LEASES, &e))?;
-        rules::remove_sets(datapath, &run.sets)?;
-        for id in &run.points {
-            let point_error = |e| map_error("write map", maps::POINTS, &e);
-            let mut point: Point = datapath.points.get(id, 0).map_err(point_error)?;
-            let known = &point.rules[..(point.count as usize).min(MAX_RULES_PER_POINT)];
-            let left = walk::remove(walk::groups(known, |id| attach::phase_of(datapath, id)), &run.rules);
-            let ids = walk::ids(&left);
-            attach::set_rules(&mut point, &ids);
-            if point.flags & POINT_DNS != 0 && !hosts::followed(datapath, point.netns) {
-                point.flags &= !POINT_DNS;
-            }
-            datapath.points.set(*id, point, 0).map_err(point_error)?;
-        }
-        for id in &run.rules {
-            datapath.rules.set(*id, Rule::zeroed(), 0).map_err(|e| map_error("write map", maps::RULES, &e))?;
-        }
-        samples(datapath, &run.rules);
-        Ok(())
+        sets::remove(datapath, &run.sets)?;
+        take_rules(datapath, &run.points, &run.rules).map(drop)
     })
+}
+
+/// Takes rules from attach points and clears them; those points on which none is left that counts.
+///
+/// # Errors
+/// The first that the kernel refused.
+pub fn take_rules(datapath: &mut Datapath, points: &[u32], gone: &[u32]) -> Result<Vec<u32>, KernelError> {
+    let mut empty = Vec::new();
+    for id in points {
+        let point_error = |e| map_error("write map", maps::POINTS, &e);
+        let mut point: Point = datapath.points.get(id, 0).map_err(point_error)?;
+        let known = &point.rules[..(point.count as usize).min(MAX_RULES_PER_POINT)];
+        let left = walk::remove(walk::groups(known, |id| attach::phase_of(datapath, id)), gone);
+        let ids = walk::ids(&left);
+        attach::set_rules(&mut point, &ids);
+        if point.flags & POINT_DNS != 0 && !hosts::followed(datapath, point.netns) {
+            point.flags &= !POINT_DNS;
+        }
+        if point.count == 0 && point.flags & POINT_DNS == 0 {
+            empty.push(*id);
+        }
+        datapath.points.set(*id, point, 0).map_err(point_error)?;
+    }
+    for id in gone {
+        datapath.rules.set(*id, Rule::zeroed(), 0).map_err(|e| map_error("write map", maps::RULES, &e))?;
+    }
+    samples(datapath, gone);
+    Ok(empty)
 }
 
 /// Samples of rules that are gone would pass for those of the next rule with that id.

@@ -1,49 +1,67 @@
-//! The way back: of a start that failed, and of one experiment among others.
+//! The way back: of a start that failed, of one experiment among others, of one target of an experiment.
 
-use super::{Active, EngineError, Locked, Owner, RunEntry, Session, expedite, release, run::BATCH};
+use super::{Active, EngineError, Locked, Owner, RunEntry, Session, expedite, prepare, prepare::BATCH, release};
+use crate::kernel::netns::Netns;
 use std::collections::HashMap;
 
-/// Takes back what this process has prepared. What cannot be taken back stands in the journal for `chaos cleanup`.
-pub fn roll_back(locked: &mut Locked, session: &mut Session, active: &[Active]) {
+/// Takes back what this process has prepared, but for the runs with these leases. What cannot be taken back stands in the journal
+/// for `chaos cleanup`.
+pub fn roll_back(locked: &mut Locked, session: &mut Session, spared: &[u32]) {
     let me = Owner::me();
-    let mine: Vec<RunEntry> = locked.journal.runs.iter().filter(|run| run.owner() == me).cloned().collect();
-    locked.journal.runs.retain(|run| run.owner() != me);
-    let mut netns = HashMap::new();
+    let gone = |run: &RunEntry| run.owner() == me && !spared.contains(&run.lease);
+    let mine: Vec<RunEntry> = locked.journal.runs.iter().filter(|run| gone(run)).cloned().collect();
     for run in &mine {
         let _first_error_counts = release::clear(&mut session.datapath, run);
     }
-    for one in active {
-        netns.extend(one.netns.clone());
-    }
-    let held = std::mem::take(&mut session.held);
-    if held.len() > BATCH {
-        let _first_error_counts = expedite::raise(locked);
-    }
-    drop(held);
-    let _first_error_counts = release::unused_points(locked, Some(&mut session.datapath), &netns);
-    let _first_error_counts = expedite::lower(locked);
-    if locked.journal.runs.is_empty() {
-        locked.journal.datapath = None;
-    }
-    // What could not be taken back stands in the journal for `chaos cleanup`.
+    locked.journal.runs.retain(|run| !gone(run));
+    let _first_error_counts = let_go(locked, session, &HashMap::new());
     let _first_error_counts = locked.save();
 }
 
-/// Drops the links that no other experiment of this process needs, and takes away what nobody needs.
+/// Drops the links that no experiment of this process needs, and takes away what nobody needs. `netns` holds those that are at
+/// hand.
 ///
 /// # Errors
 /// What could not be taken away; the rest is gone.
-pub fn let_go(locked: &mut Locked, session: &mut Session, active: &Active) -> Result<(), EngineError> {
+pub fn let_go(locked: &mut Locked, session: &mut Session, netns: &HashMap<u64, Netns>) -> Result<(), EngineError> {
     let me = Owner::me();
     let mine = locked.journal.runs.iter().filter(|run| run.owner() == me);
     let still: Vec<u32> = mine.flat_map(|run| run.points.clone()).collect();
-    let gone: Vec<u32> = active.run.points.iter().copied().filter(|id| !still.contains(id)).collect();
-    let raised = if gone.len() > BATCH { expedite::raise(locked) } else { Ok(()) };
-    session.held.retain(|id, _| !gone.contains(id));
-    let removed = release::unused_points(locked, Some(&mut session.datapath), &active.netns);
+    let gone = session.held.keys().filter(|id| !still.contains(id)).count();
+    let raised = if gone > BATCH { expedite::raise(locked) } else { Ok(()) };
+    session.held.retain(|id, _| still.contains(id));
+    let removed = release::unused_points(locked, Some(&mut session.datapath), netns);
     let lowered = expedite::lower(locked);
     if locked.journal.runs.is_empty() {
         locked.journal.datapath = None;
     }
     removed.and(lowered).and(raised)
+}
+
+/// Takes one target out of an experiment, with what nobody else needs of what was made for it.
+///
+/// # Errors
+/// What could not be taken away; the rest is gone.
+pub fn release(
+    locked: &mut Locked,
+    session: &mut Session,
+    active: &mut Active,
+    target: usize,
+) -> Result<(), EngineError> {
+    let (gone, left): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut active.placed).into_iter().partition(|placed| placed.target == target);
+    active.placed = left;
+    let rules: Vec<u32> = gone.iter().flat_map(|placed| placed.ids.iter().copied()).collect();
+    let empty = release::take_rules(&mut session.datapath, &active.run.points, &rules)?;
+    active.run.rules.retain(|id| !rules.contains(id));
+    active.run.points.retain(|id| !empty.contains(id));
+    prepare::note(locked, &active.run);
+    let released = let_go(locked, session, &active.netns);
+    let inode = active.targets.get(target).map(|target| target.netns.inode);
+    let still = active.placed.iter().any(|placed| active.targets.get(placed.target).map(|t| t.netns.inode) == inode);
+    if let Some(inode) = inode.filter(|_| !still) {
+        active.netns.remove(&inode);
+        active.queues.remove(&inode);
+    }
+    locked.save().and(released)
 }

@@ -11,8 +11,8 @@ use super::{
 };
 use aya::maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use chaos_abi::{
-    ABI_VERSION, AddrKey, Clock, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey, Lease, MissKey,
-    PROGRAM_CLOCK, Point, Rule, SampleKey, State, maps as names,
+    ABI_VERSION, AddrKey, AddrPortKey, Clock, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey,
+    Lease, MissKey, PROGRAM_CLOCK, Point, Rule, SampleKey, State, maps as names,
 };
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,7 @@ pub struct Datapath {
     pub counters: PerCpuArray<MapData, Counters>,
     pub addrs: HashMap<MapData, AddrKey, u32>,
     pub prefixes: LpmTrie<MapData, AddrKey, u32>,
+    pub addr_ports: HashMap<MapData, AddrPortKey, u32>,
     pub port_sets: Array<MapData, [u64; 1024]>,
     pub hits: HashMap<MapData, SampleKey, Flow>,
     pub missed: HashMap<MapData, MissKey, u64>,
@@ -112,7 +113,7 @@ impl Datapath {
         Self::typed(maps, tables, ids.clone())
     }
 
-    pub(super) fn map_names() -> [&'static str; 18] {
+    pub(super) fn map_names() -> [&'static str; 19] {
         [
             names::CONTROL,
             names::LEASES,
@@ -122,6 +123,7 @@ impl Datapath {
             names::COUNTERS,
             names::ADDRS,
             names::PREFIXES,
+            names::ADDR_PORTS,
             names::PORT_SETS,
             names::HITS,
             names::MISSED,
@@ -149,6 +151,7 @@ impl Datapath {
             counters: typed(maps, names::COUNTERS)?,
             addrs: typed(maps, names::ADDRS)?,
             prefixes: typed(maps, names::PREFIXES)?,
+            addr_ports: typed(maps, names::ADDR_PORTS)?,
             port_sets: typed(maps, names::PORT_SETS)?,
             hits: typed(maps, names::HITS)?,
             missed: typed(maps, names::MISSED)?,
@@ -253,6 +256,14 @@ impl Datapath {
             super::counters::add(&mut sum, one);
         }
         Ok(sum)
+    }
+
+    /// What a rule remembers; a read that is not locked, for a look.
+    ///
+    /// # Errors
+    /// The kernel's answer to the look-up.
+    pub fn state(&self, rule: u32) -> Result<State, KernelError> {
+        self.states.get(&rule, 0).map_err(|e| map_error("read map", names::STATES, &e))
     }
 
     /// Zeroes a rule's counters and memory.

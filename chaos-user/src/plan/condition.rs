@@ -4,6 +4,8 @@ use crate::spec::{
     Connections, PacketMatch,
     value::{Cidr, HostPattern, PortRange, Protocol},
 };
+use std::collections::BTreeSet;
+
 use chaos_abi::{CONN_ANY, CONN_ESTABLISHED, CONN_NEW, PROTO_ANY, PROTO_ICMP, PROTO_PORTS};
 
 /// One `match` or `except` entry.
@@ -19,16 +21,27 @@ pub struct Condition {
     pub local_ports: Vec<PortRange>,
     /// Interfaces; empty: all.
     pub interfaces: Vec<String>,
-    /// Peers by address; with `hosts` empty and `any_peer` false: none.
+    /// Peers by address; with all other kinds empty and `any_peer` false: none.
     pub peers: Vec<Cidr>,
     /// Peers by name.
     pub hosts: Vec<HostPattern>,
+    /// Peers that somebody else resolves, pods and Services, as they are now; None: there are no such peers.
+    pub resolved: Option<BTreeSet<PeerAddress>>,
     /// No peer was asked for.
     pub any_peer: bool,
 }
 
+/// A peer that somebody else resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerAddress {
+    /// Its address, or a network.
+    pub cidr: Cidr,
+    /// Only this port of it, where it is a single address; None: any.
+    pub port: Option<u16>,
+}
+
 impl Condition {
-    /// From a spec. Peers given as services or pods need a cluster, which validation has checked.
+    /// From a spec. Peers given as Services or pods are still to be resolved: until then they match nothing.
     #[must_use]
     pub fn of(spec: &PacketMatch) -> Self {
         let has_ports = !spec.ports.is_empty() || !spec.local_ports.is_empty();
@@ -49,6 +62,7 @@ impl Condition {
             interfaces: spec.interfaces.clone(),
             peers: spec.peers.iter().filter_map(|peer| peer.cidr).collect(),
             hosts: spec.peers.iter().filter_map(|peer| peer.host.clone()).collect(),
+            resolved: spec.peers.iter().any(|peer| peer.pods.is_some() || peer.service.is_some()).then(BTreeSet::new),
             any_peer: spec.peers.is_empty(),
         }
     }
@@ -63,6 +77,15 @@ impl Condition {
             && self.ports == other.ports
             && self.local_ports == other.local_ports
             && self.interfaces == other.interfaces
+    }
+
+    /// Takes over another one's peers.
+    pub fn absorb(&mut self, other: Self) {
+        self.peers.extend(other.peers);
+        self.hosts.extend(other.hosts);
+        if let Some(resolved) = other.resolved {
+            self.resolved.get_or_insert_default().extend(resolved);
+        }
     }
 
     /// Does it ask for an interface by name?

@@ -3,7 +3,7 @@
 mod condition;
 mod rule;
 
-pub use condition::Condition;
+pub use condition::{Condition, PeerAddress};
 pub use rule::{RulePlan, compile};
 
 use crate::spec::{Experiment, OnUnsupported};

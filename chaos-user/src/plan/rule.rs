@@ -25,8 +25,10 @@ pub struct RulePlan {
     pub direction: Direction,
     /// What it means.
     pub condition: Condition,
-    /// What it does not mean.
+    /// What it does not mean. Entries of the file that differ in their peers alone are one.
     pub excepts: Vec<Condition>,
+    /// For each entry of the file, which of `excepts` it is part of.
+    pub except_of: Vec<usize>,
     /// What it needs of a queue.
     pub queue: Option<Queue>,
     /// New connections are limited to one segment per buffer.
@@ -37,10 +39,10 @@ pub struct RulePlan {
 }
 
 impl RulePlan {
-    /// The rule on the target with this index. Sets, scope and lease are still to be filled in.
+    /// The rule on the target with these dice. Sets, scope and lease are still to be filled in.
     #[must_use]
-    pub fn rule(&self, target: usize) -> Rule {
-        Rule { seed: mix(self.rule.seed ^ mix(target as u64)), ..self.rule }
+    pub fn rule(&self, dice: u64) -> Rule {
+        Rule { seed: mix(self.rule.seed ^ mix(dice)), ..self.rule }
     }
 
     /// What it does not mean, then what it means: as its rules stand in the walk.
@@ -56,8 +58,8 @@ impl RulePlan {
 
     /// What the rule remembers at its start: correlated draws begin at random, as netem's do.
     #[must_use]
-    pub fn state(&self, target: usize) -> State {
-        let seed = mix(self.rule(target).seed);
+    pub fn state(&self, dice: u64) -> State {
+        let seed = mix(self.rule(dice).seed);
         State { last_draw: seed as u32, last_jitter: (seed >> 32) as u32, ..State::zeroed() }
     }
 }
@@ -75,16 +77,7 @@ pub fn compile(index: usize, fault: &Fault, seed: u64, dry_run: bool) -> Result<
     let Some(compiled) = faults::compile(network) else {
         return Err(Refusal { path: format!("{path}.network"), message: "has no action".to_owned() });
     };
-    let mut excepts: Vec<Condition> = Vec::new();
-    for condition in network.matches.except.iter().map(Condition::of) {
-        match excepts.iter_mut().find(|one| one.merges_with(&condition)) {
-            Some(one) => {
-                one.peers.extend(condition.peers);
-                one.hosts.extend(condition.hosts);
-            }
-            None => excepts.push(condition),
-        }
-    }
+    let (excepts, except_of) = merged(network.matches.except.iter().map(Condition::of));
     if excepts.len() > MOST_EXCEPTS {
         let message = format!(
             "{} entries differ in protocol, ports, connections or interfaces; at most {MOST_EXCEPTS} may (entries that \
@@ -105,11 +98,30 @@ pub fn compile(index: usize, fault: &Fault, seed: u64, dry_run: bool) -> Result<
         direction: network.direction,
         condition: Condition::of(&network.matches.packet),
         excepts,
+        except_of,
         queue: compiled.queue,
         per_packet: network.per_packet,
         requested_delay: delay,
         rule,
     })
+}
+
+/// Conditions that differ in their peers alone become one; where each went.
+fn merged(conditions: impl Iterator<Item = Condition>) -> (Vec<Condition>, Vec<usize>) {
+    let (mut all, mut places): (Vec<Condition>, Vec<usize>) = (Vec::new(), Vec::new());
+    for condition in conditions {
+        match all.iter().position(|one| one.merges_with(&condition)) {
+            Some(place) => {
+                all[place].absorb(condition);
+                places.push(place);
+            }
+            None => {
+                places.push(all.len());
+                all.push(condition);
+            }
+        }
+    }
+    (all, places)
 }
 
 fn when(rule: &mut Rule, when: &When) {

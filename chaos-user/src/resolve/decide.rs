@@ -240,6 +240,7 @@ impl Finder<'_> {
             cgroup,
             interfaces,
             pids: pids.into_iter().collect(),
+            dice: 0,
         })
     }
 }

@@ -110,7 +110,8 @@ fn merge(found: Vec<(&Selector, Target)>) -> Resolution {
     for (selector, target) in found {
         let same = resolution.targets.iter().position(|earlier| earlier.key() == target.key());
         let Some(at) = same else {
-            resolution.targets.push(target);
+            let dice = resolution.targets.len() as u64;
+            resolution.targets.push(Target { dice, ..target });
             first_fields.push(&selector.field);
             continue;
         };

@@ -93,6 +93,8 @@ pub struct Target {
     pub interfaces: Vec<Interface>,
     /// The target's processes when it was looked at.
     pub pids: Vec<i32>,
+    /// What its dice are thrown with beside the seed: its place among the targets, or what names it in a cluster.
+    pub dice: u64,
 }
 
 impl Target {

@@ -1,6 +1,7 @@
 //! Targets: network namespaces with one wire each to a hub.
 
 use std::{
+    collections::HashMap,
     io::Write as _,
     net::UdpSocket,
     process::{Command, Stdio},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use chaos::{
-    engine::Request,
+    engine::{Asker, Request},
     kernel::{interfaces::ByNetlink, netns::Netns},
     plan,
     resolve::{Host, Selector, Wanted, resolve_local},
@@ -120,7 +121,8 @@ impl Stage {
             plan,
             targets: resolution.targets,
             warnings: Vec::new(),
-            command: "a test".into(),
+            asker: Asker::Command("a test".into()),
+            remembered: HashMap::new(),
             probes: Vec::new(),
         }
     }

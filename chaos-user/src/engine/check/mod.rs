@@ -7,7 +7,7 @@ mod case;
 mod judge;
 mod scope;
 
-use super::{Active, Engine, Request, Session, attach};
+use super::{Active, Asker, Engine, Request, Session, attach};
 use crate::{
     kernel::{
         error::KernelError,
@@ -19,7 +19,7 @@ use crate::{
 };
 use case::{Case, cases};
 use serde::Serialize;
-use std::{os::fd::AsFd, path::PathBuf, sync::Arc};
+use std::{collections::HashMap, os::fd::AsFd, path::PathBuf, sync::Arc};
 
 /// How often a fault that needs a queue is tried at most.
 const TRIES: usize = 4;
@@ -268,9 +268,17 @@ fn start(
         // The far end is no part of the target.
         interfaces: vec![stage.near.clone()],
         pids: Vec::new(),
+        dice: 0,
     };
     let command = "chaos check".to_owned();
-    let request = Request { plan, targets: vec![target], warnings: Vec::new(), command, probes: Vec::new() };
+    let request = Request {
+        plan,
+        targets: vec![target],
+        warnings: Vec::new(),
+        asker: Asker::Command(command),
+        probes: Vec::new(),
+        remembered: HashMap::new(),
+    };
     let mut active = engine.add(vec![request])?;
     engine.start(&mut active)?;
     active.pop().ok_or_else(|| Lack { why: "nothing was prepared".to_owned(), remedy: None })

@@ -50,7 +50,7 @@ impl Reader {
     fn set(&self, set: u32) -> Vec<String> {
         let of_set = |key: u32| u32::from_be(key) & !SET_V6 == set;
         let learned = self.datapath.learned.keys().filter_map(Result::ok).filter(|key| of_set(key.addr.set));
-        let mut learned: Vec<String> = learned.map(|key| address(&key).to_string()).collect();
+        let mut learned: Vec<String> = learned.map(|key| sets::address(&key.addr).to_string()).collect();
         learned.sort_unstable();
         learned.dedup();
         let table = self.datapath.addrs.keys().filter_map(Result::ok).filter(|key| of_set(key.set));
@@ -297,10 +297,10 @@ fn sets_forget_what_is_theirs() {
     let of = |reader: &Reader, set| addresses(&reader.datapath, set, &"db.example.com".parse().unwrap()).addresses;
     assert_eq!(of(&reader, SET), ["10.0.0.1", "192.0.2.1"]);
     assert_eq!(of(&reader, 8), ["192.0.2.1"]);
-    rules::remove_sets(&mut reader.datapath, &[SET]).unwrap();
+    sets::remove(&mut reader.datapath, &[SET]).unwrap();
     assert!(of(&reader, SET).is_empty() && followed(&reader.datapath, NETNS));
     assert_eq!(reader.set(8), ["192.0.2.1"]);
-    rules::remove_sets(&mut reader.datapath, &[8]).unwrap();
+    sets::remove(&mut reader.datapath, &[8]).unwrap();
     assert!(!followed(&reader.datapath, NETNS));
 }
 
@@ -368,7 +368,11 @@ fn garbage_yields_nothing_that_is_not_in_it() {
         for key in reader.datapath.learned.keys().filter_map(Result::ok).collect::<Vec<_>>() {
             let v6 = u32::from_be(key.addr.set) & SET_V6 != 0;
             let bytes = &key.addr.addr[..if v6 { 16 } else { 4 }];
-            assert!(frame.windows(bytes.len()).any(|window| window == bytes), "{} from {frame:x?}", address(&key));
+            assert!(
+                frame.windows(bytes.len()).any(|window| window == bytes),
+                "{} from {frame:x?}",
+                sets::address(&key.addr)
+            );
             total += 1;
         }
         reader.clear();

@@ -1,0 +1,133 @@
+//! An experiment that is applied: on whom, with which rules, and what they have counted.
+
+use super::{
+    Engine, EngineError, RunEntry, arrivals, collect,
+    lookup::Known,
+    rules::{Placed, Remembered},
+    sets::PlanSets,
+};
+use crate::{kernel::netns::Netns, observe::FaultReport, plan::Plan, resolve::Target};
+use chaos_abi::State;
+use std::{collections::HashMap, time::SystemTime};
+
+/// An experiment that is applied.
+pub struct Active {
+    /// What was asked.
+    pub plan: Plan,
+    /// Its targets; those that were released stay in their places.
+    pub targets: Vec<Target>,
+    /// What to tell the user.
+    pub warnings: Vec<String>,
+    /// Its entry in the journal.
+    pub run: RunEntry,
+    /// When it started.
+    pub started: SystemTime,
+    pub(super) placed: Vec<Placed>,
+    pub(super) sets: PlanSets,
+    pub(super) known: Known,
+    pub(super) netns: HashMap<u64, Netns>,
+    pub(super) mechanism: &'static str,
+    /// Sending ends of veth pairs by netns, with what their queues had dropped before.
+    pub(super) queues: HashMap<u64, (Vec<u32>, u64)>,
+}
+
+impl Active {
+    /// One without targets.
+    pub(super) fn new(plan: Plan, warnings: Vec<String>, run: RunEntry, sets: PlanSets, known: Known) -> Self {
+        Self {
+            plan,
+            targets: Vec::new(),
+            warnings: [warnings, known.warnings.clone()].concat(),
+            run,
+            started: SystemTime::now(),
+            placed: Vec::new(),
+            sets,
+            known,
+            netns: HashMap::new(),
+            mechanism: "tcx",
+            queues: HashMap::new(),
+        }
+    }
+
+    fn target_name(&self, placed: &Placed) -> &str {
+        self.targets.get(placed.target).map_or("", |target| target.name.as_str())
+    }
+
+    fn mechanism_of(&self, placed: &Placed) -> String {
+        let rule = &self.plan.rules[placed.plan];
+        let scoped = self.targets.get(placed.target).is_some_and(|target| target.scope().is_some());
+        let mechanism =
+            if scoped { arrivals::mechanism(rule.direction, self.mechanism) } else { self.mechanism.to_owned() };
+        if rule.queue.is_some() { format!("{mechanism}+fq") } else { mechanism }
+    }
+}
+
+impl Engine {
+    /// What each fault has done so far on the targets that are left.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn counts(&self, active: &Active) -> Result<Vec<FaultReport>, EngineError> {
+        let session = self.session();
+        let each = active.placed.iter().map(|placed| {
+            let mut report = collect::counts(&session, &active.plan, placed, active.target_name(placed))?;
+            report.mechanism = active.mechanism_of(placed);
+            Ok(report)
+        });
+        each.collect()
+    }
+
+    /// What the rules of each fault and target remember: (index of the fault, target, memory).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn memory(&self, active: &Active) -> Result<Vec<(usize, String, Remembered)>, EngineError> {
+        let session = self.session();
+        let each = active.placed.iter().map(|placed| {
+            let state: State = session.datapath.state(placed.id())?;
+            let memory = Remembered { position: state.position, hits: state.hits };
+            Ok((active.plan.rules[placed.plan].fault, active.target_name(placed).to_owned(), memory))
+        });
+        each.collect()
+    }
+
+    /// The whole reports of the faults on some targets, or all.
+    pub(super) fn reports(&self, active: &Active, target: Option<usize>) -> Result<Vec<FaultReport>, EngineError> {
+        let session = self.session();
+        let wanted = |placed: &&Placed| target.is_none_or(|target| placed.target == target);
+        let placed: Vec<&Placed> = active.placed.iter().filter(wanted).collect();
+        let mut reports = Vec::new();
+        for one in &placed {
+            let mut report = collect::report(&session, &active.plan, one, active.target_name(one))?;
+            report.mechanism = active.mechanism_of(one);
+            reports.push(report);
+        }
+        drop(session);
+        add_drops(active, &placed, &mut reports);
+        Ok(reports)
+    }
+}
+
+/// What the queues lost unseen by the programs, booked on the first fault of the target that queues. What did not fit when it was
+/// delayed is `overflow` already, and the qdisc counts it too.
+fn add_drops(active: &Active, placed: &[&Placed], reports: &mut [FaultReport]) {
+    let inode_of = |placed: &Placed| active.targets.get(placed.target).map(|target| target.netns.inode);
+    for (inode, (pairs, before)) in &active.queues {
+        let Some((drops, _)) = active.netns.get(inode).and_then(|netns| collect::queues(netns, pairs).ok()) else {
+            continue;
+        };
+        let known: u64 = placed
+            .iter()
+            .zip(reports.iter())
+            .filter(|(placed, _)| inode_of(placed) == Some(*inode))
+            .map(|(_, report)| if report.actions.delayed > 0 { report.overflow } else { 0 })
+            .sum();
+        let booked = placed
+            .iter()
+            .zip(reports.iter_mut())
+            .find(|(placed, _)| active.plan.rules[placed.plan].queue.is_some() && inode_of(placed) == Some(*inode));
+        if let Some((_, report)) = booked {
+            report.dropped = drops.saturating_sub(*before).saturating_sub(known);
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! Everything that is made before a fault acts, and more targets for one that acts already.
+
+use super::{
+    Active, Engine, EngineError, Locked, RunEntry, Session, attach, collect, expedite, hosts, limit,
+    lookup::Known,
+    owner::Owner,
+    rules::{self, Remembered, Slots},
+    sets, undo,
+    wants::{self, Around, Want},
+};
+use crate::{
+    kernel::{datapath::map_error, netns::Netns},
+    plan::Plan,
+    resolve::Target,
+    spec::Probe,
+};
+use chaos_abi::maps;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+/// More attach points than this at once are worth the cheap link operations.
+pub(super) const BATCH: usize = 4;
+
+/// What is asked for: a plan on its targets.
+pub struct Request {
+    /// What to do.
+    pub plan: Plan,
+    /// To whom.
+    pub targets: Vec<Target>,
+    /// Said by earlier steps.
+    pub warnings: Vec<String>,
+    /// Who asks.
+    pub asker: Asker,
+    /// What the world outside is asked meanwhile; the caller does.
+    pub probes: Vec<Probe>,
+    /// What rules remember from before a restart, by index of the fault and name of the target.
+    pub remembered: HashMap<(usize, String), Remembered>,
+}
+
+/// Who asks for an experiment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asker {
+    /// A user of this machine, by this command.
+    Command(String),
+    /// A cluster's controller, for this user.
+    Cluster(String),
+}
+
+fn entry(request: &Request) -> RunEntry {
+    let me = Owner::me();
+    let uid = nix::unistd::getuid();
+    let known = || nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    let (source, user, command) = match &request.asker {
+        Asker::Command(command) => ("cli", known(), command.clone()),
+        Asker::Cluster(user) => ("kubernetes", user.clone(), String::new()),
+    };
+    RunEntry {
+        name: request.plan.name.clone(),
+        namespace: request.plan.namespace.clone(),
+        source: source.to_owned(),
+        pid: me.pid,
+        pid_start: me.start,
+        user,
+        uid: uid.as_raw(),
+        command,
+        faults: request.plan.faults.iter().map(|fault| fault.name.clone()).collect(),
+        ..RunEntry::default()
+    }
+}
+
+/// Prepares all, or none: what these requests made so far is rolled back, what others made stays.
+///
+/// # Errors
+/// The first request's that could not be prepared.
+pub(super) fn all(
+    locked: &mut Locked,
+    session: &mut Session,
+    requests: Vec<(Request, Known)>,
+) -> Result<Vec<Active>, EngineError> {
+    let before: Vec<u32> = locked.journal.runs.iter().map(|run| run.lease).collect();
+    let mut active = Vec::new();
+    let prepared = requests.into_iter().try_for_each(|(request, known)| {
+        active.push(one(locked, session, request, known)?);
+        Ok(())
+    });
+    match prepared.and_then(|()| locked.save()) {
+        Ok(()) => Ok(active),
+        Err(error) => {
+            undo::roll_back(locked, session, &before);
+            Err(error)
+        }
+    }
+}
+
+fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Known) -> Result<Active, EngineError> {
+    hosts::check(&session.datapath, &request.plan)?;
+    let mut run = entry(&request);
+    rules::reserve(locked, &mut run, &request.plan)?;
+    locked.journal.runs.push(run.clone());
+    locked.save()?;
+    let sets = sets::write(&mut session.datapath, &request.plan, &run.sets, &run.port_sets)?;
+    let mut active = Active::new(request.plan, request.warnings, run, sets, known);
+    join(locked, session, &mut active, request.targets, &request.remembered)?;
+    Ok(active)
+}
+
+/// Puts an experiment's rules onto more targets. Where its lease runs, they act from here on.
+pub(super) fn join(
+    locked: &mut Locked,
+    session: &mut Session,
+    active: &mut Active,
+    targets: Vec<Target>,
+    remembered: &HashMap<(usize, String), Remembered>,
+) -> Result<(), EngineError> {
+    let first = active.targets.len();
+    let ids = rules::reserve_rules(locked, &active.plan, targets.len())?;
+    active.run.rules.extend(&ids);
+    active.run.targets.extend(targets.iter().map(|target| target.name.clone()));
+    note(locked, &active.run);
+    locked.save()?;
+    let namespaces: BTreeSet<u64> = targets.iter().map(|target| target.netns.inode).collect();
+    sets::follow(&mut session.datapath, &active.plan, &active.sets, &active.known, &namespaces)?;
+    let plan = &active.plan;
+    let memory = |rule: usize, target: &Target| {
+        let key = (plan.rules[rule].fault, target.name.clone());
+        remembered.get(&key).copied().unwrap_or_default()
+    };
+    let slots = Slots { ids: &ids, lease: active.run.lease, first };
+    let placed = rules::write(session, &slots, plan, &active.sets, &targets, memory)?;
+    active.placed.extend(placed);
+    active.targets.extend(targets);
+    let wanted = wanted(active, first)?;
+    attach(locked, session, active, &wanted)?;
+    queues(locked, session, active)
+}
+
+/// The attach points of the targets from `first` on, with the namespaces that they are in.
+fn wanted(active: &mut Active, first: usize) -> Result<Vec<(u64, Vec<Want>)>, EngineError> {
+    let mut all = Vec::new();
+    for (index, target) in active.targets.iter().enumerate().skip(first) {
+        let inode = target.netns.inode;
+        let ns = Netns::from_fd(Arc::clone(&target.netns.fd), target.name.clone())?;
+        let local = wants::local_addresses(&active.plan, &ns)?;
+        let around = Around { local: &local, known: &active.known };
+        let wants = wants::wants(&active.plan, &active.placed, index, target, around)
+            .map_err(|text| EngineError::Invalid(vec![text]))?;
+        all.push((inode, wants));
+        active.netns.insert(inode, ns);
+    }
+    Ok(all)
+}
+
+fn attach(
+    locked: &mut Locked,
+    session: &mut Session,
+    active: &mut Active,
+    all: &[(u64, Vec<Want>)],
+) -> Result<(), EngineError> {
+    let points = attach::enter_all(locked, &mut active.run, all)?;
+    let batch = points.iter().map(Vec::len).sum::<usize>() > BATCH;
+    if batch {
+        expedite::raise(locked)?;
+    }
+    attach::look_for_clsact(session, &mut locked.journal.points, &active.netns)?;
+    let places = limit::places(&active.plan, &active.placed, &active.targets, all);
+    limit::enter(locked, &mut active.run, places, &active.netns)?;
+    note(locked, &active.run);
+    locked.save()?;
+    limit::set(&active.run, &active.netns)?;
+    let mut journal_points = std::mem::take(&mut locked.journal.points);
+    let attached = attach::attach_all(session, &mut journal_points, &active.netns, all, &points);
+    locked.journal.points = journal_points;
+    let lowered = expedite::lower(locked);
+    // What was made is written down whatever else failed.
+    let saved = locked.save();
+    attached?;
+    let clsact =
+        locked.journal.points.iter().any(|entry| active.run.points.contains(&entry.id) && entry.filter.is_some());
+    active.mechanism = if clsact { "clsact" } else { "tcx" };
+    lowered.and(saved)
+}
+
+/// The journal's entry of a run becomes this one.
+pub(super) fn note(locked: &mut Locked, run: &RunEntry) {
+    if let Some(known) = locked.journal.runs.iter_mut().find(|known| known.lease == run.lease) {
+        known.clone_from(run);
+    }
+}
+
+/// Finds the queues of this run, and what those that are new to it had dropped before.
+fn queues(locked: &Locked, session: &Session, active: &mut Active) -> Result<(), EngineError> {
+    let mut found: HashMap<u64, Vec<u32>> = HashMap::new();
+    let used = |id| active.run.points.contains(&id);
+    for entry in locked.journal.points.iter().filter(|entry| entry.pair.is_some() && used(entry.id)) {
+        let point = session.datapath.points.get(&entry.id, 0);
+        let point = point.map_err(|e| map_error("read map", maps::POINTS, &e))?;
+        found.entry(entry.netns).or_default().push(point.pair_tx);
+    }
+    for (inode, pairs) in found {
+        let known = active.queues.get(&inode);
+        if known.is_some_and(|(known, _)| *known == pairs) {
+            continue;
+        }
+        let before = match active.netns.get(&inode) {
+            Some(netns) => collect::queues(netns, &pairs)?.0,
+            None => 0,
+        };
+        active.queues.insert(inode, (pairs, before));
+    }
+    Ok(())
+}
+
+impl Engine {
+    /// Puts a running experiment's faults onto more targets: they act from here on, until the same end. A failure takes back what
+    /// was made for these targets and leaves the others as they are.
+    ///
+    /// # Errors
+    /// By exit code; see [`EngineError`].
+    pub fn join(
+        &self,
+        active: &mut Active,
+        targets: Vec<Target>,
+        remembered: &HashMap<(usize, String), Remembered>,
+    ) -> Result<(), EngineError> {
+        let mut locked = self.home.lock()?;
+        let mut session = self.session();
+        let first = active.targets.len();
+        let joined = join(&mut locked, &mut session, active, targets, remembered);
+        if joined.is_err() {
+            for index in first..active.targets.len() {
+                // The error that came first is the one to tell.
+                let _second_error = undo::release(&mut locked, &mut session, active, index);
+            }
+        }
+        joined
+    }
+}
