@@ -26,7 +26,7 @@ pub const MAX_RULES: u32 = 4096;
 /// Most rules at one attach point: bounds the walk that the verifier follows.
 pub const MAX_RULES_PER_POINT: usize = 64;
 /// Most experiments that run at once on a node.
-pub const MAX_LEASES: u32 = 256;
+pub const MAX_LEASES: u32 = 1024;
 /// Room for single addresses and for prefixes, over all sets.
 pub const MAX_PEERS: u32 = 65_536;
 /// Most pairs of a host name and a netns.

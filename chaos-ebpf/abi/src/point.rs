@@ -34,6 +34,8 @@ pub const LEASE_RUNNING: u32 = 2;
 pub const LEASE_ABORT: u32 = 3;
 /// Somebody asked to end it as if the duration were over.
 pub const LEASE_FINISH: u32 = 4;
+/// Rules rest for now; the deadline does not move.
+pub const LEASE_PAUSED: u32 = 5;
 
 abi_struct! {
     /// One running experiment's right to act. Written whole, so that all its faults start at one instant.

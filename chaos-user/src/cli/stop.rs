@@ -54,7 +54,12 @@ pub fn unlock() -> ExitCode {
 
 fn one(name: &str, finish: bool) -> Result<ExitCode, EngineError> {
     let journal = journal::peek()?;
-    let Some(run) = journal.runs.iter().find(|run| run.name == name) else {
+    let called: Vec<&RunEntry> = journal.runs.iter().filter(|run| run.is_called(name)).collect();
+    if let [first, _, ..] = called.as_slice() {
+        let text = format!("several experiments are named {name:?}; write NAMESPACE/{}", first.name);
+        return Err(EngineError::Invalid(vec![text]));
+    }
+    let Some(run) = called.first().copied() else {
         let names: Vec<_> = journal.runs.iter().map(|run| run.name.as_str()).collect();
         let active =
             if names.is_empty() { "none is active".to_owned() } else { format!("active: {}", names.join(", ")) };
@@ -99,7 +104,7 @@ fn gone(runs: &[RunEntry]) -> ExitCode {
     let still = |run: &RunEntry| {
         run.owner().is_alive()
             && journal::peek()
-                .is_ok_and(|now| now.runs.iter().any(|one| one.name == run.name && one.owner() == run.owner()))
+                .is_ok_and(|now| now.runs.iter().any(|one| one.lease == run.lease && one.name == run.name))
     };
     for run in runs {
         while still(run) && Instant::now() < limit {

@@ -35,7 +35,7 @@ pub fn wait(name: &str, until: Until, timeout: Duration) -> ExitCode {
 
 fn is_so(name: &str, until: Until, datapath: &mut Option<Datapath>) -> Result<bool, EngineError> {
     let journal = journal::peek()?;
-    let run = journal.runs.iter().find(|run| run.name == name && run.owner().is_alive());
+    let run = journal.runs.iter().find(|run| run.is_called(name) && run.owner().is_alive());
     let (Some(run), Some(ids)) = (run, &journal.datapath) else { return Ok(until == Until::Ended) };
     match until {
         Until::Ended => Ok(false),

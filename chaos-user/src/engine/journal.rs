@@ -174,6 +174,15 @@ impl RunEntry {
     pub fn owner(&self) -> Owner {
         Owner { pid: self.pid, start: self.pid_start }
     }
+
+    /// Is this its name, alone or behind its namespace (`shop/slow`)?
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name
+            || name
+                .split_once('/')
+                .is_some_and(|(namespace, name)| self.name == name && self.namespace.as_deref() == Some(namespace))
+    }
 }
 
 /// The journal while nobody else may change it.

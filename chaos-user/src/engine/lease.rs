@@ -6,7 +6,7 @@ use crate::kernel::{
     datapath::{Datapath, map_error},
     error::KernelError,
 };
-use chaos_abi::{LEASE_FREE, LEASE_RUNNING, Lease, maps};
+use chaos_abi::{LEASE_FREE, LEASE_PAUSED, LEASE_RUNNING, Lease, maps};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -54,6 +54,9 @@ impl Keeper {
         for (slot, fate) in &mut self.slots {
             let Ok(mut lease) = self.datapath.leases.get(slot, 0) else { continue };
             if *fate != Fate::Held {
+                continue;
+            }
+            if lease.state == LEASE_PAUSED {
                 continue;
             }
             if lease.state != LEASE_RUNNING {
@@ -122,7 +125,7 @@ impl Leases {
             return Ok(fate);
         }
         let lease = keeper.datapath.leases.get(&slot, 0).map_err(error)?;
-        if lease.state != LEASE_RUNNING {
+        if lease.state != LEASE_RUNNING && lease.state != LEASE_PAUSED {
             return Ok(Fate::Ended(lease.state));
         }
         let control = keeper.datapath.control.get(&0, 0).map_err(error)?;
@@ -137,6 +140,47 @@ impl Leases {
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         let lease = keeper.datapath.leases.get(&slot, 0).map_err(error)?;
         Ok(Duration::from_nanos(lease.deadline.saturating_sub(keeper.datapath.clock()?.ns)))
+    }
+
+    /// Lets the rules of a running experiment rest, or act again. Its end does not move.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn pause(&self, slot: u32, paused: bool) -> Result<(), EngineError> {
+        let keeper = &mut *self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lease = keeper.datapath.leases.get(&slot, 0).map_err(error)?;
+        let (from, to) = if paused { (LEASE_RUNNING, LEASE_PAUSED) } else { (LEASE_PAUSED, LEASE_RUNNING) };
+        if lease.state != from {
+            return Ok(());
+        }
+        lease.state = to;
+        lease.until = if paused { 0 } else { keeper.datapath.clock()?.jiffies + LENGTH.as_secs() * keeper.hz };
+        Ok(keeper.datapath.leases.set(slot, lease, 0).map_err(error)?)
+    }
+
+    /// Ends a running experiment earlier: this long after its start. A later end than its own changes nothing.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn shorten(&self, slot: u32, duration: Duration) -> Result<(), EngineError> {
+        let keeper = &mut *self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lease = keeper.datapath.leases.get(&slot, 0).map_err(error)?;
+        let duration = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let deadline = lease.start.saturating_add(duration);
+        if deadline >= lease.deadline {
+            return Ok(());
+        }
+        lease.deadline = deadline;
+        Ok(keeper.datapath.leases.set(slot, lease, 0).map_err(error)?)
+    }
+
+    /// The end of an experiment on CLOCK_MONOTONIC, ns; 0 before its start.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn deadline(&self, slot: u32) -> Result<u64, EngineError> {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(keeper.datapath.leases.get(&slot, 0).map_err(error)?.deadline)
     }
 
     /// Rules off, slot given back. The packets that wait go on waiting.

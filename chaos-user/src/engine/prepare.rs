@@ -48,13 +48,16 @@ pub enum Asker {
     Cluster(String),
 }
 
+/// [`RunEntry::source`] of experiments of a cluster.
+pub const CLUSTER: &str = "kubernetes";
+
 fn entry(request: &Request) -> RunEntry {
     let me = Owner::me();
     let uid = nix::unistd::getuid();
     let known = || nix::unistd::User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
     let (source, user, command) = match &request.asker {
         Asker::Command(command) => ("cli", known(), command.clone()),
-        Asker::Cluster(user) => ("kubernetes", user.clone(), String::new()),
+        Asker::Cluster(user) => (CLUSTER, user.clone(), String::new()),
     };
     RunEntry {
         name: request.plan.name.clone(),

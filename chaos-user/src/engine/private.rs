@@ -24,7 +24,7 @@ impl Engine {
     /// By exit code; see [`EngineError`].
     pub fn add(&self, requests: Vec<Request>) -> Result<Vec<Active>, EngineError> {
         let mut locked = self.home.lock()?;
-        check_names(&locked, requests.iter().map(|request| request.plan.name.as_str()))?;
+        check_names(&locked, requests.iter())?;
         // A trial names no hosts.
         let requests = requests.into_iter().map(|request| (request, Known::default())).collect();
         all(&mut locked, &mut self.session(), requests)

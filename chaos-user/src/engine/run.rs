@@ -6,7 +6,7 @@ use super::{
     journal::{self, Home},
     lease::Leases,
     lookup::{self, Known},
-    prepare::{all, note},
+    prepare::{Asker, CLUSTER, all, note},
     reap, release,
     session::Shared,
     undo,
@@ -43,9 +43,10 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
         return Err(EngineError::Refused(format!("this node is locked: {reason}; `chaos unlock` lifts it")));
     }
     reap::reap(&mut locked)?;
-    check_names(&locked, requests.iter().map(|(request, _)| request.plan.name.as_str()))?;
+    check_names(&locked, requests.iter().map(|(request, _)| request))?;
     let mut session = Session::open(&mut locked)?;
-    let leases = match ready(&mut session, &requests) {
+    let leases = ready(&session, &requests).and_then(|()| Leases::new(session.datapath.reopen()?, session.hz));
+    let leases = match leases {
         Ok(leases) => leases,
         Err(error) => {
             undo::roll_back(&mut locked, &mut session, &[]);
@@ -56,25 +57,31 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
     Ok((Engine { session: Arc::new(Mutex::new(session)), leases, home: Home::Node }, active))
 }
 
-/// What all requests share.
-fn ready(session: &mut Session, requests: &[(Request, Known)]) -> Result<Leases, EngineError> {
-    if requests.iter().any(|(request, _)| request.targets.iter().any(|target| arrivals::needed(&request.plan, target)))
-    {
+/// Can the kernel do what all requests share?
+pub(super) fn ready(session: &Session, requests: &[(Request, Known)]) -> Result<(), EngineError> {
+    let needed = |request: &Request| request.targets.iter().any(|target| arrivals::needed(&request.plan, target));
+    if requests.iter().any(|(request, _)| needed(request)) {
         session.datapath.arrivals()?;
     }
-    Leases::new(session.datapath.reopen()?, session.hz)
+    Ok(())
 }
 
-pub(super) fn check_names<'a>(locked: &Locked, names: impl Iterator<Item = &'a str>) -> Result<(), EngineError> {
-    let mut known: Vec<&str> = locked.journal.runs.iter().map(|run| run.name.as_str()).collect();
-    for name in names {
-        if known.contains(&name) {
+/// Two active experiments of a node never share a name; two of a cluster may where their namespaces differ.
+pub(super) fn check_names<'a>(locked: &Locked, requests: impl Iterator<Item = &'a Request>) -> Result<(), EngineError> {
+    let runs = locked.journal.runs.iter();
+    let mut known: Vec<(String, Option<String>)> =
+        runs.map(|run| (run.name.clone(), run.namespace.clone().filter(|_| run.source == CLUSTER))).collect();
+    for request in requests {
+        let name = request.plan.name.clone();
+        let namespace = request.plan.namespace.clone().filter(|_| matches!(request.asker, Asker::Cluster(_)));
+        let taken = known.iter().any(|(other, of)| *other == name && (namespace.is_none() || *of == namespace));
+        if taken {
             let text = format!(
                 "metadata.name: an experiment named {name:?} is active on this node; `chaos stop {name}` ends it"
             );
             return Err(EngineError::Invalid(vec![text]));
         }
-        known.push(name);
+        known.push((name, namespace));
     }
     Ok(())
 }

@@ -1,0 +1,64 @@
+//! An engine that gets its experiments one by one: the node agent's.
+
+use super::{
+    Active, Engine, EngineError, Request, Session,
+    journal::{self, Home, Locked},
+    lease::Leases,
+    lookup,
+    prepare::all,
+    reap::{self, Reaped},
+    run::{check_names, ready},
+};
+use std::sync::{Arc, Mutex};
+
+impl Engine {
+    /// Takes away what dead processes left, and loads the programs, so that the first experiment need not wait for that.
+    ///
+    /// # Errors
+    /// By exit code; see [`EngineError`].
+    pub fn open() -> Result<(Self, Reaped), EngineError> {
+        let mut locked = journal::lock()?;
+        let reaped = reap::reap(&mut locked)?;
+        let session = Session::open(&mut locked)?;
+        locked.save()?;
+        let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
+        Ok((Self { session: Arc::new(Mutex::new(session)), leases, home: Home::Node }, reaped))
+    }
+
+    /// Prepares one more experiment; a failure leaves the others as they are.
+    ///
+    /// # Errors
+    /// By exit code; see [`EngineError`].
+    pub fn add_one(&mut self, request: Request) -> Result<Active, EngineError> {
+        // Before the lock, for nameservers may be slow.
+        let known = lookup::look_up(&request.plan, &request.targets);
+        let mut locked = journal::lock()?;
+        if let Some(reason) = journal::locked_by() {
+            return Err(EngineError::Refused(format!("this node is locked: {reason}; `chaos unlock` lifts it")));
+        }
+        reap::reap(&mut locked)?;
+        check_names(&locked, std::iter::once(&request))?;
+        self.meet(&mut locked)?;
+        let requests = vec![(request, known)];
+        let mut session = self.session();
+        ready(&session, &requests)?;
+        let mut active = all(&mut locked, &mut session, requests)?;
+        active.pop().ok_or_else(|| EngineError::Failed("nothing was prepared".into()))
+    }
+
+    /// All processes of a node share one set of maps. Where others began to while this one had no experiment, it takes theirs.
+    fn meet(&mut self, locked: &mut Locked) -> Result<(), EngineError> {
+        let mine = self.session().datapath.ids().clone();
+        if locked.journal.datapath.as_ref() == Some(&mine) {
+            return Ok(());
+        }
+        if locked.live().next().is_none() {
+            locked.journal.datapath = Some(mine);
+            return locked.save();
+        }
+        let session = Session::open(locked)?;
+        self.leases = Leases::new(session.datapath.reopen()?, session.hz)?;
+        self.session = Arc::new(Mutex::new(session));
+        Ok(())
+    }
+}
