@@ -4,12 +4,14 @@
 //! constants, never enums, so that a value written by another version is an unknown number and not undefined behaviour.
 #![no_std]
 
+mod birth;
 mod counters;
 mod packet;
 mod point;
 mod rule;
 mod state;
 
+pub use birth::*;
 pub use counters::*;
 pub use packet::*;
 pub use point::*;
@@ -80,6 +82,10 @@ pub mod maps {
     pub const DELAYS: &str = "CHAOS_DELAYS";
     /// Host names to learn: [`crate::Followers`] by [`crate::HostKey`].
     pub const HOSTS: &str = "CHAOS_HOSTS";
+    /// Ring of [`crate::Birth`].
+    pub const BIRTHS: &str = "CHAOS_BIRTHS";
+    /// cgroups whose programs are to be told of.
+    pub const AWAITED: &str = "CHAOS_AWAITED";
     /// When an address was first learned, CLOCK_MONOTONIC in ns, by [`crate::LearnedKey`].
     pub const LEARNED: &str = "CHAOS_LEARNED";
 }

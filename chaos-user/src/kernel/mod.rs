@@ -1,5 +1,6 @@
 //! How: the only place with netlink, setns, bpf(2) and `unsafe`. No program is ever executed here.
 pub mod address;
+pub mod births;
 pub mod bpf;
 pub mod clock;
 pub mod counters;

@@ -7,6 +7,7 @@ pub mod interface;
 pub mod local;
 pub mod names;
 mod near;
+pub mod pod;
 pub mod process;
 mod runtime;
 pub mod target;

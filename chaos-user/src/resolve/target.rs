@@ -16,6 +16,8 @@ pub enum TargetKind {
     Unit,
     /// A container's id.
     Container,
+    /// A pod, or a container of one.
+    Pod,
 }
 
 impl TargetKind {
@@ -27,6 +29,7 @@ impl TargetKind {
             Self::Pid => "pid",
             Self::Unit => "unit",
             Self::Container => "container",
+            Self::Pod => "pod",
         }
     }
 }
