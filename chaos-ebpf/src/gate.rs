@@ -8,7 +8,8 @@ use crate::{
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use chaos_abi::{
     AddrKey, AddrPortKey, CONN_ANY, CONN_NEW, PROTO_ANY, PROTO_ICMP, PROTO_PORTS, REJECT_CONNECTION, REJECT_PEER,
-    REJECT_PORT, REJECT_PROTOCOL, REJECT_SCOPE, RULE_ADDR_PORTS, RULE_ADDRS, RULE_CGROUP, RULE_PREFIXES, Rule, SET_V6,
+    REJECT_PORT, REJECT_PROTOCOL, REJECT_SCOPE, RULE_ADDR_PORTS, RULE_ADDRS, RULE_CGROUP, RULE_PREFIXES,
+    RULE_SPARE_NODE, Rule, SET_NODE, SET_V6,
 };
 
 /// All tests passed.
@@ -61,6 +62,9 @@ pub fn test(skb: Skb, rule: &Rule, packet: &Packet, ends: &Ends, scoped: bool) -
     if rule.peers != 0 && !peer(rule, packet, ends) {
         return REJECT_PEER;
     }
+    if rule.flags & RULE_SPARE_NODE != 0 && in_addrs(SET_NODE, packet, ends) {
+        return REJECT_SCOPE;
+    }
     if scoped && rule.flags & RULE_CGROUP != 0 && skb.cgroup(rule.level) != rule.cgroup {
         return REJECT_SCOPE;
     }
@@ -94,11 +98,22 @@ fn port(set: u32, port: u16) -> bool {
 }
 
 #[inline(always)]
-fn peer(rule: &Rule, packet: &Packet, ends: &Ends) -> bool {
-    let set = if packet.family == 6 { rule.peers | SET_V6 } else { rule.peers };
+fn address_key(set: u32, packet: &Packet, ends: &Ends) -> AddrKey {
+    let set = if packet.family == 6 { set | SET_V6 } else { set };
     // SAFETY: two words are 16 bytes.
     let addr = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(ends.peer) };
-    let data = AddrKey { set: set.to_be(), addr };
+    AddrKey { set: set.to_be(), addr }
+}
+
+#[inline(always)]
+fn in_addrs(set: u32, packet: &Packet, ends: &Ends) -> bool {
+    // SAFETY: only presence is asked.
+    unsafe { CHAOS_ADDRS.get(address_key(set, packet, ends)) }.is_some()
+}
+
+#[inline(always)]
+fn peer(rule: &Rule, packet: &Packet, ends: &Ends) -> bool {
+    let data = address_key(rule.peers, packet, ends);
     // SAFETY: only presence is asked.
     if rule.flags & RULE_ADDRS != 0 && unsafe { CHAOS_ADDRS.get(data) }.is_some() {
         return true;
@@ -109,7 +124,7 @@ fn peer(rule: &Rule, packet: &Packet, ends: &Ends) -> bool {
     if rule.flags & RULE_ADDR_PORTS == 0 || packet.transport == 0 || !has_ports(packet.protocol) {
         return false;
     }
-    let key = AddrPortKey { set: data.set, port: ends.peer_port, reserved: 0, addr };
+    let key = AddrPortKey { set: data.set, port: ends.peer_port, reserved: 0, addr: data.addr };
     // SAFETY: only presence is asked.
     unsafe { CHAOS_ADDRPORTS.get(key) }.is_some()
 }

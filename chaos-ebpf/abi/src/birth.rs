@@ -18,6 +18,8 @@ abi_struct! {
         pub time: u64,
         /// Of [`BIRTH_EXEC`]: the cgroup2 of the process.
         pub cgroup: u64,
+        /// Of [`BIRTH_EXEC`]: the awaited cgroup, which that is or is below.
+        pub awaited: u64,
         /// `BIRTH_*`.
         pub kind: u32,
         /// Of [`BIRTH_EXEC`]: the process, as the initial PID namespace names it.

@@ -5,6 +5,9 @@ use crate::abi_struct;
 /// High bit of [`AddrKey::set`]: the address is IPv6, so that a v4 prefix never covers a v6 address.
 pub const SET_V6: u32 = 1 << 31;
 
+/// The set of the node's own addresses.
+pub const SET_NODE: u32 = SET_V6 - 1;
+
 abi_struct! {
     /// A peer of one set. IPv4 addresses fill the first 4 bytes of `addr`, the rest is 0.
     pub struct AddrKey {

@@ -34,6 +34,8 @@ pub const RULE_PREFIXES: u32 = 1 << 4;
 pub const RULE_ADDRS: u32 = 1 << 5;
 /// The peer test consults the hash of addresses with ports.
 pub const RULE_ADDR_PORTS: u32 = 1 << 6;
+/// Packets from and to the node's own addresses are spared.
+pub const RULE_SPARE_NODE: u32 = 1 << 7;
 
 /// [`Rule::protocol`]: any.
 pub const PROTO_ANY: u32 = 0x100;

@@ -40,6 +40,7 @@ mod bpf {
         unsafe {
             (&raw mut (*birth).time).write(bpf_ktime_get_ns());
             (&raw mut (*birth).cgroup).write(0);
+            (&raw mut (*birth).awaited).write(0);
             (&raw mut (*birth).kind).write(BIRTH_CGROUP);
             (&raw mut (*birth).pid).write(0);
             let to = (&raw mut (*birth).path).cast();
@@ -56,7 +57,8 @@ mod bpf {
     #[raw_tracepoint(tracepoint = "sched_process_exec")]
     fn program_began(ctx: RawTracePointContext) -> i32 {
         let _unused = ctx.as_ptr();
-        if !awaited() {
+        let awaited = awaited();
+        if awaited == 0 {
             return 0;
         }
         let Some(mut entry) = CHAOS_BIRTHS.reserve(0) else { return 0 };
@@ -65,6 +67,7 @@ mod bpf {
         unsafe {
             (&raw mut (*birth).time).write(bpf_ktime_get_ns());
             (&raw mut (*birth).cgroup).write(bpf_get_current_cgroup_id());
+            (&raw mut (*birth).awaited).write(awaited);
             (&raw mut (*birth).kind).write(BIRTH_EXEC);
             (&raw mut (*birth).pid).write((bpf_get_current_pid_tgid() >> 32) as u32);
             (&raw mut (*birth).path).cast::<u8>().write(0);
@@ -73,21 +76,21 @@ mod bpf {
         0
     }
 
-    /// Is this process below an awaited cgroup?
+    /// The awaited cgroup that this process is in; 0: none.
     #[inline(always)]
-    fn awaited() -> bool {
+    fn awaited() -> u64 {
         for level in 1..=BIRTH_LEVELS {
             // SAFETY: takes a number; 0 below the process's own level.
             let id = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
             if id == 0 {
-                return false;
+                return 0;
             }
             // SAFETY: only presence is asked.
             if unsafe { CHAOS_AWAITED.get(id) }.is_some() {
-                return true;
+                return id;
             }
         }
-        false
+        0
     }
 
     #[panic_handler]

@@ -9,7 +9,7 @@ use crate::{
     spec::{self, LocalTarget, Parsed},
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs,
     io::{self, Read},
     path::{Path, PathBuf},
@@ -108,6 +108,7 @@ fn request(host: &Host, mut parsed: Parsed, dry_run: bool, yes: bool) -> Result<
         warnings,
         asker: Asker::Command(command),
         probes: parsed.experiment.spec.probes,
+        node: BTreeSet::new(),
         remembered: HashMap::new(),
     })
 }

@@ -1,5 +1,6 @@
 //! The command line: thin verbs over the six steps. Reports go to stdout, all else to stderr.
 
+mod agent;
 mod before;
 mod check;
 mod cleanup;
@@ -105,6 +106,18 @@ enum Command {
     Unlock,
     /// Remove what a dead process left; never touches a living one's.
     Cleanup,
+    /// The node agent of a cluster: applies experiments to the pods of its node.
+    Agent {
+        /// The node's name at the API server.
+        #[arg(long, env = "NODE_NAME")]
+        node: String,
+        /// Only pods and experiments of this namespace; all if left out.
+        #[arg(long, env = "WATCH_NAMESPACE")]
+        namespace: Option<String>,
+        /// The node's policy.
+        #[arg(long, default_value = "/etc/chaos/policy.yaml")]
+        policy: PathBuf,
+    },
     /// Print the custom resource definitions of a cluster as YAML.
     Crd,
 }
@@ -137,6 +150,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Stop { name, all: _, finish, lock } => stop::stop(name.as_deref(), finish, lock.as_deref()),
         Command::Unlock => stop::unlock(),
         Command::Cleanup => cleanup::cleanup(),
+        Command::Agent { node, namespace, policy } => agent::agent(agent::Options { node, namespace, policy }),
         Command::Crd => crd::crd(),
     }
 }

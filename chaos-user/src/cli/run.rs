@@ -2,14 +2,16 @@
 
 use super::{before, code_of, fail, input, watch};
 use crate::{
-    engine::{self, EngineError, arrivals, limit},
-    kernel::{error::KernelError, probe},
+    engine::{
+        self, EngineError,
+        possible::{possible, reduce},
+    },
     observe::{self, ExitCode, Format, Report, combined},
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
     path::PathBuf,
-    sync::{Arc, OnceLock, atomic::AtomicUsize},
+    sync::{Arc, atomic::AtomicUsize},
 };
 
 /// `chaos plan`.
@@ -35,7 +37,7 @@ pub fn plan(files: &[PathBuf], yes: bool) -> ExitCode {
             println!("  fault {}: {}", request.plan.faults[rule.fault].name, rule.kind);
         }
         request.warnings.iter().for_each(|warning| println!("  warning: {warning}"));
-        if let Err(error) = possible(request) {
+        if let Err(error) = possible(&request.plan, &request.targets) {
             println!("  refused: {error}");
             codes.push(code_of(&error));
         }
@@ -51,28 +53,6 @@ fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// What this kernel lacks is refused before anything is attached.
-fn possible(request: &engine::Request) -> Result<(), EngineError> {
-    probe::realtime()?;
-    if let Some(rule) = request.plan.rules.iter().find(|rule| rule.queue.is_some()) {
-        // Once for all experiments of this command.
-        static QUEUE: OnceLock<Result<(), KernelError>> = OnceLock::new();
-        if let Err(error) = QUEUE.get_or_init(probe::queue) {
-            let text = format!("spec.faults[{}].network.{}: {error}", rule.fault, rule.kind);
-            return Err(match EngineError::from(error.clone()) {
-                EngineError::Unsupported(_) => EngineError::Unsupported(text),
-                _ => EngineError::Failed(text),
-            });
-        }
-    }
-    for target in &request.targets {
-        arrivals::possible(&request.plan, target)
-            .and_then(|()| limit::possible(&request.plan, target))
-            .map_err(EngineError::Unsupported)?;
-    }
-    Ok(())
-}
-
 /// `chaos run`.
 pub fn run(files: &[PathBuf], output: Format, dry_run: bool, yes: bool) -> ExitCode {
     let mut requests = match input::requests(files, dry_run, yes) {
@@ -83,8 +63,11 @@ pub fn run(files: &[PathBuf], output: Format, dry_run: bool, yes: bool) -> ExitC
         Ok(signal) => signal,
         Err(error) => return fail(&EngineError::Failed(format!("catch signals: {error}"))),
     };
-    if let Some(error) = requests.iter().find_map(|request| possible(request).err()) {
-        return fail(&error);
+    for request in &mut requests {
+        match reduce(&mut request.plan, &request.targets) {
+            Ok(left_out) => request.warnings.extend(left_out),
+            Err(error) => return fail(&error),
+        }
     }
     for request in &requests {
         request.warnings.iter().for_each(|warning| eprintln!("warning: {}: {warning}", request.plan.name));

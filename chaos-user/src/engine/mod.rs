@@ -15,6 +15,7 @@ pub mod limit;
 pub mod lookup;
 mod node;
 pub mod owner;
+pub mod possible;
 mod prepare;
 mod private;
 pub mod reap;

@@ -17,6 +17,7 @@ use crate::{
 use chaos_abi::maps;
 use std::{
     collections::{BTreeSet, HashMap},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -35,6 +36,8 @@ pub struct Request {
     pub asker: Asker,
     /// What the world outside is asked meanwhile; the caller does.
     pub probes: Vec<Probe>,
+    /// The node's own addresses, for rules that spare them.
+    pub node: BTreeSet<IpAddr>,
     /// What rules remember from before a restart, by index of the fault and name of the target.
     pub remembered: HashMap<(usize, String), Remembered>,
 }
@@ -103,6 +106,9 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Know
     rules::reserve(locked, &mut run, &request.plan)?;
     locked.journal.runs.push(run.clone());
     locked.save()?;
+    if !request.node.is_empty() {
+        sets::write_node(&mut session.datapath, &request.node)?;
+    }
     let sets = sets::write(&mut session.datapath, &request.plan, &run.sets, &run.port_sets)?;
     let mut active = Active::new(request.plan, request.warnings, run, sets, known);
     join(locked, session, &mut active, request.targets, &request.remembered)?;

@@ -178,6 +178,16 @@ impl Engine {
         ended.and(removed).and(reports)
     }
 
+    /// Takes everything away at once, packets in the queue included: for a process that must end. Nothing is counted any more.
+    ///
+    /// # Errors
+    /// What could not be taken away; it stays in the journal for the next start.
+    pub fn leave(&self, active: &Active) -> Result<(), EngineError> {
+        let ended = self.leases.end(active.run.lease);
+        let removed = self.remove(active);
+        ended.and(removed)
+    }
+
     fn remove(&self, active: &Active) -> Result<(), EngineError> {
         let mut locked = self.home.lock()?;
         let mut session = self.session();

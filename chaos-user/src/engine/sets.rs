@@ -11,7 +11,7 @@ use crate::{
     spec::value::{Cidr, PortRange},
 };
 use aya::maps::lpm_trie::Key;
-use chaos_abi::{AddrKey, AddrPortKey, RULE_ADDR_PORTS, RULE_ADDRS, RULE_PREFIXES, Rule, SET_V6, maps};
+use chaos_abi::{AddrKey, AddrPortKey, RULE_ADDR_PORTS, RULE_ADDRS, RULE_PREFIXES, Rule, SET_NODE, SET_V6, maps};
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -222,6 +222,19 @@ impl Sets {
 
 /// The sets of a plan: for each rule those of its conditions, in the order of [`crate::plan::RulePlan::conditions`].
 pub type PlanSets = Vec<Vec<Sets>>;
+
+/// Makes the set of the node's own addresses these.
+///
+/// # Errors
+/// ENOSPC where the table is full.
+pub fn write_node(datapath: &mut Datapath, addresses: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
+    let ours = |key: &AddrKey| u32::from_be(key.set) & !SET_V6 == SET_NODE;
+    let keys: Vec<AddrKey> = datapath.addrs.keys().filter_map(Result::ok).filter(ours).collect();
+    for key in keys.into_iter().filter(|key| !addresses.contains(&address(key))) {
+        Place::Single(key).remove(datapath)?;
+    }
+    addresses.iter().try_for_each(|ip| add_peer(datapath, SET_NODE, Cidr::host(*ip)))
+}
 
 /// Writes the sets of a plan, with the ids that were reserved for them.
 ///

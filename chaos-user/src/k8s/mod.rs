@@ -1,3 +1,4 @@
 //! Experiments in a cluster: custom resources, the controller, the node agents.
 
+pub mod agent;
 pub mod api;

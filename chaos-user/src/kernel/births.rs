@@ -34,6 +34,8 @@ pub enum Event {
         pid: i32,
         /// Its cgroup2.
         cgroup: u64,
+        /// The awaited cgroup, which that is or is below.
+        awaited: u64,
         /// When, CLOCK_MONOTONIC in ns.
         time: u64,
     },
@@ -120,6 +122,7 @@ fn parse(bytes: &[u8]) -> Option<Event> {
         BIRTH_EXEC => Some(Event::Program {
             pid: i32::try_from(word(std::mem::offset_of!(Birth, pid))?).ok()?,
             cgroup: number(std::mem::offset_of!(Birth, cgroup))?,
+            awaited: number(std::mem::offset_of!(Birth, awaited))?,
             time: number(std::mem::offset_of!(Birth, time))?,
         }),
         _ => None,

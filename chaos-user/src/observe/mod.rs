@@ -4,6 +4,7 @@
 mod exit;
 mod figure;
 mod junit;
+mod merge;
 mod percentile;
 mod progress;
 mod render;
@@ -12,6 +13,7 @@ mod table;
 mod verdict;
 
 pub use exit::{ExitCode, combined};
+pub use merge::merged;
 pub use percentile::{LatencyReport, percentile};
 pub use progress::{FaultProgress, line, lines};
 pub use render::{Format, render};

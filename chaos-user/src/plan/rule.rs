@@ -6,7 +6,8 @@ use crate::{
     spec::{Direction, Fault, Per, When},
 };
 use chaos_abi::{
-    ALWAYS, ARGS, PER_CONNECTION, PER_EVENT, PER_PEER, RULE_DRY_RUN, RULE_TRIGGER, RULE_WINDOW, Rule, State, mix,
+    ALWAYS, ARGS, PER_CONNECTION, PER_EVENT, PER_PEER, RULE_DRY_RUN, RULE_SPARE_NODE, RULE_TRIGGER, RULE_WINDOW, Rule,
+    State, mix,
 };
 
 /// Most `except` entries that differ in more than their peers: each takes a place in the walk.
@@ -48,6 +49,11 @@ impl RulePlan {
     /// What it does not mean, then what it means: as its rules stand in the walk.
     pub fn conditions(&self) -> impl Iterator<Item = &Condition> {
         self.excepts.iter().chain([&self.condition])
+    }
+
+    /// Spares packets from and to the node's own addresses: a kubelet's probes.
+    pub fn spare_node(&mut self) {
+        self.rule.flags |= RULE_SPARE_NODE;
     }
 
     /// Is any peer given by name?

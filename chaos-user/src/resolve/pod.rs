@@ -69,6 +69,12 @@ impl Pods {
         self.refuse_own(pod, &found.pids)?;
         let (netns, shared) = self.netns(pod, &found.pids)?;
         let interfaces = kernel.interfaces(&netns)?;
+        if interfaces.iter().all(|interface| interface.loopback) {
+            return Err(Problem::absent(format!(
+                "the network of pod {}/{} is not set up yet",
+                pod.namespace, pod.name
+            )));
+        }
         let target = |name: String, scope: Option<CgroupScope>, scoped_by, pids: BTreeSet<i32>| Target {
             kind: TargetKind::Pod,
             // The same name, the same dice, whichever pods are hit beside it.
@@ -102,7 +108,8 @@ impl Pods {
         let unified = self.host.unified.as_deref().ok();
         if let Some(scope) = self.scope(&pod.uid) {
             let pids = cgroup::processes_below(&scope.directory);
-            if !pids.is_empty() {
+            // Whose namespace is known beforehand need not be waited for.
+            if !pids.is_empty() || pod.host_network {
                 return Ok(Found { scope: Some(scope), pids });
             }
         }
@@ -165,10 +172,16 @@ impl Pods {
     fn netns(&self, pod: &PodRef, pids: &BTreeSet<i32>) -> Result<(NetnsRef, bool), Problem> {
         let node = self.host.netns_inodes();
         let node = node.map_err(|e| Problem::unsupported(format!("our own network namespace cannot be read: {e}")))?;
+        if pod.host_network {
+            let own = NetnsRef::open(&self.host.proc.join("self/ns/net"));
+            let own =
+                own.map_err(|e| Problem::unsupported(format!("our own network namespace cannot be opened: {e}")))?;
+            return Ok((own, true));
+        }
         let mut denied = false;
         for pid in pids {
             match NetnsRef::open(&self.host.of(*pid, "ns/net")) {
-                Ok(netns) if node.contains(&netns.inode) == pod.host_network => return Ok((netns, pod.host_network)),
+                Ok(netns) if !node.contains(&netns.inode) => return Ok((netns, false)),
                 Ok(_) => {}
                 Err(error) => denied |= error.kind() == std::io::ErrorKind::PermissionDenied,
             }

@@ -1,7 +1,7 @@
 //! Targets: network namespaces with one wire each to a hub.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io::Write as _,
     net::UdpSocket,
     process::{Command, Stdio},
@@ -122,6 +122,7 @@ impl Stage {
             targets: resolution.targets,
             warnings: Vec::new(),
             asker: Asker::Command("a test".into()),
+            node: BTreeSet::new(),
             remembered: HashMap::new(),
             probes: Vec::new(),
         }

@@ -19,7 +19,12 @@ use crate::{
 };
 use case::{Case, cases};
 use serde::Serialize;
-use std::{collections::HashMap, os::fd::AsFd, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    os::fd::AsFd,
+    path::PathBuf,
+    sync::Arc,
+};
 
 /// How often a fault that needs a queue is tried at most.
 const TRIES: usize = 4;
@@ -277,6 +282,7 @@ fn start(
         warnings: Vec::new(),
         asker: Asker::Command(command),
         probes: Vec::new(),
+        node: BTreeSet::new(),
         remembered: HashMap::new(),
     };
     let mut active = engine.add(vec![request])?;

@@ -1,0 +1,172 @@
+//! From an Injection to a plan. The agent trusts nobody: what the API server and the controller have checked is checked again.
+
+use super::policy::Policy;
+use crate::{
+    engine::EngineError,
+    k8s::api::{Injection, InjectionSpec},
+    plan::{self, PeerAddress, Plan},
+    spec::{Experiment, ExperimentSpec, PodSelector, PodTargets, Selector},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Resolved addresses by namespace and name of their PeerSet.
+pub type PeerSets = BTreeMap<(String, String), BTreeSet<PeerAddress>>;
+
+/// The plan of an Injection, with the peers as they are resolved now.
+///
+/// # Errors
+/// `Invalid` with every problem, `Refused` by the policy, `Unsupported` for what this build cannot do.
+pub fn plan(injection: &Injection, policy: &Policy, sets: &PeerSets) -> Result<Plan, EngineError> {
+    let spec = &injection.spec;
+    let namespace = injection.metadata.namespace.clone().unwrap_or_default();
+    let experiment = experiment(spec, &namespace);
+    let checked = experiment.check().map_err(|e| EngineError::Invalid(vec![e.to_string()]))?;
+    if !checked.errors.is_empty() {
+        return Err(EngineError::Invalid(checked.errors.iter().map(ToString::to_string).collect()));
+    }
+    allowed(spec, policy).map_err(EngineError::Refused)?;
+    let mut plan = plan::plan(&experiment, spec.seed)?;
+    for rule in &mut plan.rules {
+        let network = spec.faults.get(rule.fault).and_then(|fault| fault.network.as_ref());
+        if network.is_some_and(|network| !network.matches.packet.node) {
+            rule.spare_node();
+        }
+    }
+    for (fault, except, addresses) in peers(spec, &namespace, sets) {
+        let Some(rule) = plan.rules.iter_mut().find(|rule| rule.fault == fault) else { continue };
+        let condition = match except.map(|entry| rule.except_of.get(entry).copied()) {
+            None => Some(&mut rule.condition),
+            Some(place) => place.and_then(|place| rule.excepts.get_mut(place)),
+        };
+        if let Some(condition) = condition {
+            // Whatever the list of the spec looks like: a set that is empty by now matches nothing.
+            condition.any_peer = false;
+            condition.resolved.get_or_insert_default().extend(addresses);
+        }
+    }
+    Ok(plan)
+}
+
+/// What the sets of an Injection stand for now: (fault, entry of its `except`, addresses), the sets of one place together.
+#[must_use]
+pub fn peers(
+    spec: &InjectionSpec,
+    namespace: &str,
+    sets: &PeerSets,
+) -> Vec<(usize, Option<usize>, BTreeSet<PeerAddress>)> {
+    let mut all: BTreeMap<(usize, Option<usize>), BTreeSet<PeerAddress>> = BTreeMap::new();
+    for one in &spec.peer_sets {
+        let place = all.entry((one.fault, one.except)).or_default();
+        for name in &one.sets {
+            place.extend(sets.get(&(namespace.to_owned(), name.clone())).into_iter().flatten());
+        }
+    }
+    all.into_iter().map(|((fault, except), addresses)| (fault, except, addresses)).collect()
+}
+
+fn experiment(spec: &InjectionSpec, namespace: &str) -> Experiment {
+    let pods = PodTargets { pods: PodSelector { all: true, ..PodSelector::default() }, ..PodTargets::default() };
+    let experiment = ExperimentSpec {
+        duration: spec.remaining,
+        seed: Some(spec.seed),
+        paused: spec.paused,
+        dry_run: spec.dry_run,
+        on_unsupported: spec.on_unsupported,
+        selector: Selector { pods: Some(pods), local: Vec::new() },
+        faults: spec.faults.clone(),
+        probes: Vec::new(),
+        ttl_seconds_after_finished: None,
+    };
+    Experiment::new(spec.experiment.clone(), Some(namespace.to_owned()), experiment)
+}
+
+/// What the node's policy says to it.
+fn allowed(spec: &InjectionSpec, policy: &Policy) -> Result<(), String> {
+    policy.duration(spec.remaining)?;
+    policy.targets(spec.targets.len())?;
+    spec.targets.iter().try_for_each(|target| policy.namespace(&target.namespace))?;
+    if let Some(follow) = &spec.follow {
+        follow.namespaces.iter().try_for_each(|namespace| policy.namespace(namespace))?;
+    }
+    let hits_node = |fault: &crate::spec::Fault| fault.network.as_ref().is_some_and(|n| n.matches.packet.node);
+    if !policy.node_traffic && spec.faults.iter().any(hits_node) {
+        return Err("this node's policy forbids faults on a pod's traffic with its node (match.node)".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn injection(changed: impl FnOnce(&mut Value)) -> Injection {
+        let mut value = json!({
+            "metadata": { "namespace": "shop", "name": "slow-1" },
+            "spec": {
+                "nodeName": "n", "experiment": "slow", "remaining": "30s", "seed": 7,
+                "targets": [{ "namespace": "shop", "name": "web", "uid": "u" }],
+                "faults": [{ "network": {
+                    "match": { "peers": [{ "service": { "name": "db" } }], "except": [{ "peers": [{ "pods": { "all": true } }] }] },
+                    "partition": true,
+                } }],
+                "peerSets": [
+                    { "fault": 0, "sets": ["one", "two"] },
+                    { "fault": 0, "except": 0, "sets": ["spared"] },
+                ],
+            }
+        });
+        changed(&mut value);
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn sets() -> PeerSets {
+        let address = |text: &str, port| PeerAddress { cidr: text.parse().unwrap(), port };
+        let set =
+            |name: &str, peers: &[PeerAddress]| (("shop".to_owned(), name.to_owned()), peers.iter().copied().collect());
+        PeerSets::from([
+            set("one", &[address("10.96.0.7/32", Some(5432))]),
+            set("two", &[address("10.1.0.4/32", None)]),
+            set("spared", &[address("10.1.0.9/32", None)]),
+        ])
+    }
+
+    #[test]
+    fn peers_come_from_their_sets() {
+        let plan = plan(&injection(|_| {}), &Policy::default(), &sets()).unwrap();
+        let rule = &plan.rules[0];
+        assert_eq!(rule.condition.resolved.as_ref().unwrap().len(), 2);
+        assert_eq!(rule.excepts[0].resolved.as_ref().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn peers_that_stand_for_nothing_match_nothing() {
+        let without = |value: &mut Value| {
+            value["spec"]["faults"][0]["network"]["match"] = json!({ "protocol": "tcp" });
+        };
+        for injection in [injection(|_| {}), injection(without)] {
+            let plan = plan(&injection, &Policy::default(), &PeerSets::new()).unwrap();
+            let condition = &plan.rules[0].condition;
+            assert!(!condition.any_peer && condition.resolved.as_ref().is_some_and(BTreeSet::is_empty));
+        }
+    }
+
+    #[test]
+    fn the_policy_has_the_last_word() {
+        let refused = |changed: fn(&mut Value), policy: Policy| {
+            matches!(plan(&injection(changed), &policy, &sets()), Err(EngineError::Refused(_)))
+        };
+        assert!(refused(|value| value["spec"]["targets"][0]["namespace"] = "kube-system".into(), Policy::default()));
+        assert!(refused(|value| value["spec"]["remaining"] = "2h".into(), Policy::default()));
+        assert!(refused(|value| value["spec"]["follow"] = json!({ "namespaces": ["kube-system"] }), Policy::default()));
+        let node = |value: &mut Value| value["spec"]["faults"][0]["network"]["match"]["node"] = true.into();
+        assert!(refused(node, Policy { node_traffic: false, ..Policy::default() }));
+        assert!(!refused(node, Policy::default()));
+    }
+
+    #[test]
+    fn a_spec_that_no_user_could_write_is_invalid() {
+        let widened = injection(|value| value["spec"]["faults"][0]["network"]["match"] = json!({}));
+        assert!(matches!(plan(&widened, &Policy::default(), &sets()), Err(EngineError::Invalid(_))));
+    }
+}

@@ -1,0 +1,72 @@
+//! What the worker hears, and what it says.
+
+use super::pods::PodFacts;
+use crate::{
+    k8s::api::{Injection, InjectionStatus},
+    kernel::births::Event,
+    plan::PeerAddress,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Kinds of objects that are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Injections of this node.
+    Injection,
+    /// Pods of this node.
+    Pod,
+    /// PeerSets.
+    PeerSet,
+    /// Halts.
+    Halt,
+}
+
+/// What the worker hears.
+#[derive(Debug)]
+pub enum Input {
+    /// An Injection is so.
+    Injection(Box<Injection>),
+    /// A pod is so.
+    Pod(Box<PodFacts>),
+    /// A PeerSet, by namespace and name, is so.
+    PeerSet((String, String), BTreeSet<PeerAddress>),
+    /// A Halt, by name, with its reason.
+    Halt(String, String),
+    /// An object is gone: its UID, or namespace and name of a PeerSet, or the name of a Halt.
+    Gone(Kind, String),
+    /// A list that succeeded has these, named as in `Gone`, and no others.
+    All(Kind, BTreeSet<String>),
+    /// Something began on this node.
+    Birth(Event),
+    /// SIGTERM: write down what is, and end.
+    End,
+}
+
+/// What the worker says.
+#[derive(Debug)]
+pub enum Output {
+    /// The status of an Injection, by namespace and name.
+    Status {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// What it is.
+        status: Box<InjectionStatus>,
+    },
+    /// How the node stands.
+    Node(NodeState),
+}
+
+/// How the node stands, for metrics and the NodeAgent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeState {
+    /// Experiments that act, as namespace/name.
+    pub active: Vec<String>,
+    /// Why nothing starts here.
+    pub locked: Option<String>,
+    /// Counts by experiment and fault: matched, injected, skipped.
+    pub counts: BTreeMap<(String, String), (u64, u64, u64)>,
+    /// Errors by category since the begin.
+    pub errors: BTreeMap<&'static str, u64>,
+}

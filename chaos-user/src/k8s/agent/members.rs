@@ -1,0 +1,234 @@
+//! The pods of a part: chosen by the controller or followed, found on the node, taken in and let go.
+
+use super::{
+    compile,
+    part::{Member, Part, Stage},
+    steps::monotonic,
+    worker::Worker,
+};
+use crate::{
+    engine::{EngineError, possible::possible},
+    k8s::api::TargetState,
+    kernel::{births::Event, interfaces::ByNetlink},
+    resolve::{Reason, Target},
+    spec::OnUnsupported,
+};
+use std::{collections::HashMap, fs, os::unix::fs::MetadataExt};
+
+impl Worker {
+    /// Which pods are meant, as things stand.
+    pub(super) fn choose(&self, part: &mut Part) {
+        let running = matches!(part.stage, Stage::Running | Stage::Paused);
+        let spec = &part.injection.spec;
+        for wanted in &spec.targets {
+            if part.members.contains_key(&wanted.uid) {
+                continue;
+            }
+            if let Some(facts) = self.pods.get(&wanted.uid).filter(|pod| !pod.ended) {
+                part.members.insert(wanted.uid.clone(), Member::new(facts.clone(), running));
+            }
+        }
+        let Some(follow) = &spec.follow else { return };
+        for facts in self.pods.values().filter(|pod| !pod.ended && follow.takes(pod, spec.seed)) {
+            let known = part.members.contains_key(&facts.uid);
+            if !known && self.policy.namespace(&facts.place.namespace).is_ok() {
+                part.members.insert(facts.uid.clone(), Member::new(facts.clone(), running));
+            }
+        }
+    }
+
+    /// Is this pod still one of the part's?
+    fn is_meant(&self, part: &Part, uid: &str) -> bool {
+        let spec = &part.injection.spec;
+        let Some(facts) = self.pods.get(uid).filter(|pod| !pod.ended) else { return false };
+        spec.targets.iter().any(|target| target.uid == uid)
+            || spec.follow.as_ref().is_some_and(|follow| follow.takes(facts, spec.seed))
+    }
+
+    /// Finds the pods of a part that is to be prepared. Those without a process are left for later.
+    pub(super) fn locate_all(&mut self, part: &mut Part) -> Result<Vec<Target>, EngineError> {
+        let mut targets = Vec::new();
+        let (containers, skip) =
+            (part.injection.spec.containers.clone(), part.injection.spec.on_unsupported == OnUnsupported::Skip);
+        for member in part.members.values_mut() {
+            self.await_programs(member);
+            match self.finder.locate(&ByNetlink, &member.facts.place, &containers) {
+                Ok(found) => {
+                    enter(member, targets.len(), &found);
+                    targets.extend(found);
+                }
+                Err(problem) => match problem.reason {
+                    Reason::Absent => member.message = problem.text,
+                    Reason::Unsupported if !skip => return Err(EngineError::Unsupported(problem.text)),
+                    Reason::Refused if !skip => return Err(EngineError::Refused(problem.text)),
+                    _ => (member.state, member.message) = (Some(TargetState::Failed), problem.text),
+                },
+            }
+        }
+        Ok(targets)
+    }
+
+    /// Lets go of pods that are gone, and takes in those that have come.
+    pub(super) fn meet(&mut self, part: &mut Part) {
+        self.choose(part);
+        let uids: Vec<String> = part.members.keys().cloned().collect();
+        for uid in uids {
+            if !self.is_meant(part, &uid) {
+                self.let_go(part, &uid, TargetState::Gone);
+            } else if part.members.get(&uid).is_some_and(|member| member.state == Some(TargetState::Pending)) {
+                self.take_in(part, &uid);
+            }
+        }
+    }
+
+    /// Tries to put the faults onto a pod that is not under them yet.
+    fn take_in(&mut self, part: &mut Part, uid: &str) {
+        let (Some(active), Some(member)) = (&mut part.active, part.members.get_mut(uid)) else { return };
+        self.await_programs(member);
+        let containers = &part.injection.spec.containers;
+        let targets = match self.finder.locate(&ByNetlink, &member.facts.place, containers) {
+            Ok(targets) => targets,
+            Err(problem) => {
+                member.message = problem.text;
+                member.state =
+                    Some(if problem.reason == Reason::Absent { TargetState::Pending } else { TargetState::Failed });
+                return;
+            }
+        };
+        // Of several containers some may be there already.
+        let known = |target: &Target| {
+            member.indices.iter().any(|i| active.targets.get(*i).is_some_and(|t| t.key() == target.key()))
+        };
+        let new: Vec<Target> = targets.into_iter().filter(|target| !known(target)).collect();
+        if new.is_empty() {
+            return;
+        }
+        let first = active.targets.len();
+        let joined = possible(&active.plan, &new).and_then(|()| self.engine.join(active, new.clone(), &HashMap::new()));
+        match joined {
+            Ok(()) => {
+                enter(member, first, &new);
+                member.joined = Some(monotonic());
+            }
+            Err(error) => {
+                (member.state, member.message) = (Some(TargetState::Failed), error.to_string());
+                self.failed(&error);
+            }
+        }
+    }
+
+    /// Takes a pod out; what it has counted stays.
+    fn let_go(&mut self, part: &mut Part, uid: &str, state: TargetState) {
+        let (Some(active), Some(member)) = (&mut part.active, part.members.get_mut(uid)) else { return };
+        if member.state == Some(state) {
+            return;
+        }
+        for index in member.indices.iter().copied() {
+            match self.engine.release(active, index) {
+                Ok(reports) => part.counted.extend(reports),
+                Err(error) => tracing::warn!("let go of {}: {error}", member.facts.place.name),
+            }
+        }
+        member.state = Some(state);
+        member.netns = None;
+        if let (Some(births), Some(cgroup)) = (&mut self.births, member.awaited.take()) {
+            births.forget(cgroup);
+        }
+    }
+
+    /// The peers as they are resolved now.
+    pub(super) fn set_peers(&mut self, part: &mut Part) {
+        let namespace = part.place().0;
+        let Some(active) = &mut part.active else { return };
+        for (fault, except, addresses) in compile::peers(&part.injection.spec, &namespace, &self.sets) {
+            if let Err(error) = self.engine.set_peers(active, fault, except, &addresses) {
+                part.message = error.to_string();
+                tracing::warn!("peers of {}: {error}", active.plan.name);
+            }
+        }
+    }
+
+    /// Asks to be told of programs that begin in a pod.
+    fn await_programs(&mut self, member: &mut Member) {
+        let Some(births) = self.births.as_mut().filter(|_| member.awaited.is_none()) else { return };
+        let Some(scope) = self.finder.scope(&member.facts.place.uid) else { return };
+        match births.await_in(scope.id) {
+            Ok(()) => member.awaited = Some(scope.id),
+            Err(error) => tracing::warn!("{error}"),
+        }
+    }
+
+    /// A part that is over needs no news.
+    pub(super) fn forget(&mut self, part: &mut Part) {
+        let awaited = part.members.values_mut().filter_map(|member| member.awaited.take());
+        for cgroup in awaited.collect::<Vec<_>>() {
+            if let Some(births) = &mut self.births {
+                births.forget(cgroup);
+            }
+        }
+    }
+
+    /// A cgroup was made, or a program began: a pod may be there now, or have been made anew.
+    pub(super) fn born(&mut self, event: &Event) {
+        match event {
+            Event::Cgroup { path } => {
+                let plain = path.replace('_', "-");
+                let waits = |member: &Member| member.awaited.is_none() && plain.contains(&member.facts.place.uid);
+                if self.parts.values().any(|part| part.active.is_some() && part.members.values().any(waits)) {
+                    self.look_at_all();
+                }
+            }
+            Event::Program { pid, cgroup, awaited, time } => self.program(*pid, *cgroup, *awaited, *time),
+        }
+    }
+
+    fn program(&mut self, pid: i32, cgroup: u64, awaited: u64, time: u64) {
+        let netns = fs::metadata(format!("/proc/{pid}/ns/net")).map(|m| m.ino()).ok();
+        let uids: Vec<String> =
+            self.parts.iter().filter(|(_, part)| part.active.is_some()).map(|(u, _)| u.clone()).collect();
+        for uid in uids {
+            self.with(&uid, |worker, part| {
+                let is_meant = |member: &&Member| member.awaited == Some(awaited);
+                let pods: Vec<String> = part.members.values().filter(is_meant).map(|m| m.facts.uid.clone()).collect();
+                for pod in pods {
+                    worker.began(part, &pod, (cgroup, time), netns);
+                }
+            });
+        }
+        self.look_at_all();
+    }
+
+    fn began(&mut self, part: &mut Part, pod: &str, (cgroup, time): (u64, u64), netns: Option<u64>) {
+        let containers = !part.injection.spec.containers.is_empty();
+        let Some(member) = part.members.get_mut(pod) else { return };
+        let sandbox = *member.sandbox.get_or_insert(cgroup);
+        if sandbox != cgroup && member.began.is_none() {
+            member.began = Some(time);
+        }
+        let made_anew = !member.facts.place.host_network
+            && matches!((member.netns, netns), (Some(old), Some(new)) if old != new && !self.is_own_netns(new));
+        if made_anew {
+            self.let_go(part, pod, TargetState::Pending);
+            if let Some(member) = part.members.get_mut(pod) {
+                member.indices.clear();
+                member.message = "its sandbox was made anew".to_owned();
+            }
+        }
+        let waits = part.members.get(pod).is_some_and(|member| member.state == Some(TargetState::Pending));
+        if waits || containers {
+            self.take_in(part, pod);
+        }
+    }
+
+    fn is_own_netns(&self, inode: u64) -> bool {
+        fs::metadata("/proc/self/ns/net").is_ok_and(|own| own.ino() == inode)
+    }
+}
+
+/// Notes that a pod is under the faults, by the targets from `first` on.
+fn enter(member: &mut Member, first: usize, targets: &[Target]) {
+    member.indices.extend(first..first + targets.len());
+    member.netns = targets.first().map(|target| target.netns.inode);
+    member.state = None;
+    member.message.clear();
+}

@@ -1,0 +1,138 @@
+//! The node agent: applies the Injections of its node to the pods beside it.
+//!
+//! One thread owns the engine and blocks; what it hears comes from watches of the API server and from the kernel, what it says goes
+//! to the API server. The lease has a thread of its own, as everywhere.
+
+mod compile;
+mod input;
+mod members;
+mod node;
+mod notebook;
+mod part;
+mod pods;
+mod policy;
+mod publish;
+mod steps;
+mod watch;
+mod worker;
+
+use crate::{
+    engine::{Engine, EngineError},
+    kernel::{
+        address,
+        births::{self, Births, Reader},
+        netlink::Rtnl,
+    },
+    resolve::{Host, pod::Pods},
+};
+use input::Input;
+use kube::Client;
+use node::Node;
+use policy::Policy;
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    path::PathBuf,
+    sync::mpsc::{Sender, channel},
+    thread,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use worker::{Parts, Worker};
+
+/// What an agent is told on its command line.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The node's name at the API server.
+    pub node: String,
+    /// Only this namespace; None: all.
+    pub namespace: Option<String>,
+    /// The node's policy.
+    pub policy: PathBuf,
+}
+
+/// Runs until SIGTERM.
+///
+/// # Errors
+/// What keeps it from working at all: no policy that can be read, no API server's address, no rights.
+pub fn run(options: Options) -> Result<(), EngineError> {
+    let (policy, digest) = Policy::read(&options.policy).map_err(EngineError::Failed)?;
+    let (engine, reaped) = Engine::open()?;
+    if !reaped.runs.is_empty() {
+        tracing::warn!("removed what dead processes left: {}", reaped.runs.join(", "));
+    }
+    let host = Host::this().map_err(|problem| EngineError::Unsupported(problem.text))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|e| EngineError::Failed(format!("start threads: {e}")))?;
+    let client = runtime.block_on(async {
+        Client::try_default().await.map_err(|e| EngineError::Failed(format!("find the API server: {e}")))
+    })?;
+    let (output, outputs) = tokio::sync::mpsc::unbounded_channel();
+    let (to_worker, inputs) = channel();
+    let births = listen(&to_worker)?;
+    let parts = Parts { engine, finder: Pods::new(host), policy, addresses: addresses()?, births, output };
+    let worker = named("engine", move || Worker::new(parts).run(&inputs))?;
+    runtime.block_on(async {
+        let node = Node { name: options.node.clone(), policy: digest };
+        let publisher = tokio::spawn(publish::publish(client.clone(), node, outputs));
+        let scope = watch::Scope { node: options.node, namespace: options.namespace };
+        tokio::select! {
+            () = watch::watch(client, scope, to_worker.clone()) => {}
+            result = terminated() => result?,
+        }
+        // It may be gone already.
+        let _ends_anyway = to_worker.send(Input::End);
+        let _panicked = publisher.await;
+        Ok::<(), EngineError>(())
+    })?;
+    worker.join().map_err(|_| EngineError::Failed("the engine's thread panicked".into()))
+}
+
+async fn terminated() -> Result<(), EngineError> {
+    let failed = |e: std::io::Error| EngineError::Failed(format!("catch signals: {e}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn named(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::JoinHandle<()>, EngineError> {
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(work);
+    thread.map_err(|e| EngineError::Failed(format!("start thread {name}: {e}")))
+}
+
+/// Hears of new pods from the kernel. A kernel that cannot tell loses the head start over them, and nothing else.
+fn listen(to: &Sender<Input>) -> Result<Option<Births>, EngineError> {
+    let (births, reader) = match births::start() {
+        Ok(started) => started,
+        Err(error) => {
+            tracing::warn!("{error}; new pods are noticed by the API server alone, some time after they began");
+            return Ok(None);
+        }
+    };
+    let to = to.clone();
+    named("births", move || hear(reader, &to))?;
+    Ok(Some(births))
+}
+
+fn hear(mut reader: Reader, to: &Sender<Input>) {
+    loop {
+        match reader.next() {
+            Ok(Some(event)) => {
+                if to.send(Input::Birth(event)).is_err() {
+                    return;
+                }
+            }
+            Ok(None) => {}
+            Err(error) => return tracing::error!("{error}; new pods are noticed by the API server alone"),
+        }
+    }
+}
+
+/// The node's own addresses.
+fn addresses() -> Result<BTreeSet<IpAddr>, EngineError> {
+    let list = Rtnl::open().and_then(|mut rtnl| address::list(&mut rtnl))?;
+    Ok(list.into_iter().map(|address| address.ip).filter(|ip| !ip.is_loopback()).collect())
+}

@@ -1,0 +1,133 @@
+//! What a later process of this agent must know: which experiments run until when, what they have counted, which are over for good.
+//! `/run/chaos/agent.json`, on a tmpfs: a reboot takes both it and the faults.
+
+use crate::{
+    engine::{EngineError, Remembered, journal},
+    k8s::api::InjectionPhase,
+    observe::{FaultReport, Gap, Report},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// An experiment that outlived so many processes of the agent is not applied again: it may be what kills them.
+pub const MOST_RESTARTS: u32 = 3;
+
+/// All that is remembered.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Notebook {
+    /// The boot it is about (/proc/sys/kernel/random/boot_id).
+    boot: String,
+    /// By UID of the Injection.
+    pub parts: BTreeMap<String, Note>,
+    #[serde(skip)]
+    path: PathBuf,
+}
+
+/// One Injection.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Note {
+    /// When it ends, CLOCK_MONOTONIC in ns; 0: it has not started.
+    pub deadline: u64,
+    /// When it started, RFC 3339.
+    pub started_at: String,
+    /// Until when the faults are known to have acted, RFC 3339.
+    pub alive: String,
+    /// How many processes of the agent it has outlived.
+    pub restarts: u32,
+    /// How it ended for good.
+    pub over: Option<(InjectionPhase, String)>,
+    /// When that was, RFC 3339.
+    pub ended_at: String,
+    /// What it reported then.
+    pub report: Option<Report>,
+    /// What was counted so far, earlier processes included.
+    pub counted: Vec<FaultReport>,
+    /// What rules remember: index of the fault, target, packets that matched, packets hit.
+    pub memory: Vec<(usize, String, u64, u64)>,
+    /// When targets were without the faults, by name.
+    pub gaps: BTreeMap<String, Vec<Gap>>,
+}
+
+impl Note {
+    /// For [`crate::engine::Request::remembered`].
+    pub fn remembered(&self) -> impl Iterator<Item = ((usize, String), Remembered)> {
+        self.memory.iter().map(|(fault, target, position, hits)| {
+            ((*fault, target.clone()), Remembered { position: *position, hits: *hits })
+        })
+    }
+}
+
+impl Notebook {
+    /// The node's; what is of an earlier boot is void, and what cannot be read is forgotten with a word in the log.
+    #[must_use]
+    pub fn open() -> Self {
+        Self::at(&Path::new(journal::DIRECTORY).join("agent.json"))
+    }
+
+    fn at(path: &Path) -> Self {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+        let fresh = Self { boot: boot.clone(), parts: BTreeMap::new(), path: path.to_owned() };
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::error!("read {}: {error}; experiments of before are not applied again", path.display());
+                }
+                return fresh;
+            }
+        };
+        match serde_json::from_str::<Self>(&text) {
+            Ok(notebook) if notebook.boot == boot => Self { path: path.to_owned(), ..notebook },
+            Ok(_) => fresh,
+            Err(error) => {
+                tracing::error!("read {}: {error}; experiments of before are not applied again", path.display());
+                fresh
+            }
+        }
+    }
+
+    /// Writes it: whole or not at all. Without parts there is no file.
+    ///
+    /// # Errors
+    /// Where `/run/chaos` cannot be written.
+    pub fn save(&self) -> Result<(), EngineError> {
+        let failed = |e: io::Error| EngineError::Failed(format!("write {}: {e}", self.path.display()));
+        if self.parts.is_empty() {
+            return match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+                _ => Ok(()),
+            };
+        }
+        let temporary = self.path.with_extension("json.new");
+        let text = serde_json::to_vec(self).map_err(|e| failed(e.into()))?;
+        fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &self.path)).map_err(failed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_leaves_no_file() {
+        let path = std::env::temp_dir().join(format!("chaos-notebook-{}.json", std::process::id()));
+        let mut notebook = Notebook::at(&path);
+        let note = Note { deadline: 7, memory: vec![(0, "shop/web".into(), 3, 2)], ..Note::default() };
+        notebook.parts.insert("uid".into(), note.clone());
+        notebook.save().unwrap();
+        assert_eq!(Notebook::at(&path).parts["uid"], note);
+        fs::write(&path, fs::read_to_string(&path).unwrap().replace(&notebook.boot, "another boot")).unwrap();
+        assert!(Notebook::at(&path).parts.is_empty());
+        fs::write(&path, "{").unwrap();
+        assert!(Notebook::at(&path).parts.is_empty());
+        notebook.parts.clear();
+        notebook.save().unwrap();
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,229 @@
+//! One Injection on this node: where it stands, its pods, what it says.
+
+use super::pods::PodFacts;
+use crate::{
+    engine::Active,
+    k8s::api::{FaultSum, Injection, InjectionPhase, InjectionStatus, TargetRecord, TargetState},
+    observe::{FaultReport, Gap, Report, merged},
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::collections::BTreeMap;
+
+/// Where a part stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing is made yet.
+    Waiting,
+    /// All is made, the start is awaited.
+    Prepared,
+    /// The faults act.
+    Running,
+    /// The faults rest.
+    Paused,
+    /// Over for good.
+    Over(InjectionPhase),
+}
+
+impl Stage {
+    /// As the API names it.
+    #[must_use]
+    pub fn phase(self) -> InjectionPhase {
+        match self {
+            Self::Waiting => InjectionPhase::Pending,
+            Self::Prepared => InjectionPhase::Prepared,
+            Self::Running => InjectionPhase::Injected,
+            Self::Paused => InjectionPhase::Paused,
+            Self::Over(phase) => phase,
+        }
+    }
+
+    /// Where a target stands that is under the faults of a part at this stage.
+    #[must_use]
+    pub fn of_target(self) -> TargetState {
+        match self {
+            Self::Waiting => TargetState::Pending,
+            Self::Prepared => TargetState::Prepared,
+            Self::Running => TargetState::Injected,
+            Self::Paused => TargetState::Paused,
+            Self::Over(_) => TargetState::Reverted,
+        }
+    }
+}
+
+/// A pod of a part.
+#[derive(Debug)]
+pub struct Member {
+    /// The pod.
+    pub facts: PodFacts,
+    /// Its targets: indices in [`Active::targets`], one, or one per container.
+    pub indices: Vec<usize>,
+    /// Inode of its network namespace: another one is another sandbox.
+    pub netns: Option<u64>,
+    /// Its cgroup whose programs we are told of.
+    pub awaited: Option<u64>,
+    /// It came while the experiment ran.
+    pub followed: bool,
+    /// CLOCK_MONOTONIC in ns: when its faults were there.
+    pub joined: Option<u64>,
+    /// The cgroup of its first program, which is the sandbox's.
+    pub sandbox: Option<u64>,
+    /// CLOCK_MONOTONIC in ns: when the first program of a container began.
+    pub began: Option<u64>,
+    /// Set where it does not simply stand as the part does.
+    pub state: Option<TargetState>,
+    /// Why.
+    pub message: String,
+}
+
+impl Member {
+    /// One that is not under the faults yet.
+    #[must_use]
+    pub fn new(facts: PodFacts, followed: bool) -> Self {
+        Self {
+            facts,
+            indices: Vec::new(),
+            netns: None,
+            awaited: None,
+            followed,
+            joined: None,
+            sandbox: None,
+            began: None,
+            state: Some(TargetState::Pending),
+            message: String::new(),
+        }
+    }
+
+    /// Milliseconds from the begin of its first program to the faults.
+    fn followed_after_ms(&self) -> Option<i64> {
+        let (joined, began) = (i128::from(self.joined?), i128::from(self.began?));
+        i64::try_from((joined - began) / 1_000_000).ok().filter(|_| self.followed)
+    }
+}
+
+/// One Injection on this node.
+pub struct Part {
+    /// As the API server has it.
+    pub injection: Injection,
+    /// Where it stands.
+    pub stage: Stage,
+    /// Why.
+    pub message: String,
+    /// What is applied.
+    pub active: Option<Active>,
+    /// Its pods by UID.
+    pub members: BTreeMap<String, Member>,
+    /// Counts of earlier processes of this agent, and of targets that were released.
+    pub counted: Vec<FaultReport>,
+    /// When targets were without the faults, by name.
+    pub gaps: BTreeMap<String, Vec<Gap>>,
+    /// The first injection, RFC 3339.
+    pub started_at: String,
+    /// The end of the revert, RFC 3339.
+    pub ended_at: String,
+    /// The final report.
+    pub report: Option<Report>,
+}
+
+impl Part {
+    /// One of which nothing is made yet.
+    #[must_use]
+    pub fn new(injection: Injection) -> Self {
+        Self {
+            injection,
+            stage: Stage::Waiting,
+            message: String::new(),
+            active: None,
+            members: BTreeMap::new(),
+            counted: Vec::new(),
+            gaps: BTreeMap::new(),
+            started_at: String::new(),
+            ended_at: String::new(),
+            report: None,
+        }
+    }
+
+    /// Namespace and name of the Injection.
+    #[must_use]
+    pub fn place(&self) -> (String, String) {
+        let meta = &self.injection.metadata;
+        (meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
+    }
+
+    /// Its experiment as `namespace/name`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        format!("{}/{}", self.place().0, self.injection.spec.experiment)
+    }
+
+    /// What it says to the API server; `now`: the counts of its targets that are under the faults.
+    #[must_use]
+    pub fn status(&self, now: Vec<FaultReport>) -> InjectionStatus {
+        let all = merged(self.counted.iter().cloned().chain(now));
+        let mut faults: Vec<FaultSum> = Vec::new();
+        for report in &all {
+            let sum = FaultSum {
+                name: report.name.clone(),
+                seen: report.seen,
+                matched: report.matched,
+                injected: report.injected,
+                skipped: report.skipped,
+                would_inject: report.would_inject,
+                skipped_by_lease: report.skipped_by_lease,
+            };
+            match faults.iter_mut().find(|one| one.name == sum.name) {
+                Some(one) => one.add(&sum),
+                None => faults.push(sum),
+            }
+        }
+        InjectionStatus {
+            observed_generation: self.injection.metadata.generation,
+            phase: self.stage.phase(),
+            message: cut(&self.message, 4096),
+            started_at: time(&self.started_at),
+            ended_at: time(&self.ended_at),
+            faults,
+            targets: self.members.values().flat_map(|member| self.records(member, &all)).take(1000).collect(),
+            report: self.report.clone(),
+        }
+    }
+
+    fn records(&self, member: &Member, reports: &[FaultReport]) -> Vec<TargetRecord> {
+        let place = &member.facts.place;
+        let pod = format!("{}/{}", place.namespace, place.name);
+        let names: Vec<String> = match &self.active {
+            Some(active) if !member.indices.is_empty() => {
+                member.indices.iter().filter_map(|index| Some(active.targets.get(*index)?.name.clone())).collect()
+            }
+            _ => vec![pod.clone()],
+        };
+        let record = |name: String| {
+            let mine: Vec<&FaultReport> = reports.iter().filter(|report| report.target == name).collect();
+            TargetRecord {
+                namespace: place.namespace.clone(),
+                pod: place.name.clone(),
+                uid: member.facts.uid.clone(),
+                container: name.strip_prefix(&format!("{pod}/")).map(str::to_owned),
+                node: self.injection.spec.node_name.clone(),
+                state: member.state.unwrap_or(self.stage.of_target()),
+                mechanism: mine.first().map(|report| report.mechanism.clone()).unwrap_or_default(),
+                matched: mine.iter().map(|report| report.matched).sum(),
+                injected: mine.iter().map(|report| report.injected).sum(),
+                message: cut(&member.message, 1024),
+                gaps: self.gaps.get(&name).cloned().unwrap_or_default(),
+                followed_after_ms: member.followed_after_ms(),
+            }
+        };
+        names.into_iter().map(record).collect()
+    }
+}
+
+/// RFC 3339 as the API's type.
+fn time(text: &str) -> Option<Time> {
+    (!text.is_empty()).then(|| serde_json::from_value(text.into()).ok())?
+}
+
+/// No text is longer than its schema allows.
+fn cut(text: &str, bytes: usize) -> String {
+    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text[..end].to_owned()
+}

@@ -1,0 +1,129 @@
+//! What the agent knows of its node's pods, and which of them an experiment follows.
+
+use crate::{k8s::api::Follow, resolve::pod::PodRef};
+use chaos_abi::mix;
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
+use std::collections::BTreeMap;
+
+/// Annotation of static pods: by this the kubelet names their cgroups and files.
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+
+/// A pod of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodFacts {
+    /// Its UID.
+    pub uid: String,
+    /// How it is found on the node.
+    pub place: PodRef,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// It has ended: no container of it will run again.
+    pub ended: bool,
+}
+
+impl PodFacts {
+    /// From the API server's object; None for one without a UID.
+    #[must_use]
+    pub fn of(pod: Pod) -> Option<Self> {
+        let uid = pod.metadata.uid?;
+        let annotations = pod.metadata.annotations.unwrap_or_default();
+        let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
+        Some(Self {
+            place: PodRef {
+                namespace: pod.metadata.namespace?,
+                name: pod.metadata.name?,
+                uid: annotations.get(CONFIG_HASH).unwrap_or(&uid).clone(),
+                host_network: pod.spec.and_then(|spec| spec.host_network).unwrap_or(false),
+            },
+            uid,
+            labels: pod.metadata.labels.unwrap_or_default(),
+            annotations,
+            ended: matches!(phase.as_str(), "Succeeded" | "Failed"),
+        })
+    }
+}
+
+impl Follow {
+    /// Is this pod, which has come while the experiment runs, to be hit?
+    #[must_use]
+    pub fn takes(&self, pod: &PodFacts, seed: u64) -> bool {
+        let place = &pod.place;
+        (self.namespaces.is_empty() || self.namespaces.contains(&place.namespace))
+            && (self.names.is_empty() || self.names.contains(&place.name))
+            && self.labels.iter().all(|selector| agrees(selector, &pod.labels))
+            && self.annotations.as_ref().is_none_or(|selector| agrees(selector, &pod.annotations))
+            && self.percent.is_none_or(|percent| drawn(seed, &pod.uid) < percent)
+    }
+}
+
+/// A number from 0 to 100 that is the same for the same seed and pod, whoever draws.
+#[must_use]
+pub fn drawn(seed: u64, uid: &str) -> f64 {
+    let draw = mix(seed ^ mix(chaos_abi::name_hash(uid.as_bytes())));
+    (draw >> 11) as f64 / (1u64 << 53) as f64 * 100.0
+}
+
+/// As the API server reads a selector (k8s.io/apimachinery/pkg/labels); what is not understood takes no pod.
+fn agrees(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    let equal = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    equal
+        && selector.match_expressions.iter().flatten().all(|one| {
+            let value = labels.get(&one.key);
+            let listed = |value: &String| one.values.iter().flatten().any(|wanted| wanted == value);
+            match one.operator.as_str() {
+                "In" => value.is_some_and(listed),
+                "NotIn" => !value.is_some_and(listed),
+                "Exists" => value.is_some(),
+                "DoesNotExist" => value.is_none(),
+                _ => false,
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(namespace: &str, name: &str, labels: &[(&str, &str)]) -> PodFacts {
+        let labels: BTreeMap<&str, &str> = labels.iter().copied().collect();
+        let pod = json!({
+            "metadata": { "namespace": namespace, "name": name, "uid": format!("uid-{name}"), "labels": labels }
+        });
+        PodFacts::of(serde_json::from_value(pod).unwrap()).unwrap()
+    }
+
+    fn follow(value: serde_json::Value) -> Follow {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn every_property_must_agree() {
+        let web = pod("shop", "web-1", &[("app", "web"), ("tier", "front")]);
+        let takes = |value| follow(value).takes(&web, 1);
+        assert!(takes(json!({})));
+        assert!(takes(json!({ "namespaces": ["shop"], "labels": [{ "matchLabels": { "app": "web" } }] })));
+        assert!(!takes(json!({ "namespaces": ["other"] })));
+        assert!(!takes(json!({ "labels": [{ "matchLabels": { "app": "web" } }, { "matchLabels": { "app": "db" } }] })));
+        assert!(!takes(json!({ "names": ["web-2"] })));
+        let expression = |operator: &str, values: &[&str]| json!({ "labels": [{ "matchExpressions": [{ "key": "tier", "operator": operator, "values": values }] }] });
+        let wanted = [("In", vec!["front"], true), ("NotIn", vec!["front"], false), ("Exists", vec![], true)];
+        for (operator, values, expected) in wanted {
+            assert_eq!(takes(expression(operator, &values)), expected, "{operator}");
+        }
+        assert!(!takes(expression("DoesNotExist", &[])) && !takes(expression("Unheard", &[])));
+    }
+
+    #[test]
+    fn a_share_is_the_same_for_the_same_seed() {
+        let pods: Vec<PodFacts> = (0..2000).map(|n| pod("shop", &format!("web-{n}"), &[])).collect();
+        let third = follow(json!({ "percent": 30.0 }));
+        let taken: Vec<bool> = pods.iter().map(|pod| third.takes(pod, 7)).collect();
+        assert_eq!(taken, pods.iter().map(|pod| third.takes(pod, 7)).collect::<Vec<_>>());
+        let count = taken.iter().filter(|taken| **taken).count();
+        assert!((500..700).contains(&count), "{count} of 2,000");
+        assert_ne!(taken, pods.iter().map(|pod| third.takes(pod, 8)).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,126 @@
+//! The node's own policy: a file that no controller can override.
+
+use crate::spec::value::Duration;
+use serde::{Deserialize, Serialize};
+use std::{fs, io, path::Path};
+
+/// What may be done to pods of this node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Policy {
+    /// Only pods of these namespaces; empty: of all that are not forbidden.
+    pub allowed_namespaces: Vec<String>,
+    /// No pods of these namespaces, whatever else is said.
+    pub forbidden_namespaces: Vec<String>,
+    /// No experiment lasts longer.
+    pub max_duration: Duration,
+    /// No experiment has more targets on this node.
+    pub max_targets: usize,
+    /// Pods that share the node's network namespace may be targets.
+    pub host_network: bool,
+    /// Faults may hit a pod's traffic with its own node (`match.node`).
+    pub node_traffic: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            allowed_namespaces: Vec::new(),
+            forbidden_namespaces: vec!["kube-system".to_owned(), "chaos-system".to_owned()],
+            max_duration: Duration::from_secs(3600),
+            max_targets: 1000,
+            host_network: true,
+            node_traffic: true,
+        }
+    }
+}
+
+impl Policy {
+    /// Reads the file; the default one where there is none. With it the file's SHA-256 is not needed here: see [`digest`].
+    ///
+    /// # Errors
+    /// A sentence naming the file, where it cannot be read or understood: an agent that cannot know its policy does nothing.
+    pub fn read(path: &Path) -> Result<(Self, String), String> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Self::default(), String::new())),
+            Err(error) => return Err(format!("read the node's policy {}: {error}", path.display())),
+        };
+        let policy = yaml_serde::from_str(&text).map_err(|error| {
+            format!("read the node's policy {}: {error}; see manifests/base/policy.yaml", path.display())
+        })?;
+        Ok((policy, digest(&text)))
+    }
+
+    /// May a pod of this namespace be a target?
+    ///
+    /// # Errors
+    /// A sentence that says why not.
+    pub fn namespace(&self, namespace: &str) -> Result<(), String> {
+        if self.forbidden_namespaces.iter().any(|one| one == namespace) {
+            return Err(format!("this node's policy forbids namespace {namespace}"));
+        }
+        if self.allowed_namespaces.is_empty() || self.allowed_namespaces.iter().any(|one| one == namespace) {
+            return Ok(());
+        }
+        Err(format!("this node's policy allows the namespaces {}, not {namespace}", self.allowed_namespaces.join(", ")))
+    }
+
+    /// May an experiment last so long?
+    ///
+    /// # Errors
+    /// A sentence that says why not.
+    pub fn duration(&self, duration: Duration) -> Result<(), String> {
+        if duration <= self.max_duration {
+            return Ok(());
+        }
+        Err(format!("this node's policy allows at most {}, not {duration}", self.max_duration))
+    }
+
+    /// May an experiment have so many targets here?
+    ///
+    /// # Errors
+    /// A sentence that says why not.
+    pub fn targets(&self, count: usize) -> Result<(), String> {
+        if count <= self.max_targets {
+            return Ok(());
+        }
+        Err(format!("this node's policy allows at most {} targets, not {count}", self.max_targets))
+    }
+}
+
+/// A fingerprint of the file for comparing nodes: FNV-1a over its bytes, twice, in hexadecimal. It guards against mistakes, not against
+/// people: who may write the file may write what this says of it.
+fn digest(text: &str) -> String {
+    let hash =
+        |start: u64| text.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    format!("{:016x}{:016x}", hash(0xcbf2_9ce4_8422_2325), hash(0x8422_2325_cbf2_9ce4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_spares_the_cluster_itself() {
+        let policy = Policy::default();
+        assert!(policy.namespace("shop").is_ok());
+        assert!(policy.namespace("kube-system").unwrap_err().contains("forbids"));
+        assert!(policy.duration(Duration::from_secs(3601)).is_err());
+        assert!(policy.targets(1001).is_err());
+    }
+
+    #[test]
+    fn what_is_forbidden_stays_so_though_it_is_allowed() {
+        let text = "{ allowedNamespaces: [shop, kube-system], maxDuration: 5m, maxTargets: 3 }";
+        let policy: Policy = yaml_serde::from_str(text).unwrap();
+        assert!(policy.namespace("shop").is_ok() && policy.namespace("kube-system").is_err());
+        assert!(policy.namespace("other").unwrap_err().contains("allows the namespaces"));
+        assert!(policy.duration(Duration::from_secs(301)).is_err() && policy.targets(4).is_err());
+    }
+
+    #[test]
+    fn a_mistyped_field_is_an_error() {
+        assert!(yaml_serde::from_str::<Policy>("{ allowedNamespace: [shop] }").is_err());
+    }
+}

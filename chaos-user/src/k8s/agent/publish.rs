@@ -1,0 +1,83 @@
+//! What the worker says becomes statuses at the API server: the newest of each Injection, as soon as may be.
+
+use super::{
+    input::{NodeState, Output},
+    node::Node,
+};
+use crate::k8s::api::{Injection, InjectionStatus};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+use std::{collections::HashMap, time::Duration};
+use tokio::sync::{mpsc::UnboundedReceiver, watch};
+
+/// Who writes, for server-side apply.
+pub const MANAGER: &str = "chaos-agent";
+/// The first and the longest pause after an error.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// Publishes until the worker is gone; what it said last is tried for a moment more.
+pub async fn publish(client: Client, node: Node, mut from: UnboundedReceiver<Output>) {
+    let (state, states) = watch::channel(NodeState::default());
+    let node = tokio::spawn(node.publish(client.clone(), states));
+    let mut writers: HashMap<(String, String), watch::Sender<InjectionStatus>> = HashMap::new();
+    let mut tasks = Vec::new();
+    while let Some(output) = from.recv().await {
+        match output {
+            Output::Node(new) => drop(state.send(new)),
+            Output::Status { namespace, name, status } => {
+                writers.retain(|_, writer| !writer.is_closed());
+                let key = (namespace, name);
+                if let Some(writer) = writers.get(&key)
+                    && writer.send(*status.clone()).is_ok()
+                {
+                    continue;
+                }
+                let (writer, statuses) = watch::channel(*status);
+                tasks.push(tokio::spawn(write(client.clone(), key.clone(), statuses)));
+                writers.insert(key, writer);
+            }
+        }
+    }
+    drop((state, writers));
+    let last = async {
+        for task in tasks {
+            let _panicked = task.await;
+        }
+        let _panicked = node.await;
+    };
+    let _late = tokio::time::timeout(Duration::from_millis(700), last).await;
+}
+
+/// Writes each newest status of one Injection, until it is gone.
+async fn write(client: Client, (namespace, name): (String, String), mut statuses: watch::Receiver<InjectionStatus>) {
+    let api: Api<Injection> = Api::namespaced(client, &namespace);
+    let parameters = PatchParams::apply(MANAGER).force();
+    loop {
+        let status = statuses.borrow_and_update().clone();
+        let body = json!({
+            "apiVersion": crate::spec::API_VERSION, "kind": "Injection", "metadata": { "name": name }, "status": status,
+        });
+        let mut pause = PAUSES.0;
+        loop {
+            match api.patch_status(&name, &parameters, &Patch::Apply(&body)).await {
+                Ok(_) => break,
+                Err(kube::Error::Api(error)) if error.code == 404 => return,
+                Err(error) => {
+                    tracing::warn!("status of injection {namespace}/{name}: {error}");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                    // A newer one makes this one void.
+                    if statuses.has_changed().unwrap_or(false) {
+                        break;
+                    }
+                }
+            }
+        }
+        if statuses.changed().await.is_err() {
+            return;
+        }
+    }
+}

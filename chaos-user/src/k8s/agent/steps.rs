@@ -1,0 +1,295 @@
+//! The life of one part: begin, start, pause, watch, finish, and what is written down of it.
+
+use super::{
+    compile,
+    notebook::{MOST_RESTARTS, Note},
+    part::{Part, Stage},
+    worker::Worker,
+};
+use crate::{
+    engine::{Active, Asker, EngineError, Remembered, Request, lease::Fate, possible::reduce},
+    k8s::api::{InjectionPhase, Stop},
+    observe::{Ending, FaultPlanned, Gap, Report, TargetReport, Unit, judge, merged},
+    plan::Plan,
+};
+use chaos_abi::LEASE_FINISH;
+use nix::time::{ClockId, clock_gettime};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+/// How much later than the controller's clock says a node may end: clocks differ.
+const SKEW: Duration = Duration::from_secs(5);
+
+impl Worker {
+    /// Brings a part to where its spec wants it.
+    pub(super) fn step(&mut self, part: &mut Part) {
+        if part.stage == Stage::Waiting {
+            self.begin(part);
+        }
+        if matches!(part.stage, Stage::Over(_)) {
+            return;
+        }
+        match part.injection.spec.stop {
+            Some(Stop::Abort) => return self.finish(part, Ending::Aborted("stopped".to_owned())),
+            Some(Stop::Finish) => return self.finish(part, Ending::Finished),
+            None => {}
+        }
+        self.meet(part);
+        self.set_peers(part);
+        if part.stage == Stage::Prepared && part.injection.spec.start {
+            let remaining = self.remaining(part);
+            self.start(part, remaining);
+        }
+        self.adjust(part);
+    }
+
+    /// Prepares everything, or says why not.
+    fn begin(&mut self, part: &mut Part) {
+        let uid = part.injection.metadata.uid.clone().unwrap_or_default();
+        let note = self.notebook.parts.get(&uid).cloned().unwrap_or_default();
+        if let Some((phase, message)) = note.over {
+            (part.stage, part.message, part.report) = (Stage::Over(phase), message, note.report);
+            (part.started_at, part.ended_at) = (note.started_at, note.ended_at);
+            return;
+        }
+        part.started_at.clone_from(&note.started_at);
+        part.counted.clone_from(&note.counted);
+        part.gaps.clone_from(&note.gaps);
+        let resumed = note.deadline != 0;
+        if resumed && (note.restarts >= MOST_RESTARTS || left(note.deadline).is_zero()) {
+            let ending = if left(note.deadline).is_zero() {
+                Ending::Finished
+            } else {
+                Ending::Aborted(format!("the agent was restarted {} times in this experiment", note.restarts + 1))
+            };
+            return self.finish(part, ending);
+        }
+        if let Err(error) = self.prepare(part, &note) {
+            return self.give_up(part, &error);
+        }
+        part.stage = Stage::Prepared;
+        if resumed {
+            self.resume(part, &uid, &note);
+        }
+    }
+
+    fn prepare(&mut self, part: &mut Part, note: &Note) -> Result<(), EngineError> {
+        if let Some(reason) = self.locked() {
+            return Err(EngineError::Refused(reason));
+        }
+        let mut plan = compile::plan(&part.injection, &self.policy, &self.sets)?;
+        self.choose(part);
+        self.policy.targets(part.members.len()).map_err(EngineError::Refused)?;
+        let targets = self.locate_all(part)?;
+        let warnings = reduce(&mut plan, &targets)?;
+        let started_by = part.injection.spec.started_by.clone().unwrap_or_default();
+        let request = Request {
+            plan,
+            targets,
+            warnings,
+            asker: Asker::Cluster(started_by),
+            probes: Vec::new(),
+            node: self.addresses.clone(),
+            remembered: note.remembered().collect::<HashMap<(usize, String), Remembered>>(),
+        };
+        let active = self.engine.add_one(request)?;
+        part.message = active.warnings.join("; ");
+        part.active = Some(active);
+        Ok(())
+    }
+
+    fn give_up(&mut self, part: &mut Part, error: &EngineError) {
+        self.failed(error);
+        tracing::warn!("{}: {error}", part.title());
+        let phase = match error {
+            EngineError::Unsupported(_) => InjectionPhase::Unsupported,
+            EngineError::Refused(_) => InjectionPhase::Refused,
+            EngineError::Invalid(_) | EngineError::Failed(_) => InjectionPhase::Failed,
+        };
+        (part.stage, part.message) = (Stage::Over(phase), error.to_string());
+        part.ended_at = now();
+    }
+
+    /// Goes on where an earlier process of this agent ended.
+    fn resume(&mut self, part: &mut Part, uid: &str, note: &Note) {
+        let gap = Gap { from: note.alive.clone(), to: now(), reason: "the agent was restarted".to_owned() };
+        for target in part.active.iter().flat_map(|active| &active.targets) {
+            part.gaps.entry(target.name.clone()).or_default().push(gap.clone());
+        }
+        self.notebook.parts.entry(uid.to_owned()).or_default().restarts = note.restarts + 1;
+        let started_at = part.started_at.clone();
+        self.start(part, left(note.deadline));
+        part.started_at = started_at;
+    }
+
+    /// What is left of the duration, by what the controller said.
+    fn remaining(&self, part: &Part) -> Duration {
+        let spec = &part.injection.spec;
+        let whole = spec.remaining.get();
+        let Some(ends_at) = &spec.ends_at else { return whole };
+        let ends_at = SystemTime::from(ends_at.0) + SKEW;
+        whole.min(ends_at.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+
+    fn start(&mut self, part: &mut Part, remaining: Duration) {
+        let Some(active) = &mut part.active else { return };
+        if let Err(error) = self.engine.start_for(vec![(active, remaining)]) {
+            self.failed(&error);
+            return self.finish(part, Ending::Error(error.to_string()));
+        }
+        part.started_at = humantime::format_rfc3339_millis(active.started).to_string();
+        part.stage = Stage::Running;
+        for member in part.members.values_mut().filter(|member| !member.indices.is_empty()) {
+            member.joined = Some(monotonic());
+        }
+        tracing::info!("{}: injected, {} targets", part.title(), part.members.len());
+    }
+
+    /// Pause, and an earlier end.
+    fn adjust(&mut self, part: &mut Part) {
+        let (Some(active), Stage::Running | Stage::Paused) = (&part.active, part.stage) else { return };
+        let paused = part.injection.spec.paused;
+        let (lease, leases) = (active.run.lease, self.engine.leases());
+        let result =
+            leases.pause(lease, paused).and_then(|()| leases.shorten(lease, part.injection.spec.remaining.get()));
+        match result {
+            Ok(()) => part.stage = if paused { Stage::Paused } else { Stage::Running },
+            Err(error) => {
+                self.failed(&error);
+                part.message = error.to_string();
+            }
+        }
+    }
+
+    /// Has it ended?
+    pub(super) fn watch(&mut self, part: &mut Part) {
+        let (Some(active), Stage::Running | Stage::Paused) = (&part.active, part.stage) else { return };
+        let lease = active.run.lease;
+        let leases = self.engine.leases();
+        let ending = match leases.fate(lease) {
+            Ok(Fate::Lost) => Some(Ending::Aborted(
+                "LeaseLost: the agent could not renew its lease in time (stopped or starved); the faults have been off since"
+                    .to_owned(),
+            )),
+            Ok(Fate::Ended(LEASE_FINISH)) => Some(Ending::Finished),
+            Ok(Fate::Ended(_)) => Some(Ending::Aborted("stopped by chaos stop on the node".to_owned())),
+            Ok(Fate::Held) => match leases.remaining(lease) {
+                Ok(left) if left.is_zero() => Some(Ending::Finished),
+                Ok(_) => None,
+                Err(error) => Some(Ending::Error(error.to_string())),
+            },
+            Err(error) => Some(Ending::Error(error.to_string())),
+        };
+        if let Some(ending) = ending {
+            self.finish(part, ending);
+        }
+    }
+
+    /// Ends it for good: reverts, reports, remembers that it is over.
+    pub(super) fn finish(&mut self, part: &mut Part, ending: Ending) {
+        let mut ending = ending;
+        if let Some(active) = part.active.take() {
+            match self.engine.revert(&active) {
+                Ok(reports) => part.counted.extend(reports),
+                Err(error) => {
+                    self.failed(&error);
+                    ending =
+                        Ending::Error(format!("{error}; the faults are off, `chaos cleanup` removes what is left"));
+                }
+            }
+            part.counted = merged(std::mem::take(&mut part.counted));
+            part.report = Some(report(part, &active, &ending));
+        }
+        part.ended_at = now();
+        part.message = match &ending {
+            Ending::Finished => part.message.clone(),
+            Ending::Aborted(text)
+            | Ending::Refused(text)
+            | Ending::Unsupported(text)
+            | Ending::Invalid(text)
+            | Ending::Error(text) => text.clone(),
+        };
+        part.stage = Stage::Over(match ending {
+            Ending::Finished => InjectionPhase::Reverted,
+            Ending::Aborted(_) => InjectionPhase::Aborted,
+            _ => InjectionPhase::Failed,
+        });
+        self.forget(part);
+        let report = part.report.as_ref().map_or(serde_json::Value::Null, |report| serde_json::json!(report));
+        tracing::info!(report = %report, "{}: over ({:?})", part.title(), part.stage.phase());
+        let uid = part.injection.metadata.uid.clone().unwrap_or_default();
+        let over = Some((part.stage.phase(), part.message.clone()));
+        let (started_at, ended_at) = (part.started_at.clone(), part.ended_at.clone());
+        self.notebook
+            .parts
+            .insert(uid, Note { over, started_at, ended_at, report: part.report.clone(), ..Note::default() });
+        self.save();
+    }
+
+    /// Writes down what these parts have counted.
+    pub(super) fn note(&mut self, uids: &[String]) {
+        for uid in uids {
+            let Some(part) = self.parts.get(uid) else { continue };
+            let Some(active) = part.active.as_ref().filter(|_| part.stage != Stage::Prepared) else { continue };
+            let (Ok(counts), Ok(memory)) = (self.engine.counts(active), self.engine.memory(active)) else { continue };
+            let deadline = self.engine.leases().deadline(active.run.lease).unwrap_or(0);
+            let note = self.notebook.parts.entry(uid.clone()).or_default();
+            note.deadline = deadline;
+            note.started_at.clone_from(&part.started_at);
+            note.alive = now();
+            note.counted = merged(part.counted.iter().cloned().chain(counts));
+            note.memory = memory.into_iter().map(|(fault, target, m)| (fault, target, m.position, m.hits)).collect();
+            note.gaps.clone_from(&part.gaps);
+        }
+        if !uids.is_empty() {
+            self.save();
+        }
+    }
+}
+
+fn report(part: &Part, active: &Active, ending: &Ending) -> Report {
+    let planned = planned(&active.plan);
+    let (verdict, reason) = judge(ending, active.plan.dry_run, &planned, &part.counted, &[]);
+    let target = |target: &crate::resolve::Target| TargetReport {
+        kind: target.kind.as_str().to_owned(),
+        name: target.name.clone(),
+        cgroup_id: target.cgroup.as_ref().map(|cgroup| cgroup.id),
+        state: "Reverted".to_owned(),
+        gaps: part.gaps.get(&target.name).cloned().unwrap_or_default(),
+    };
+    Report {
+        experiment: active.plan.name.clone(),
+        verdict,
+        reason,
+        seed: active.plan.seed,
+        warnings: active.warnings.clone(),
+        started_at: part.started_at.clone(),
+        ended_at: now(),
+        targets: active.targets.iter().map(target).collect(),
+        faults: part.counted.clone(),
+        probes: Vec::new(),
+    }
+}
+
+fn planned(plan: &Plan) -> Vec<FaultPlanned> {
+    let each = plan.faults.iter();
+    each.map(|fault| FaultPlanned { name: fault.name.clone(), optional: fault.optional, unit: Unit::Packets }).collect()
+}
+
+/// RFC 3339 in UTC.
+fn now() -> String {
+    humantime::format_rfc3339_millis(SystemTime::now()).to_string()
+}
+
+/// CLOCK_MONOTONIC, ns.
+pub(super) fn monotonic() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(0))
+}
+
+/// What is left until a time on CLOCK_MONOTONIC.
+fn left(deadline: u64) -> Duration {
+    Duration::from_nanos(deadline.saturating_sub(monotonic()))
+}

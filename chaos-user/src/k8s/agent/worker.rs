@@ -1,0 +1,320 @@
+//! The one thread that owns the engine: hears of objects and of the node, brings each Injection to where it should be.
+
+use super::{
+    compile::PeerSets,
+    input::{Input, Kind, NodeState, Output},
+    notebook::Notebook,
+    part::{Part, Stage},
+    pods::PodFacts,
+    policy::Policy,
+};
+use crate::{
+    engine::{Engine, EngineError, journal},
+    kernel::{births::Births, kill_switch::kill_switch},
+    observe::Ending,
+    resolve::pod::Pods,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc::UnboundedSender;
+
+/// How often running experiments are looked at: their end, a lost lease, `chaos stop` on the node.
+const TICK: Duration = Duration::from_millis(50);
+/// How often what they have counted is written down.
+const NOTE: Duration = Duration::from_millis(500);
+/// How often it is told to the API server; every node at another moment.
+const TELL: Duration = Duration::from_secs(10);
+
+/// What the worker is made with.
+pub struct Parts {
+    /// The engine, with the programs loaded.
+    pub engine: Engine,
+    /// Finds pods.
+    pub finder: Pods,
+    /// The node's policy.
+    pub policy: Policy,
+    /// The node's own addresses.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Events of new pods; None where this kernel has none.
+    pub births: Option<Births>,
+    /// Where it speaks to.
+    pub output: UnboundedSender<Output>,
+}
+
+/// The worker.
+pub struct Worker {
+    pub(super) engine: Engine,
+    pub(super) finder: Pods,
+    pub(super) policy: Policy,
+    pub(super) addresses: BTreeSet<IpAddr>,
+    pub(super) births: Option<Births>,
+    pub(super) output: UnboundedSender<Output>,
+    pub(super) pods: BTreeMap<String, PodFacts>,
+    pub(super) sets: PeerSets,
+    pub(super) halts: BTreeMap<String, String>,
+    pub(super) parts: BTreeMap<String, Part>,
+    pub(super) notebook: Notebook,
+    pub(super) errors: BTreeMap<&'static str, u64>,
+    /// Kinds whose first list has come; nothing is decided before all have.
+    listed: BTreeSet<Kind>,
+    /// Parts to look at.
+    dirty: BTreeSet<String>,
+    noted: Instant,
+    told: Instant,
+}
+
+impl Worker {
+    /// With what earlier processes of this agent wrote down.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { engine, finder, policy, addresses, births, output } = parts;
+        Self {
+            engine,
+            finder,
+            policy,
+            addresses,
+            births,
+            output,
+            pods: BTreeMap::new(),
+            sets: PeerSets::new(),
+            halts: BTreeMap::new(),
+            parts: BTreeMap::new(),
+            notebook: Notebook::open(),
+            errors: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            noted: Instant::now(),
+            told: Instant::now(),
+        }
+    }
+
+    /// Works until it is told to end, or nobody is left who could tell it anything.
+    pub fn run(mut self, input: &Receiver<Input>) {
+        loop {
+            match input.recv_timeout(self.patience()) {
+                Ok(Input::End) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(one) => {
+                    self.hear(one);
+                    // What has come meanwhile is heard before anything is decided.
+                    while let Ok(more) = input.try_recv() {
+                        if matches!(more, Input::End) {
+                            return self.end();
+                        }
+                        self.hear(more);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.work();
+        }
+        self.end();
+    }
+
+    fn patience(&self) -> Duration {
+        let acts = |part: &Part| matches!(part.stage, Stage::Running | Stage::Paused | Stage::Prepared);
+        if self.parts.values().any(acts) { TICK } else { NOTE }
+    }
+
+    fn hear(&mut self, input: Input) {
+        match input {
+            Input::Injection(injection) => {
+                let Some(uid) = injection.metadata.uid.clone() else { return };
+                match self.parts.get_mut(&uid) {
+                    Some(part) => part.injection = *injection,
+                    None => drop(self.parts.insert(uid.clone(), Part::new(*injection))),
+                }
+                self.dirty.insert(uid);
+            }
+            Input::Pod(pod) => {
+                self.pods.insert(pod.uid.clone(), *pod);
+                self.look_at_all();
+            }
+            Input::PeerSet(name, addresses) => {
+                self.sets.insert(name, addresses);
+                self.look_at_all();
+            }
+            Input::Halt(name, reason) => {
+                self.halts.insert(name, reason);
+            }
+            Input::Gone(kind, name) => self.gone(kind, &name),
+            Input::All(kind, names) => {
+                let known: Vec<String> = match kind {
+                    Kind::Injection => self.parts.keys().chain(self.notebook.parts.keys()).cloned().collect(),
+                    Kind::Pod => self.pods.keys().cloned().collect(),
+                    Kind::PeerSet => self.sets.keys().map(|(namespace, name)| format!("{namespace}/{name}")).collect(),
+                    Kind::Halt => self.halts.keys().cloned().collect(),
+                };
+                known.iter().filter(|name| !names.contains(*name)).for_each(|name| self.gone(kind, name));
+                self.listed.insert(kind);
+                self.look_at_all();
+            }
+            Input::Birth(event) => self.born(&event),
+            Input::End => {}
+        }
+    }
+
+    fn gone(&mut self, kind: Kind, name: &str) {
+        match kind {
+            Kind::Injection => {
+                if let Some(mut part) = self.parts.remove(name) {
+                    self.finish(&mut part, Ending::Aborted("the experiment was deleted".to_owned()));
+                }
+                self.notebook.parts.remove(name);
+                self.save();
+            }
+            Kind::Pod => {
+                self.pods.remove(name);
+                self.look_at_all();
+            }
+            Kind::PeerSet => {
+                if let Some((namespace, name)) = name.split_once('/') {
+                    self.sets.remove(&(namespace.to_owned(), name.to_owned()));
+                }
+                self.look_at_all();
+            }
+            Kind::Halt => {
+                self.halts.remove(name);
+            }
+        }
+    }
+
+    pub(super) fn look_at_all(&mut self) {
+        let open = self.parts.iter().filter(|(_, part)| !matches!(part.stage, Stage::Over(_)));
+        self.dirty.extend(open.map(|(uid, _)| uid.clone()));
+    }
+
+    fn work(&mut self) {
+        if self.listed.len() < 4 {
+            return;
+        }
+        if !self.halts.is_empty() {
+            self.halt();
+        }
+        for uid in std::mem::take(&mut self.dirty) {
+            self.with(&uid, Self::step);
+        }
+        let running: Vec<String> =
+            self.parts.iter().filter(|(_, part)| part.active.is_some()).map(|(u, _)| u.clone()).collect();
+        for uid in &running {
+            self.with(uid, Self::watch);
+        }
+        if self.noted.elapsed() >= NOTE {
+            self.noted = Instant::now();
+            self.note(&running);
+        }
+        if self.told.elapsed() >= TELL {
+            self.told = Instant::now();
+            for uid in &running {
+                self.tell(uid);
+            }
+            self.tell_node();
+        }
+    }
+
+    /// Takes a part out while something is done with it and the rest, and says what has changed.
+    pub(super) fn with(&mut self, uid: &str, work: impl FnOnce(&mut Self, &mut Part)) {
+        let Some(mut part) = self.parts.remove(uid) else { return };
+        let key = |part: &Part| {
+            let members: Vec<_> = part
+                .members
+                .values()
+                .map(|m| (m.facts.uid.clone(), m.state, m.message.clone(), m.joined, m.began))
+                .collect();
+            (part.stage, part.message.clone(), part.injection.metadata.generation, members)
+        };
+        let before = key(&part);
+        work(self, &mut part);
+        let changed = key(&part) != before;
+        let stage_changed = part.stage != before.0;
+        self.parts.insert(uid.to_owned(), part);
+        if changed {
+            self.tell(uid);
+        }
+        if stage_changed {
+            self.note(&[uid.to_owned()]);
+            self.tell_node();
+        }
+    }
+
+    fn tell(&mut self, uid: &str) {
+        let Some(part) = self.parts.get(uid) else { return };
+        let now = part.active.as_ref().map_or(Ok(Vec::new()), |active| self.engine.counts(active));
+        let now = now.unwrap_or_else(|error| {
+            tracing::warn!("count {}: {error}", part.title());
+            Vec::new()
+        });
+        let (namespace, name) = part.place();
+        let status = Box::new(part.status(now));
+        // The other end goes only with the process.
+        let _ending = self.output.send(Output::Status { namespace, name, status });
+    }
+
+    fn tell_node(&self) {
+        let mut state = NodeState { locked: self.locked(), errors: self.errors.clone(), ..NodeState::default() };
+        for part in self.parts.values().filter(|part| part.active.is_some()) {
+            state.active.push(part.title());
+            let now = part.active.as_ref().map_or(Ok(Vec::new()), |active| self.engine.counts(active));
+            for fault in part.status(now.unwrap_or_default()).faults {
+                state.counts.insert((part.title(), fault.name), (fault.matched, fault.injected, fault.skipped));
+            }
+        }
+        let _ending = self.output.send(Output::Node(state));
+    }
+
+    /// Why nothing may start here.
+    pub(super) fn locked(&self) -> Option<String> {
+        let halt = self.halts.iter().next().map(|(name, reason)| format!("Halt {name}: {reason}"));
+        halt.or_else(|| journal::locked_by().map(|reason| format!("this node is locked: {reason}")))
+    }
+
+    /// Holds the kill switch: everything of this node is off, whoever owns it.
+    fn halt(&mut self) {
+        let Some(reason) = self.locked() else { return };
+        let active: Vec<String> =
+            self.parts.iter().filter(|(_, part)| part.active.is_some()).map(|(u, _)| u.clone()).collect();
+        if active.is_empty() {
+            return;
+        }
+        if let Err(error) = kill_switch() {
+            tracing::error!("kill switch: {error}");
+        }
+        for uid in active {
+            self.with(&uid, |worker, part| worker.finish(part, Ending::Aborted(reason.clone())));
+        }
+    }
+
+    /// Writes down what is, so that the next process goes on from it, and takes everything away.
+    fn end(mut self) {
+        let running: Vec<String> =
+            self.parts.iter().filter(|(_, part)| part.active.is_some()).map(|(u, _)| u.clone()).collect();
+        self.note(&running);
+        for uid in &running {
+            if let Some(active) = self.parts.get_mut(uid).and_then(|part| part.active.take())
+                && let Err(error) = self.engine.leave(&active)
+            {
+                tracing::error!("take away at the end: {error}; the next start removes what is left");
+            }
+        }
+    }
+
+    pub(super) fn save(&mut self) {
+        if let Err(error) = self.notebook.save() {
+            self.failed(&error);
+            tracing::error!("{error}");
+        }
+    }
+
+    pub(super) fn failed(&mut self, error: &EngineError) {
+        let category = match error {
+            EngineError::Invalid(_) => "invalid",
+            EngineError::Unsupported(_) => "unsupported",
+            EngineError::Refused(_) => "refused",
+            EngineError::Failed(_) => "failed",
+        };
+        *self.errors.entry(category).or_default() += 1;
+    }
+}
