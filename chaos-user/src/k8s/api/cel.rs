@@ -168,11 +168,15 @@ const PODS: &[&str] = &["selector.pods", "faults[].network.match.peers[].pods", 
 
 const PACKETS: &[&str] = &["faults[].network.match", "faults[].network.match.except[]"];
 
-const REQUIREMENTS: &[&str] = &[
-    "selector.pods.labelSelector.matchExpressions[]",
-    "selector.pods.annotationSelector.matchExpressions[]",
+const REQUIREMENTS: &[&str] =
+    &["selector.pods.labelSelector.matchExpressions[]", "selector.pods.annotationSelector.matchExpressions[]"];
+
+/// Where CEL would cost too much.
+pub const REQUIREMENTS_OF_PEERS: &[&str] = &[
     "faults[].network.match.peers[].pods.labelSelector.matchExpressions[]",
     "faults[].network.match.peers[].pods.annotationSelector.matchExpressions[]",
+    "faults[].network.match.except[].peers[].pods.labelSelector.matchExpressions[]",
+    "faults[].network.match.except[].peers[].pods.annotationSelector.matchExpressions[]",
     "faults[].syscall.match.peers[].pods.labelSelector.matchExpressions[]",
     "faults[].syscall.match.peers[].pods.annotationSelector.matchExpressions[]",
 ];
@@ -271,7 +275,7 @@ const OF_PACKETS: &[(&str, &str)] = &[
         "connections: new and established are of TCP only; write protocol: tcp",
     ),
     (
-        "!has(self.protocol) || !(has(self.ports) || has(self.localPorts)) || self.protocol in ['tcp', 'udp', 'sctp', 6, 17, 132]",
+        "!has(self.protocol) || !(has(self.ports) || has(self.localPorts)) || self.protocol in [dyn('tcp'), dyn('udp'), dyn('sctp'), dyn(6), dyn(17), dyn(132)]",
         "this protocol has no ports; remove them, or write protocol: tcp, udp or sctp",
     ),
 ];

@@ -104,6 +104,14 @@ fn experiment() -> Value {
             node["oneOf"] = fields.iter().map(|field| json!({ "required": [field] })).collect();
         }
     }
+    for place in cel::REQUIREMENTS_OF_PEERS {
+        if let Some(node) = at(&mut spec, place) {
+            node["oneOf"] = json!([
+                { "properties": { "operator": { "enum": ["In", "NotIn"] } }, "required": ["values"] },
+                { "properties": { "operator": { "enum": ["Exists", "DoesNotExist"] } }, "not": { "required": ["values"] } },
+            ]);
+        }
+    }
     Definition {
         short_names: &["exp"],
         scope: "Namespaced",
@@ -219,7 +227,7 @@ mod tests {
         let mut spec = schema_of::<ExperimentSpec>();
         let places =
             cel::RULES.iter().flat_map(|(places, _)| *places).chain(cel::ONE_OF.iter().map(|(place, _)| place));
-        for place in places {
+        for place in places.chain(cel::REQUIREMENTS_OF_PEERS) {
             assert!(at(&mut spec, place).is_some(), "the schema has no {place}");
         }
     }
