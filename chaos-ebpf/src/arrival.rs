@@ -48,7 +48,7 @@ pub fn run(skb: Skb) -> i32 {
         if place >= unsafe { (&raw const point.count).read_volatile() } {
             break;
         }
-        if chaos_arrival(skb.0, point.rules[place as usize], depth) == DROP {
+        if chaos_arrival(skb.0, point.rules[place as usize].rule, depth) == DROP {
             return TAKE;
         }
     }

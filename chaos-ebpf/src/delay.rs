@@ -40,14 +40,22 @@ pub struct Departure {
 }
 
 impl Departure {
-    /// At once. Volatile, or LLVM writes a call to memset, byte by byte.
+    /// Nothing yet.
     #[inline(always)]
     pub fn clear(&mut self) {
+        self.rule = 0;
+    }
+
+    /// The first rule that holds the packet clears what the packet before has left. Volatile, or LLVM writes a call to memset, byte by byte.
+    #[inline(always)]
+    fn begin(&mut self) {
+        if self.rule != 0 {
+            return;
+        }
         // SAFETY: plain writes through a unique reference.
         unsafe {
             (&raw mut self.delay).write_volatile(0);
             (&raw mut self.at).write_volatile(0);
-            (&raw mut self.rule).write_volatile(0);
             (&raw mut self.keep_order).write_volatile(0);
             (&raw mut self.orphan).write_volatile(0);
             (&raw mut self.shuffle).write_volatile(0);
@@ -58,6 +66,7 @@ impl Departure {
     #[inline(always)]
     pub fn latency(&mut self, id: u32, args: &[u64; ARGS], decision: &Decision) {
         let args = Latency::decode(args);
+        self.begin();
         self.delay += with_jitter(&args, decision.jitter);
         self.orphan = 1;
         self.rule = id;
@@ -71,6 +80,7 @@ impl Departure {
     /// Adds a bandwidth rule that hit.
     #[inline(always)]
     pub fn bandwidth(&mut self, id: u32, at: u64) {
+        self.begin();
         if at > self.at {
             self.at = at;
         }
@@ -146,7 +156,7 @@ pub fn depart<const LEGACY: bool>(skb: Skb, point: &Point, ingress: bool, plan: 
         return redirect(point.pair_tx, 0);
     }
     if !LEGACY {
-        sample::queued(stamp, plan.rule);
+        sample::queued(stamp, plan.rule, counters);
     }
     send::<LEGACY>(skb, point, ingress, counters)
 }

@@ -6,8 +6,8 @@
 use crate::{maps::CHAOS_STATES, parse::Packet};
 use aya_ebpf::helpers::generated::{bpf_spin_lock, bpf_spin_unlock};
 use chaos_abi::{
-    ACTION_BANDWIDTH, ACTION_LATENCY, ACTION_LOSS, ACTION_PARTITION, ALWAYS, Bandwidth, Chain, Dice, Latency,
-    PER_CONNECTION, PER_EVENT, RATE_SHIFT, RULE_TRIGGER, Rule, State, mix,
+    ACTION_BANDWIDTH, ACTION_CORRUPT, ACTION_LATENCY, ACTION_LOSS, ACTION_PARTITION, ALWAYS, Bandwidth, Chain, Dice,
+    Latency, PER_CONNECTION, PER_EVENT, RATE_SHIFT, RULE_TRIGGER, Rule, State, mix,
 };
 
 /// What was decided.
@@ -27,10 +27,16 @@ pub struct Decision {
 
 const MISS: Decision = Decision { hit: false, reordered: false, jitter: 0, random: 0, departure: 0 };
 
+/// Numbers far apart for positions next to each other: the steps of `SplitMix64`, whose finaliser is [`mix`].
+#[inline(always)]
+fn stream(seed: u64, position: u64, purpose: u64) -> u64 {
+    seed ^ (position << 3 | purpose).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
 /// A draw on the scale 2^32; `purpose` keeps the draws of one packet apart.
 #[inline(always)]
 fn draw(seed: u64, position: u64, purpose: u64) -> u32 {
-    (mix(seed ^ mix(position << 3 | purpose)) >> 32) as u32
+    (mix(stream(seed, position, purpose)) >> 32) as u32
 }
 
 #[inline(always)]
@@ -43,7 +49,7 @@ fn under(draw: u32, probability: u32) -> bool {
 /// correlation too but is no longer uniform: 20 % loss with correlation 50 % loses 3 %; net/sched/sch_netem.c, `get_crandom`.)
 #[inline(always)]
 fn correlated(seed: u64, position: u64, purpose: u64, last: u32, correlation: u32) -> u32 {
-    let fresh = mix(seed ^ mix(position << 3 | purpose));
+    let fresh = mix(stream(seed, position, purpose));
     if correlation != 0 && under(fresh as u32, correlation) { last } else { (fresh >> 32) as u32 }
 }
 
@@ -114,7 +120,9 @@ fn locked(state: &mut State, rule: &Rule, flow: u64, event: Event) -> Decision {
                 state.last_draw = correlated(rule.seed, position, 1, state.last_draw, dice.correlation);
                 under(state.last_draw, dice.percent)
             };
-            decision.random = mix(rule.seed ^ position);
+            if action == ACTION_CORRUPT {
+                decision.random = mix(stream(rule.seed, position, 6));
+            }
         }
     }
     decision.hit = decision.hit && eligible;

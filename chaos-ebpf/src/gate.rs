@@ -7,8 +7,8 @@ use crate::{
 };
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use chaos_abi::{
-    AddrKey, AddrPortKey, CONN_ANY, CONN_NEW, PROTO_ANY, PROTO_ICMP, PROTO_PORTS, REJECT_CONNECTION, REJECT_PEER,
-    REJECT_PORT, REJECT_PROTOCOL, REJECT_SCOPE, RULE_ADDR_PORTS, RULE_ADDRS, RULE_CGROUP, RULE_PREFIXES,
+    AddrKey, AddrPortKey, CONN_ANY, CONN_NEW, Entry, PROTO_ANY, PROTO_ICMP, PROTO_PORTS, REJECT_CONNECTION,
+    REJECT_PEER, REJECT_PORT, REJECT_PROTOCOL, REJECT_SCOPE, RULE_ADDR_PORTS, RULE_ADDRS, RULE_CGROUP, RULE_PREFIXES,
     RULE_SPARE_NODE, Rule, SET_NODE, SET_V6,
 };
 
@@ -37,6 +37,36 @@ impl Ends {
             Self { peer: packet.destination, peer_port: packet.destination_port, local_port: packet.source_port }
         }
     }
+}
+
+/// The tests that need nothing but the entry at the attach point, in the order of [`test`]: `REJECT_*`, or [`PASS`] where the rule must be
+/// asked.
+#[inline(always)]
+pub fn quick(entry: &Entry, packet: &Packet, ends: &Ends) -> usize {
+    // Volatile, or LLVM keeps these in registers from one rule to the next, and the verifier tells apart what each rule has let it know of
+    // them: the walk would never end for it.
+    // SAFETY: fields of a map value.
+    let (found, peer, local) = unsafe {
+        (
+            u16::from((&raw const packet.protocol).read_volatile()),
+            (&raw const ends.peer_port).read_volatile(),
+            (&raw const ends.local_port).read_volatile(),
+        )
+    };
+    let wanted = entry.protocol;
+    let meant = wanted == found
+        || wanted == PROTO_ANY as u16
+        || (wanted == PROTO_PORTS as u16 && has_ports(found as u8))
+        || wanted == PROTO_ICMP as u16;
+    if !meant {
+        return REJECT_PROTOCOL;
+    }
+    let beyond = |[low, high]: [u16; 2], port: u16| port < low || port > high;
+    // What has no ports has 0 for them, which a rule with ports never means.
+    if beyond(entry.ports, peer) || beyond(entry.local_ports, local) {
+        return REJECT_PORT;
+    }
+    PASS
 }
 
 /// [`PASS`], or the `REJECT_*` of the first test that failed. `scoped`: the cgroup is one of them.

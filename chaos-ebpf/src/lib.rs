@@ -14,6 +14,8 @@ pub mod delay;
 #[cfg(target_arch = "bpf")]
 pub mod dice;
 #[cfg(target_arch = "bpf")]
+pub mod direct;
+#[cfg(target_arch = "bpf")]
 pub mod dns;
 #[cfg(target_arch = "bpf")]
 pub mod duplicate;

@@ -2,8 +2,10 @@
 
 use crate::skb::Skb;
 
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
+/// EtherType of IPv4.
+pub const IPV4: u16 = 0x0800;
+/// EtherType of IPv6.
+pub const IPV6: u16 = 0x86dd;
 const VLAN: u16 = 0x8100;
 const QINQ: u16 = 0x88a8;
 
@@ -99,10 +101,15 @@ struct Ip6 {
     destination: [u64; 2],
 }
 
-/// Reads the headers; false for all that is not IP and for neighbour discovery, which no fault may touch. A function of its
-/// own in BPF, for its stack.
-#[inline(never)]
+/// Reads the headers; false for all that is not IP and for neighbour discovery, which no fault may touch.
+#[inline(always)]
 pub fn parse(skb: Skb, l2_len: u32, packet: &mut Packet) -> bool {
+    crate::direct::parse(skb, l2_len, packet) || load(skb, l2_len, packet)
+}
+
+/// Whatever the headers are and wherever they lie. A function of its own in BPF, for its stack.
+#[inline(never)]
+fn load(skb: Skb, l2_len: u32, packet: &mut Packet) -> bool {
     if let Some(parsed) = headers(skb, l2_len) {
         *packet = parsed;
         return true;

@@ -15,11 +15,15 @@ fn bytes(addr: &[u64; 2]) -> [u8; 16] {
 }
 
 /// Keeps the first flows that a rule hit on this CPU.
-#[inline(never)]
+#[inline(always)]
 pub fn hit(id: u32, counters: &mut Counters, packet: &Packet) {
-    if counters.samples >= HIT_SAMPLES {
-        return;
+    if counters.samples < HIT_SAMPLES {
+        keep(id, counters, packet);
     }
+}
+
+#[inline(never)]
+fn keep(id: u32, counters: &mut Counters, packet: &Packet) {
     // SAFETY: takes nothing, cannot fail.
     let cpu = unsafe { bpf_get_smp_processor_id() } as u32;
     let key = SampleKey { rule: id, index: cpu * HIT_SAMPLES as u32 + counters.samples as u32 };
@@ -37,15 +41,17 @@ pub fn hit(id: u32, counters: &mut Counters, packet: &Packet) {
 }
 
 /// Counts a peer that the rule did not mean: all of the first packets, then one in 64, weighted.
-#[inline(never)]
+#[inline(always)]
 pub fn missed(id: u32, rejected: u64, packet: &Packet, ends: &Ends) {
-    let weight = if rejected < 1024 {
-        1
+    if rejected < 1024 {
+        weigh(id, 1, packet, ends);
     } else if rejected & 63 == 0 {
-        64
-    } else {
-        return;
-    };
+        weigh(id, 64, packet, ends);
+    }
+}
+
+#[inline(never)]
+fn weigh(id: u32, weight: u64, packet: &Packet, ends: &Ends) {
     let key = MissKey {
         rule: id,
         port: ends.peer_port,
@@ -61,9 +67,17 @@ pub fn missed(id: u32, rejected: u64, packet: &Packet, ends: &Ends) {
     }
 }
 
-/// Remembers when a packet with this stamp was handed to the queue: the stamp is a key, not the measure.
+/// Remembers when a packet with this stamp was handed to the queue: the stamp is a key, not the measure. All of a rule's first packets on
+/// this CPU, then one in 16.
+#[inline(always)]
+pub fn queued(stamp: u64, rule: u32, counters: &Counters) {
+    if counters.skbs < DELAY_SAMPLES || counters.skbs & 15 == 0 {
+        remember(stamp, rule);
+    }
+}
+
 #[inline(never)]
-pub fn queued(stamp: u64, rule: u32) {
+fn remember(stamp: u64, rule: u32) {
     let _ = CHAOS_QUEUED.insert(stamp, Queued { since: clock::now(), rule, reserved: 0 }, 0);
 }
 

@@ -42,6 +42,10 @@ impl Skb {
     field! {
         /// Bytes from the link header on.
         len: u32,
+        /// Begin of what can be read directly.
+        data: u32,
+        /// Its end.
+        data_end: u32,
         /// EtherType, network byte order.
         protocol: u32,
         /// Device on which it arrived.

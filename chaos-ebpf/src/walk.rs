@@ -2,14 +2,14 @@
 
 use crate::{
     delay::{DONE, Departure, MARK, MARK_MASK, depart},
-    gate::Ends,
-    maps::{CHAOS_CONTROL, CHAOS_POINTS, CHAOS_SCRATCH, CHAOS_SLOT},
+    gate::{self, Ends},
+    maps::{CHAOS_CONTROL, CHAOS_LEASES, CHAOS_POINTS, CHAOS_SCRATCH, CHAOS_SLOT},
     parse::{Packet, parse},
-    rule::{DROP, chaos_rule},
+    rule::{self, DROP, chaos_rule},
     sample,
     skb::{NEXT, Skb, drop_silently},
 };
-use chaos_abi::{MAX_RULES_PER_POINT, POINT_INGRESS, Point, Slot};
+use chaos_abi::{ENTRY_WHOLE, MAX_RULES_PER_POINT, POINT_INGRESS, Point, Slot};
 
 /// How deep copies of copies may nest on one CPU; a power of two. Deeper ones share the last place, which costs them their
 /// later rules and nothing else.
@@ -32,6 +32,12 @@ pub struct Scratch {
     pub ingress: u32,
     /// 1: an `except` entry took the packet from the next rule.
     pub skip: u32,
+    /// Where the walk starts.
+    pub start: u32,
+    /// The lease that was looked at last; in here and not in a register, so that the verifier does not tell its values apart.
+    pub lease: u32,
+    /// 1: it runs.
+    pub running: u32,
 }
 
 /// The whole program; `LEGACY`: without helpers that kernels before 5.18 lack.
@@ -47,6 +53,9 @@ pub fn run<const LEGACY: bool>(skb: Skb) -> i32 {
         return NEXT;
     }
     let Some(control) = CHAOS_CONTROL.get(0) else { return NEXT };
+    if point.lease != 0 && !CHAOS_LEASES.get(point.lease).is_some_and(|lease| rule::runs(lease, control.generation)) {
+        return NEXT;
+    }
     let Some(scratch) = CHAOS_SCRATCH.get_ptr_mut(depth) else { return NEXT };
     // SAFETY: this CPU's value at this depth; only a deeper run could interfere, and it uses another one.
     let scratch = unsafe { &mut *scratch };
@@ -59,7 +68,7 @@ pub fn run<const LEGACY: bool>(skb: Skb) -> i32 {
     scratch.point = id;
     scratch.ingress = u32::from(ingress);
     scratch.skip = 0;
-    if !rules(skb, point, start, depth) {
+    if !rules(skb, point, scratch, start, depth) {
         return drop_silently(ingress);
     }
     if scratch.plan.rule == 0 {
@@ -68,17 +77,38 @@ pub fn run<const LEGACY: bool>(skb: Skb) -> i32 {
     depart::<LEGACY>(skb, point, ingress, &scratch.plan)
 }
 
-/// False: the packet is dropped.
+/// False: the packet is dropped. Most rules of a packet do not mean it, and mostly that is seen at the attach point already.
 #[inline(always)]
-fn rules(skb: Skb, point: &Point, start: u32, depth: u32) -> bool {
+fn rules(skb: Skb, point: &Point, scratch: &mut Scratch, start: u32, depth: u32) -> bool {
+    let packets = skb.packets();
+    (scratch.start, scratch.lease, scratch.running) = (start, 0, 0);
     for place in 0..MAX_RULES_PER_POINT as u32 {
-        if place >= point.count {
+        // Volatile, as in `gate::quick`, and for the same reason.
+        // SAFETY: fields of map values.
+        let (count, start) =
+            unsafe { ((&raw const point.count).read_volatile(), (&raw const scratch.start).read_volatile()) };
+        if place >= count {
             break;
         }
         if place < start {
             continue;
         }
-        if chaos_rule(skb.0, point.rules[place as usize], place, depth) == DROP {
+        let entry = &point.rules[place as usize];
+        if entry.flags & ENTRY_WHOLE == 0 && scratch.skip == 0 {
+            let verdict = gate::quick(entry, &scratch.packet, &scratch.ends);
+            if verdict != gate::PASS {
+                if entry.lease != scratch.lease {
+                    scratch.lease = entry.lease;
+                    let lease = CHAOS_LEASES.get(entry.lease);
+                    scratch.running = u32::from(lease.is_some_and(|lease| rule::runs(lease, scratch.generation)));
+                }
+                if scratch.running != 0 {
+                    rule::pass_over(entry.rule, verdict, packets);
+                }
+                continue;
+            }
+        }
+        if chaos_rule(skb.0, entry.rule, place, depth) == DROP {
             return false;
         }
     }

@@ -170,7 +170,7 @@ fn leases_generations_and_deadlines_are_obeyed() {
     let lease = stage.datapath.leases.get(&1, 0).unwrap();
     stage.datapath.leases.set(1, Lease { generation: 0, ..lease }, 0).unwrap();
     assert_eq!(stage.run(EGRESS, &frame), NEXT, "another generation");
-    stage.datapath.leases.set(1, Lease { deadline: 1, ..lease }, 0).unwrap();
+    stage.datapath.leases.set(1, Lease { end: 1, deadline: 1, ..lease }, 0).unwrap();
     assert_eq!(stage.run(EGRESS, &frame), NEXT, "past the deadline");
     stage.datapath.leases.set(1, Lease { state: LEASE_ABORT, ..lease }, 0).unwrap();
     assert_eq!(stage.run(EGRESS, &frame), NEXT, "stopped");

@@ -1,6 +1,6 @@
 //! Node-wide control, leases and attach points.
 
-use crate::{MAX_RULES_PER_POINT, abi_struct};
+use crate::{ACTION_EXCEPT, MAX_RULES_PER_POINT, Rule, abi_struct};
 
 abi_struct! {
     /// Node-wide switches; one entry.
@@ -42,7 +42,9 @@ abi_struct! {
     pub struct Lease {
         /// Rules act until this jiffy; 0: they are off.
         pub until: u64,
-        /// Rules act until this time, CLOCK_MONOTONIC in ns.
+        /// The end of the experiment in jiffies: what packets are tested for, because reading it costs nothing.
+        pub end: u64,
+        /// The same, CLOCK_MONOTONIC in ns.
         pub deadline: u64,
         /// When it started, CLOCK_MONOTONIC in ns.
         pub start: u64,
@@ -75,6 +77,42 @@ pub const PROGRAM_STAMP: u32 = 4;
 /// The second half of [`PROGRAM_DNS`].
 pub const PROGRAM_DNS_RECORDS: u32 = 5;
 
+/// [`Entry::flags`]: nothing can be said of a packet without the rule itself.
+pub const ENTRY_WHOLE: u16 = 1;
+
+abi_struct! {
+    /// A rule at an attach point, with what most packets can be told by that it does not mean.
+    pub struct Entry {
+        /// Its id; 0: none.
+        pub rule: u32,
+        /// As [`crate::Rule::lease`].
+        pub lease: u32,
+        /// As [`crate::Rule::port_bounds`].
+        pub ports: [u16; 2],
+        /// As [`crate::Rule::local_bounds`].
+        pub local_ports: [u16; 2],
+        /// As [`crate::Rule::protocol`].
+        pub protocol: u16,
+        /// `ENTRY_*`.
+        pub flags: u16,
+    }
+}
+
+impl Entry {
+    /// Of a rule.
+    #[must_use]
+    pub const fn of(id: u32, rule: &Rule) -> Self {
+        Self {
+            rule: id,
+            lease: rule.lease,
+            ports: rule.port_bounds,
+            local_ports: rule.local_bounds,
+            protocol: rule.protocol as u16,
+            flags: if rule.action == ACTION_EXCEPT { ENTRY_WHOLE } else { 0 },
+        }
+    }
+}
+
 abi_struct! {
     /// One attach point: an interface in one direction, or what arrives for a cgroup.
     pub struct Point {
@@ -92,8 +130,12 @@ abi_struct! {
         pub count: u32,
         /// Inode of the netns.
         pub netns: u64,
-        /// Rule ids in the order in which they act; 0: none.
-        pub rules: [u32; MAX_RULES_PER_POINT],
+        /// The lease of all its rules; 0: they have several.
+        pub lease: u32,
+        /// Unused.
+        pub reserved: u32,
+        /// Rules in the order in which they act.
+        pub rules: [Entry; MAX_RULES_PER_POINT],
     }
 }
 

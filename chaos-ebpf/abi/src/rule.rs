@@ -58,6 +58,9 @@ pub const PER_CONNECTION: u32 = 1;
 /// Dice per peer address.
 pub const PER_PEER: u32 = 2;
 
+/// [`Rule::port_bounds`]: any port.
+pub const ANY_PORT: [u16; 2] = [0, u16::MAX];
+
 /// A probability on the scale 2^32: this and above means always.
 pub const ALWAYS: u32 = u32::MAX;
 
@@ -91,6 +94,10 @@ abi_struct! {
         pub per: u32,
         /// Dice of `when.percent`.
         pub percent: u32,
+        /// The lowest and the highest port of `ports`; 0 and 65535 where it is 0.
+        pub port_bounds: [u16; 2],
+        /// The same of `local_ports`.
+        pub local_bounds: [u16; 2],
         /// Unused.
         pub reserved: u32,
         /// Hit every k-th matched packet; 0: unused.

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 use chaos_abi::{
-    ACTION_EXCEPT, MAX_POINTS, MAX_RULES_PER_POINT, POINT_DNS, POINT_INGRESS, PROGRAM_BACK, PROGRAM_FAULT,
+    ACTION_EXCEPT, Entry, MAX_POINTS, MAX_RULES_PER_POINT, POINT_DNS, POINT_INGRESS, PROGRAM_BACK, PROGRAM_FAULT,
     PROGRAM_STAMP, Point, maps,
 };
 use nix::errno::Errno;
@@ -340,8 +340,7 @@ fn place(datapath: &mut Datapath, entry: &PointEntry, want: &Want, ends: (u32, u
     } else {
         Point::zeroed()
     };
-    let known = &point.rules[..(point.count as usize).min(MAX_RULES_PER_POINT)];
-    let groups = walk::groups(known, |id| phase_of(datapath, id));
+    let groups = walk::groups(&rules_of(&point), |id| phase_of(datapath, id));
     let new = want.groups.iter().map(|(phase, ids)| walk::Group { phase: *phase, ids: ids.clone() });
     let ids = walk::ids(&walk::add(groups, new));
     if ids.len() > MAX_RULES_PER_POINT {
@@ -352,15 +351,28 @@ fn place(datapath: &mut Datapath, entry: &PointEntry, want: &Want, ends: (u32, u
     point.flags = point.flags & POINT_DNS | if entry.ingress { POINT_INGRESS } else { 0 };
     point.flags |= if want.dns { POINT_DNS } else { 0 };
     (point.pair_tx, point.pair_rx) = ends;
-    set_rules(&mut point, &ids);
+    set_rules(datapath, &mut point, &ids)?;
     seam::run("write map", maps::POINTS, || datapath.points.set(entry.id, point, 0).map_err(point_error))
 }
 
+/// The ids of a point's rules.
+pub fn rules_of(point: &Point) -> Vec<u32> {
+    point.rules.iter().take(point.count as usize).map(|entry| entry.rule).collect()
+}
+
 /// Fills the list of rules.
-pub fn set_rules(point: &mut Point, ids: &[u32]) {
-    point.rules = [0; MAX_RULES_PER_POINT];
-    for (to, from) in point.rules.iter_mut().zip(ids) {
-        *to = *from;
+///
+/// # Errors
+/// The kernel's answer to the look-up of a rule.
+pub fn set_rules(datapath: &Datapath, point: &mut Point, ids: &[u32]) -> Result<(), KernelError> {
+    point.rules = [Entry::zeroed(); MAX_RULES_PER_POINT];
+    for (to, id) in point.rules.iter_mut().zip(ids) {
+        let rule = datapath.rules.get(id, 0).map_err(|e| map_error("read map", maps::RULES, &e))?;
+        *to = Entry::of(*id, &rule);
     }
     point.count = ids.len().min(MAX_RULES_PER_POINT) as u32;
+    let first = point.rules[0].lease;
+    let used = point.rules.iter().take(point.count as usize);
+    point.lease = if used.clone().all(|entry| entry.lease == first) { first } else { 0 };
+    Ok(())
 }

@@ -6,7 +6,7 @@ use crate::kernel::{
     datapath::{Datapath, map_error},
     error::KernelError,
 };
-use chaos_abi::{LEASE_FREE, LEASE_PAUSED, LEASE_RUNNING, Lease, maps};
+use chaos_abi::{Clock, LEASE_FREE, LEASE_PAUSED, LEASE_RUNNING, Lease, maps};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -45,6 +45,12 @@ pub struct Leases {
 
 fn error(e: aya::maps::MapError) -> KernelError {
     map_error("write map", maps::LEASES, &e)
+}
+
+/// A time on CLOCK_MONOTONIC, ns, in jiffies: the next tick behind it.
+fn end(now: &Clock, hz: u64, deadline: u64) -> u64 {
+    let ticks = u128::from(deadline.saturating_sub(now.ns)) * u128::from(hz);
+    now.jiffies.saturating_add(u64::try_from(ticks.div_ceil(1_000_000_000)).unwrap_or(u64::MAX))
 }
 
 impl Keeper {
@@ -107,6 +113,7 @@ impl Leases {
         lease.generation = generation;
         lease.start = clock.ns;
         lease.deadline = clock.ns.saturating_add(duration);
+        lease.end = end(&clock, keeper.hz, lease.deadline);
         lease.until = clock.jiffies + LENGTH.as_secs() * keeper.hz;
         lease.state = LEASE_RUNNING;
         keeper.slots.insert(slot, Fate::Held);
@@ -171,6 +178,7 @@ impl Leases {
             return Ok(());
         }
         lease.deadline = deadline;
+        lease.end = end(&keeper.datapath.clock()?, keeper.hz, deadline);
         Ok(keeper.datapath.leases.set(slot, lease, 0).map_err(error)?)
     }
 

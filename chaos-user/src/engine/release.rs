@@ -10,7 +10,7 @@ use crate::kernel::{
     netns::Netns,
     qdisc, seam,
 };
-use chaos_abi::{LEASE_FREE, Lease, MAX_RULES_PER_POINT, POINT_DNS, Point, Rule, maps};
+use chaos_abi::{LEASE_FREE, Lease, POINT_DNS, Point, Rule, maps};
 use nix::errno::Errno;
 use std::collections::HashMap;
 
@@ -36,10 +36,9 @@ pub fn take_rules(datapath: &mut Datapath, points: &[u32], gone: &[u32]) -> Resu
     for id in points {
         let point_error = |e| map_error("write map", maps::POINTS, &e);
         let mut point: Point = datapath.points.get(id, 0).map_err(point_error)?;
-        let known = &point.rules[..(point.count as usize).min(MAX_RULES_PER_POINT)];
-        let left = walk::remove(walk::groups(known, |id| attach::phase_of(datapath, id)), gone);
+        let left = walk::remove(walk::groups(&attach::rules_of(&point), |id| attach::phase_of(datapath, id)), gone);
         let ids = walk::ids(&left);
-        attach::set_rules(&mut point, &ids);
+        attach::set_rules(datapath, &mut point, &ids)?;
         if point.flags & POINT_DNS != 0 && !hosts::followed(datapath, point.netns) {
             point.flags &= !POINT_DNS;
         }

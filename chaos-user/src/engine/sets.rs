@@ -11,7 +11,9 @@ use crate::{
     spec::value::{Cidr, PortRange},
 };
 use aya::maps::lpm_trie::Key;
-use chaos_abi::{AddrKey, AddrPortKey, RULE_ADDR_PORTS, RULE_ADDRS, RULE_PREFIXES, Rule, SET_NODE, SET_V6, maps};
+use chaos_abi::{
+    ANY_PORT, AddrKey, AddrPortKey, RULE_ADDR_PORTS, RULE_ADDRS, RULE_PREFIXES, Rule, SET_NODE, SET_V6, maps,
+};
 use std::{
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -216,8 +218,15 @@ impl Sets {
         rule.protocol = condition.protocol;
         rule.connections = condition.connections;
         (rule.peers, rule.ports, rule.local_ports) = (self.peers, self.ports, self.local_ports);
+        (rule.port_bounds, rule.local_bounds) = (bounds(&condition.ports), bounds(&condition.local_ports));
         rule.flags |= self.flags;
     }
+}
+
+/// The lowest and the highest port.
+fn bounds(ranges: &[PortRange]) -> [u16; 2] {
+    let (first, last) = (ranges.iter().map(|range| range.first()).min(), ranges.iter().map(|range| range.last()).max());
+    first.zip(last).map_or(ANY_PORT, |(first, last)| [first, last])
 }
 
 /// The sets of a plan: for each rule those of its conditions, in the order of [`crate::plan::RulePlan::conditions`].

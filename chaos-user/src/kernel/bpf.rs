@@ -123,20 +123,32 @@ fn stub(hook: Hook, maps: StubMaps, index: u32, id: u32) -> Vec<bpf_insn> {
 /// The kernel's answer to BPF_PROG_LOAD.
 pub fn load_stub(hook: Hook, maps: StubMaps, index: u32, id: u32) -> Result<OwnedFd, KernelError> {
     seam::run("load stub of", &format!("attach point {id}"), || {
-        let code = stub(hook, maps, index, id);
-        let mut attr = attributes();
-        // SAFETY: every member of the union is made of integers; this one is read by BPF_PROG_LOAD.
-        let load = unsafe { &mut attr.__bindgen_anon_3 };
-        load.prog_type = hook.program_type() as u32;
-        load.insns = code.as_ptr() as u64;
-        load.insn_cnt = code.len() as u32;
-        load.license = c"GPL".as_ptr() as u64;
-        for (to, from) in load.prog_name.iter_mut().zip(b"chaos_stub") {
-            *to = *from as std::ffi::c_char;
-        }
-        call_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+        load(hook, &stub(hook, maps, index, id), b"chaos_stub")
             .map_err(|errno| KernelError::new("load stub of", format!("attach point {id}"), errno))
     })
+}
+
+/// Loads a program that leaves every packet untouched: what a measurement compares with.
+///
+/// # Errors
+/// The kernel's answer to BPF_PROG_LOAD.
+pub fn load_empty(hook: Hook) -> Result<OwnedFd, KernelError> {
+    let code = [insn(0xb7, 0, 0, 0, hook.untouched()), insn(0x95, 0, 0, 0, 0)];
+    load(hook, &code, b"chaos_empty").map_err(|errno| KernelError::new("load", "empty program", errno))
+}
+
+fn load(hook: Hook, code: &[bpf_insn], name: &[u8]) -> Result<OwnedFd, Errno> {
+    let mut attr = attributes();
+    // SAFETY: every member of the union is made of integers; this one is read by BPF_PROG_LOAD.
+    let load = unsafe { &mut attr.__bindgen_anon_3 };
+    load.prog_type = hook.program_type() as u32;
+    load.insns = code.as_ptr() as u64;
+    load.insn_cnt = code.len() as u32;
+    load.license = c"GPL".as_ptr() as u64;
+    for (to, from) in load.prog_name.iter_mut().zip(name) {
+        *to = *from as std::ffi::c_char;
+    }
+    call_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
 }
 
 /// Attaches a program as a tcx link, first in the chain, to a device of the calling thread's netns. Linux 6.6
