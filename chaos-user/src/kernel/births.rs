@@ -91,7 +91,7 @@ impl Reader {
     ///
     /// # Errors
     /// What poll(2) says.
-    pub fn next(&mut self) -> Result<Option<Event>, KernelError> {
+    pub fn wait(&mut self) -> Result<Option<Event>, KernelError> {
         loop {
             if let Some(item) = self.ring.next() {
                 match parse(&item) {
@@ -136,7 +136,7 @@ mod tests {
     use std::{fs, process::Command};
 
     fn seen(reader: &mut Reader, wanted: impl Fn(&Event) -> bool) -> bool {
-        (0..100).any(|_| reader.next().unwrap().is_some_and(|event| wanted(&event)))
+        (0..100).any(|_| reader.wait().unwrap().is_some_and(|event| wanted(&event)))
     }
 
     #[test]

@@ -119,7 +119,7 @@ fn listen(to: &Sender<Input>) -> Result<Option<Births>, EngineError> {
 
 fn hear(mut reader: Reader, to: &Sender<Input>) {
     loop {
-        match reader.next() {
+        match reader.wait() {
             Ok(Some(event)) => {
                 if to.send(Input::Birth(event)).is_err() {
                     return;

@@ -55,9 +55,8 @@ impl Node {
             (status.active, status.locked) = (state.active, state.locked);
             status.active.truncate(256);
             self.write(&api, &mut status).await;
-            match tokio::time::timeout(HEARTBEAT, states.changed()).await {
-                Ok(Err(_worker_is_gone)) => return,
-                Ok(Ok(())) | Err(_) => {}
+            if let Ok(Err(_worker_is_gone)) = tokio::time::timeout(HEARTBEAT, states.changed()).await {
+                return;
             }
         }
     }

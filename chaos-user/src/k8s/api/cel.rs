@@ -4,8 +4,11 @@
 //! (16 faults, 1,000 peers, 1,000 exceptions): what would stand in the peers of exceptions is said by the schema alone there
 //! (`oneOf`), and by the controller.
 
-/// Places in the schema below `spec`, and what holds there: (CEL, what is said where it does not hold).
-pub const RULES: &[(&[&str], &[(&str, &str)])] = &[
+/// (CEL, what is said where it does not hold).
+type Rule = (&'static str, &'static str);
+
+/// Places in the schema below `spec`, and what holds there.
+pub const RULES: &[(&[&str], &[Rule])] = &[
     (&[""], OF_SPEC),
     (
         &["duration"],

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FaultSum {
-    /// Its name; fault-<index> of an unnamed one.
+    /// Its name; fault-INDEX of an unnamed one.
     #[schemars(length(max = 253))]
     pub name: String,
     /// Packets or calls of the targets that were looked at.
