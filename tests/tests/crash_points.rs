@@ -13,7 +13,7 @@ use crash_points::{
 };
 
 /// What may fail without failing the run: the switch that only makes it faster.
-const MAY_FAIL: &str = "write /sys/kernel/rcu_expedited";
+const MAY_FAIL: &str = "write kernel/rcu_expedited";
 
 #[test]
 fn death_at_every_operation_leaves_no_effect_and_nothing_behind() {
