@@ -39,7 +39,7 @@ pub struct NodeAgentStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub capabilities: Vec<Capability>,
-    /// SHA-256 of the node's policy file in hexadecimal; empty: the default policy.
+    /// Fingerprint of the node's policy file: equal where the files are equal. Empty: the default policy.
     #[serde(default)]
     #[schemars(length(max = 64))]
     pub policy: String,
