@@ -4,6 +4,7 @@ mod agent;
 mod before;
 mod check;
 mod cleanup;
+mod controller;
 mod crd;
 mod input;
 mod progress;
@@ -118,6 +119,18 @@ enum Command {
         #[arg(long, default_value = "/etc/chaos/policy.yaml")]
         policy: PathBuf,
     },
+    /// The controller of a cluster: makes an Injection per node of each Experiment, and sums up what comes back.
+    Controller {
+        /// Only pods and experiments of this namespace; all if left out.
+        #[arg(long, env = "WATCH_NAMESPACE")]
+        namespace: Option<String>,
+        /// The namespace of its Lease, by which one of several replicas leads.
+        #[arg(long, env = "POD_NAMESPACE", default_value = "chaos-system")]
+        own_namespace: String,
+        /// Its name among its replicas.
+        #[arg(long, env = "POD_NAME", default_value = "chaos-controller")]
+        identity: String,
+    },
     /// Print the custom resource definitions of a cluster as YAML.
     Crd,
 }
@@ -151,6 +164,9 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Unlock => stop::unlock(),
         Command::Cleanup => cleanup::cleanup(),
         Command::Agent { node, namespace, policy } => agent::agent(agent::Options { node, namespace, policy }),
+        Command::Controller { namespace, own_namespace, identity } => {
+            controller::controller(controller::Options { namespace, own_namespace, identity })
+        }
         Command::Crd => crd::crd(),
     }
 }

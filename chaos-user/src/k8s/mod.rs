@@ -2,3 +2,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod controller;
+mod draw;
+mod text;
+mod time;

@@ -3,9 +3,11 @@
 use super::{input::NodeState, publish::MANAGER};
 use crate::{
     engine::check::{Check, Row, check},
-    k8s::api::{Capability, NodeAgent, NodeAgentStatus},
+    k8s::{
+        api::{Capability, NodeAgent, NodeAgentStatus},
+        time::time,
+    },
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
@@ -24,10 +26,6 @@ pub struct Node {
     pub name: String,
     /// Fingerprint of its policy.
     pub policy: String,
-}
-
-fn time(time: SystemTime) -> Option<Time> {
-    serde_json::from_value(humantime::format_rfc3339_millis(time).to_string().into()).ok()
 }
 
 impl Node {

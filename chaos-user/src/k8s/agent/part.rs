@@ -3,7 +3,10 @@
 use super::pods::PodFacts;
 use crate::{
     engine::Active,
-    k8s::api::{FaultSum, Injection, InjectionPhase, InjectionStatus, TargetRecord, TargetState},
+    k8s::{
+        api::{FaultSum, Injection, InjectionPhase, InjectionStatus, TargetRecord, TargetState},
+        text::cut,
+    },
     observe::{FaultReport, Gap, Report, merged},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -220,10 +223,4 @@ impl Part {
 /// RFC 3339 as the API's type.
 fn time(text: &str) -> Option<Time> {
     (!text.is_empty()).then(|| serde_json::from_value(text.into()).ok())?
-}
-
-/// No text is longer than its schema allows.
-fn cut(text: &str, bytes: usize) -> String {
-    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-    text[..end].to_owned()
 }

@@ -1,7 +1,9 @@
 //! What the agent knows of its node's pods, and which of them an experiment follows.
 
-use crate::{k8s::api::Follow, resolve::pod::PodRef};
-use chaos_abi::mix;
+use crate::{
+    k8s::{api::Follow, draw::drawn},
+    resolve::pod::PodRef,
+};
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
 use std::collections::BTreeMap;
 
@@ -56,13 +58,6 @@ impl Follow {
             && self.annotations.as_ref().is_none_or(|selector| agrees(selector, &pod.annotations))
             && self.percent.is_none_or(|percent| drawn(seed, &pod.uid) < percent)
     }
-}
-
-/// A number from 0 to 100 that is the same for the same seed and pod, whoever draws.
-#[must_use]
-pub fn drawn(seed: u64, uid: &str) -> f64 {
-    let draw = mix(seed ^ mix(chaos_abi::name_hash(uid.as_bytes())));
-    (draw >> 11) as f64 / (1u64 << 53) as f64 * 100.0
 }
 
 /// As the API server reads a selector (k8s.io/apimachinery/pkg/labels); what is not understood takes no pod.

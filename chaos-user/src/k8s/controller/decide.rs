@@ -1,0 +1,298 @@
+//! Where an experiment stands and what is to be done next: from what is known, without effects.
+
+use super::{
+    fan_out::{self, Common, Sets},
+    outcome,
+    peers::peers,
+    select::{Chosen, choose, newcomers},
+    world::World,
+};
+use crate::{
+    k8s::{
+        api::{
+            DEGRADED, Experiment, ExperimentStatus, INJECTED, Injection, InjectionPhase, Phase, REVERTED, SELECTED,
+            STARTED_BY, STOP, Stop,
+        },
+        time::time,
+    },
+    observe::Verdict,
+    spec::{self, value::Duration as Length},
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, SystemTime},
+};
+
+/// An Injection that no agent looks at for so long is of a node without a living one.
+const ANSWER: Duration = Duration::from_secs(10);
+/// How much later than its end an experiment is given up on nodes that do not say that it is over.
+const LATE: Duration = Duration::from_secs(30);
+
+/// What is to be so.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The experiment's status.
+    pub status: ExperimentStatus,
+    /// Its Injections; empty: leave them as they are.
+    pub injections: Vec<Injection>,
+    /// Its sets of addresses.
+    pub sets: Sets,
+    /// Look again after this, whatever happens.
+    pub again: Option<Duration>,
+}
+
+/// Decides.
+#[must_use]
+pub fn decide(experiment: &Experiment, world: &World, existing: &[Injection], now: SystemTime) -> Decision {
+    let mut decider =
+        Decider { experiment, world, existing, now, status: experiment.status.clone().unwrap_or_default() };
+    if decider.status.phase.is_over() {
+        return Decision { status: decider.status, injections: Vec::new(), sets: Sets::default(), again: None };
+    }
+    decider.status.observed_generation = experiment.metadata.generation;
+    match decider.next() {
+        Ok(decision) => decision,
+        Err((verdict, reason)) => decider.give_up(verdict, reason),
+    }
+}
+
+struct Decider<'a> {
+    experiment: &'a Experiment,
+    world: &'a World,
+    existing: &'a [Injection],
+    now: SystemTime,
+    status: ExperimentStatus,
+}
+
+impl Decider<'_> {
+    fn next(&mut self) -> Result<Decision, (Verdict, String)> {
+        self.check()?;
+        let own = self.experiment.namespace().unwrap_or_default();
+        let seed = self.seed();
+        self.status.started_by = self.experiment.annotations().get(STARTED_BY).cloned();
+        let chosen = self.chosen(&own, seed)?;
+        let addresses = peers(&self.experiment.spec, &own, self.world).map_err(|reason| (Verdict::Invalid, reason))?;
+        let sets = fan_out::sets(self.experiment, &addresses);
+        let silent = self.silent();
+        let stop = self.stop();
+        if self.status.started_at.is_none() && stop.is_none() && self.may_start(&silent) {
+            self.start();
+        }
+        let common = Common {
+            seed,
+            started_by: self.status.started_by.clone(),
+            start: self.status.started_at.is_some(),
+            ends_at: self.status.ends_at.clone(),
+            stop,
+            left: self.left(),
+        };
+        let by_node =
+            self.existing.iter().map(|one| (one.spec.node_name.clone(), one.clone())).collect::<BTreeMap<_, _>>();
+        let injections = fan_out::injections(self.experiment, &common, &sets.uses, &chosen, &by_node);
+        self.tell(stop, &silent);
+        let again = if self.status.started_at.is_none() { Duration::from_secs(1) } else { self.until_late() };
+        Ok(Decision { status: self.status.clone(), injections, sets, again: Some(again) })
+    }
+
+    /// What the API server should have refused.
+    fn check(&self) -> Result<(), (Verdict, String)> {
+        let spec = &self.experiment.spec;
+        let whole = spec::Experiment::new(self.experiment.name_any(), self.experiment.namespace(), spec.clone());
+        let checked = whole.check().map_err(|error| (Verdict::Invalid, error.to_string()))?;
+        if !checked.errors.is_empty() {
+            let all: Vec<String> = checked.errors.iter().map(ToString::to_string).collect();
+            return Err((Verdict::Invalid, all.join("; ")));
+        }
+        if spec.selector.pods.is_none() || !spec.selector.local.is_empty() {
+            return Err((Verdict::Invalid, "spec.selector: a cluster selects by pods, and by nothing else".to_owned()));
+        }
+        if !spec.probes.is_empty() {
+            return Err((Verdict::Unsupported, "spec.probes: the controller cannot run probes yet".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn seed(&mut self) -> u64 {
+        let uid = self.experiment.uid().unwrap_or_default();
+        let drawn = chaos_abi::mix(chaos_abi::name_hash(uid.as_bytes())) >> 11;
+        *self.status.seed.get_or_insert(self.experiment.spec.seed.unwrap_or(drawn))
+    }
+
+    /// The pods: those of the first look, and newcomers.
+    fn chosen(&mut self, own: &str, seed: u64) -> Result<Vec<Chosen>, (Verdict, String)> {
+        let invalid = |reason| (Verdict::Invalid, reason);
+        let pods = self.experiment.spec.selector.pods.clone().unwrap_or_default();
+        if self.existing.is_empty() {
+            let chosen = choose(&pods, own, seed, self.world).map_err(invalid)?;
+            if chosen.is_empty() {
+                return Err((Verdict::NoEffect, "spec.selector.pods: no pod agrees with it".to_owned()));
+            }
+            self.set(SELECTED, true, "PodsChosen", &format!("{} pods", chosen.len()));
+            return Ok(chosen);
+        }
+        let mut chosen: Vec<Chosen> = Vec::new();
+        for one in self.existing {
+            let node = &one.spec.node_name;
+            chosen.extend(one.spec.targets.iter().map(|target| Chosen { target: target.clone(), node: node.clone() }));
+        }
+        let known: BTreeSet<String> = chosen.iter().map(|one| one.target.uid.clone()).collect();
+        if self.status.started_at.is_some() {
+            // A selector that has lost its Service finds nobody new, and that is all.
+            chosen.extend(newcomers(&pods, own, seed, &known, self.world).unwrap_or_default());
+        }
+        Ok(chosen)
+    }
+
+    /// Nodes whose agent has not looked at its Injection in time.
+    fn silent(&self) -> Vec<String> {
+        let silent = self.existing.iter().filter(|one| {
+            let looked = one.status.as_ref().is_some_and(|status| status.observed_generation.is_some());
+            let made = one.creation_timestamp().map(|made| SystemTime::from(made.0));
+            !looked && made.is_some_and(|made| self.now.duration_since(made).unwrap_or_default() > ANSWER)
+        });
+        silent.map(|one| one.spec.node_name.clone()).collect()
+    }
+
+    fn stop(&self) -> Option<Stop> {
+        match self.experiment.annotations().get(STOP).map(String::as_str) {
+            Some("finish") => return Some(Stop::Finish),
+            Some(_) => return Some(Stop::Abort),
+            None => {}
+        }
+        // What one node refuses before the start is begun on none: half an experiment is another experiment.
+        let refused = self.status.started_at.is_none() && !outcome::troubles(self.existing).is_empty();
+        refused.then_some(Stop::Abort)
+    }
+
+    fn may_start(&self, silent: &[String]) -> bool {
+        let prepared = |one: &&Injection| one.status.as_ref().is_some_and(|s| s.phase == InjectionPhase::Prepared);
+        let waiting = |one: &&Injection| !prepared(one) && !silent.contains(&one.spec.node_name);
+        self.existing.iter().any(|one| prepared(&one)) && !self.existing.iter().any(|one| waiting(&one))
+    }
+
+    fn start(&mut self) {
+        self.status.started_at = time(self.now);
+        self.status.ends_at = time(self.now + self.experiment.spec.duration.get());
+    }
+
+    fn ends_at(&self) -> Option<SystemTime> {
+        let started = SystemTime::from(self.status.started_at.as_ref()?.0);
+        Some(started + self.experiment.spec.duration.get())
+    }
+
+    fn left(&self) -> Length {
+        let whole = self.experiment.spec.duration;
+        self.ends_at().map_or(whole, |end| Length::from(end.duration_since(self.now).unwrap_or_default()))
+    }
+
+    fn until_late(&self) -> Duration {
+        let left = self.ends_at().map_or(LATE, |end| end.duration_since(self.now).unwrap_or_default());
+        left.max(Duration::from_secs(1)).min(Duration::from_secs(30))
+    }
+
+    /// The status, from what the nodes say.
+    fn tell(&mut self, stop: Option<Stop>, silent: &[String]) {
+        if let Some(end) = self.ends_at() {
+            self.status.ends_at = time(end);
+        }
+        self.status.faults = outcome::sums(self.experiment, self.existing);
+        (self.status.targets, self.status.summary) = outcome::targets(self.existing);
+        self.status.warnings = outcome::troubles(self.existing).into_iter().map(|(_, text)| text).take(32).collect();
+        self.degraded(silent);
+        let phases: Vec<InjectionPhase> =
+            self.existing.iter().map(|one| one.status.as_ref().map(|s| s.phase).unwrap_or_default()).collect();
+        if phases.iter().any(|phase| matches!(phase, InjectionPhase::Injected | InjectionPhase::Paused)) {
+            self.set(INJECTED, true, "Injected", "");
+        }
+        let late = self.ends_at().is_some_and(|end| self.now > end + LATE);
+        let open = self.existing.iter().zip(&phases).any(|(one, phase)| {
+            !phase.is_over() && !(silent.contains(&one.spec.node_name) && (stop.is_some() || late))
+        });
+        if !phases.is_empty() && (!open || late) {
+            return self.end(silent);
+        }
+        self.status.phase = if stop.is_some() {
+            Phase::Reverting
+        } else if self.status.started_at.is_none() || !phases.iter().any(|phase| *phase != InjectionPhase::Prepared) {
+            Phase::Injecting
+        } else if self.experiment.spec.paused {
+            Phase::Paused
+        } else {
+            Phase::Injected
+        };
+    }
+
+    fn degraded(&mut self, silent: &[String]) {
+        let lapsed = self.status.faults.iter().any(|fault| fault.skipped_by_lease > 0);
+        if !silent.is_empty() {
+            let text = format!("no agent answers on: {}", silent.join(", "));
+            self.set(DEGRADED, true, "NoAgent", &text);
+        } else if lapsed {
+            self.set(DEGRADED, true, "LeaseLapsed", "packets passed because a lease had lapsed");
+        } else if !self.status.warnings.is_empty() && self.status.started_at.is_some() {
+            let text = self.status.warnings.join("; ");
+            self.set(DEGRADED, true, "NodeFailed", &text);
+        } else {
+            self.set(DEGRADED, false, "AsAsked", "");
+        }
+    }
+
+    fn end(&mut self, silent: &[String]) {
+        // Nodes that never answered spoil the verdict only where nobody else did.
+        let all_silent = self.existing.iter().all(|one| silent.contains(&one.spec.node_name));
+        let (verdict, reason) = outcome::verdict(self.experiment, self.existing, if all_silent { silent } else { &[] });
+        self.over(verdict, reason);
+    }
+
+    fn over(&mut self, verdict: Verdict, reason: String) {
+        let as_asked = !matches!(verdict, Verdict::Error | Verdict::Invalid | Verdict::Unsupported | Verdict::Refused);
+        self.status.phase = if as_asked { Phase::Finished } else { Phase::Failed };
+        self.status.verdict = Some(verdict);
+        self.status.reason = crate::k8s::text::cut(&reason, 4096);
+        self.status.ended_at = time(self.now);
+        self.set(REVERTED, true, "Over", "");
+    }
+
+    fn give_up(&mut self, verdict: Verdict, reason: String) -> Decision {
+        if self.existing.is_empty() {
+            self.over(verdict, reason);
+            return Decision {
+                status: self.status.clone(),
+                injections: Vec::new(),
+                sets: Sets::default(),
+                again: None,
+            };
+        }
+        // It was right when it began; what runs goes on to its end, and says what is the matter.
+        self.tell(self.stop(), &self.silent());
+        self.set(DEGRADED, true, "CannotFollow", &reason);
+        Decision {
+            status: self.status.clone(),
+            injections: Vec::new(),
+            sets: Sets::default(),
+            again: Some(Duration::from_secs(5)),
+        }
+    }
+
+    /// Sets a condition; its time changes only where its value does.
+    fn set(&mut self, kind: &str, holds: bool, reason: &str, message: &str) {
+        let value = if holds { "True" } else { "False" };
+        let now = time(self.now).unwrap_or_else(|| Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+        let old = self.status.conditions.iter().position(|one| one.type_ == kind);
+        let since = old.map(|at| self.status.conditions[at].clone()).filter(|one| one.status == value);
+        let condition = Condition {
+            type_: kind.to_owned(),
+            status: value.to_owned(),
+            reason: reason.to_owned(),
+            message: crate::k8s::text::cut(message, 1024),
+            last_transition_time: since.map_or(now, |one| one.last_transition_time),
+            observed_generation: self.experiment.metadata.generation,
+        };
+        match old {
+            Some(at) => self.status.conditions[at] = condition,
+            None => self.status.conditions.push(condition),
+        }
+    }
+}

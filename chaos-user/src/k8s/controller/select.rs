@@ -1,0 +1,160 @@
+//! Which pods an experiment means.
+
+use super::world::World;
+use crate::{
+    k8s::{api::PodTarget, draw::drawn},
+    spec::{Phase, PodSelector, PodTargets, SelectMode, Workload},
+};
+use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use kube::ResourceExt;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// Never meant by `*`: a cluster's own namespace, and ours.
+const SPARED: [&str; 2] = ["kube-system", "chaos-system"];
+
+/// A pod and its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// The pod.
+    pub target: PodTarget,
+    /// Where it runs.
+    pub node: String,
+}
+
+impl Chosen {
+    fn of(pod: &Pod) -> Option<Self> {
+        let node = pod.spec.as_ref()?.node_name.clone()?;
+        let target = PodTarget { namespace: pod.namespace()?, name: pod.name_any(), uid: pod.uid()? };
+        Some(Self { target, node })
+    }
+}
+
+/// The pods that agree with a selector and have a node. `own`: the experiment's namespace.
+///
+/// # Errors
+/// A Service or workload that does not exist, or that has no pods of its own to select.
+pub fn agreeing<'a>(selector: &PodSelector, own: &str, world: &'a World) -> Result<Vec<&'a Arc<Pod>>, String> {
+    let everywhere = selector.namespaces.iter().any(|one| one == "*");
+    let in_namespace = |namespace: &str| match (everywhere, selector.namespaces.is_empty()) {
+        (true, _) => !SPARED.contains(&namespace),
+        (false, true) => namespace == own,
+        (false, false) => selector.namespaces.iter().any(|one| one == namespace),
+    };
+    let behind = behind_service(selector, own, world)?;
+    let on_nodes = nodes(selector, world);
+    let agrees = |pod: &&Arc<Pod>| {
+        let empty = std::collections::BTreeMap::new();
+        let labels = pod.metadata.labels.as_ref().unwrap_or(&empty);
+        let annotations = pod.metadata.annotations.as_ref().unwrap_or(&empty);
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
+        in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default())
+            && !node.is_empty()
+            && pod.metadata.deletion_timestamp.is_none()
+            && in_phase(pod, &selector.phases)
+            && selector.label_selector.as_ref().is_none_or(|one| one.matches(labels))
+            && selector.annotation_selector.as_ref().is_none_or(|one| one.matches(annotations))
+            && (selector.names.is_empty() || selector.names.contains(&pod.name_any()))
+            && on_nodes.as_ref().is_none_or(|nodes| nodes.contains(node))
+            && behind.as_ref().is_none_or(|service| service.iter().all(|(key, value)| labels.get(key) == Some(value)))
+            && selector.workload.as_ref().is_none_or(|workload| of_workload(pod, workload, world))
+    };
+    Ok(world.pods.iter().filter(agrees).collect())
+}
+
+fn in_phase(pod: &Pod, phases: &[Phase]) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+    if phases.is_empty() {
+        return phase == "Running";
+    }
+    phases.iter().any(|one| format!("{one:?}") == phase)
+}
+
+fn behind_service<'a>(
+    selector: &PodSelector,
+    own: &str,
+    world: &'a World,
+) -> Result<Option<&'a std::collections::BTreeMap<String, String>>, String> {
+    let Some(name) = &selector.service else { return Ok(None) };
+    let namespace = selector.namespaces.first().map_or(own, String::as_str);
+    let service =
+        world.services.iter().find(|one| one.name_any() == *name && one.namespace().as_deref() == Some(namespace));
+    let service = service.ok_or_else(|| format!("there is no Service {name} in namespace {namespace}"))?;
+    let labels = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()).filter(|labels| !labels.is_empty());
+    labels.map(Some).ok_or_else(|| format!("Service {namespace}/{name} selects no pods of its own; use labelSelector"))
+}
+
+/// The nodes that are meant; None: all.
+fn nodes(selector: &PodSelector, world: &World) -> Option<BTreeSet<String>> {
+    if selector.nodes.is_empty() && selector.node_selector.is_empty() {
+        return None;
+    }
+    let named: BTreeSet<String> = selector.nodes.iter().cloned().collect();
+    if selector.node_selector.is_empty() {
+        return Some(named);
+    }
+    let labelled = world.nodes.iter().filter(|node| {
+        let labels = node.metadata.labels.as_ref();
+        selector.node_selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+    });
+    let labelled = labelled.map(|node| node.name_any());
+    Some(if named.is_empty() { labelled.collect() } else { labelled.filter(|node| named.contains(node)).collect() })
+}
+
+fn of_workload(pod: &Pod, workload: &Workload, world: &World) -> bool {
+    let is = |owner: &OwnerReference| owner.kind == workload.kind && owner.name == workload.name;
+    let through = |owner: &OwnerReference| {
+        owner.kind == "ReplicaSet"
+            && world
+                .replica_sets
+                .iter()
+                .filter(|set| set.metadata.uid.as_deref() == Some(&owner.uid))
+                .any(|set| set.owner_references().iter().any(is))
+    };
+    pod.owner_references().iter().any(|owner| is(owner) || through(owner))
+}
+
+/// The pods that are hit, drawn by the seed where not all are.
+///
+/// # Errors
+/// As [`agreeing`].
+pub fn choose(targets: &PodTargets, own: &str, seed: u64, world: &World) -> Result<Vec<Chosen>, String> {
+    let mut pods: Vec<Chosen> =
+        agreeing(&targets.pods, own, world)?.into_iter().filter_map(|pod| Chosen::of(pod)).collect();
+    pods.sort_by(|a, b| drawn(seed, &a.target.uid).total_cmp(&drawn(seed, &b.target.uid)));
+    let share = |percent: f64| {
+        // At most 10,000s of pods: exact in both ways.
+        let count = (pods.len() as f64 * percent / 100.0).ceil() as usize;
+        count.max(1)
+    };
+    let value = targets.value.unwrap_or(0.0);
+    let count = match targets.mode {
+        SelectMode::All => pods.len(),
+        SelectMode::One => 1,
+        SelectMode::Fixed => value as usize,
+        SelectMode::Percent => share(value),
+        SelectMode::RandomMaxPercent => share(value * drawn(seed, "share") / 100.0),
+    };
+    pods.truncate(count);
+    Ok(pods)
+}
+
+/// Pods that have come since the experiment began and are to be hit as well.
+///
+/// # Errors
+/// As [`agreeing`].
+pub fn newcomers(
+    targets: &PodTargets,
+    own: &str,
+    seed: u64,
+    known: &BTreeSet<String>,
+    world: &World,
+) -> Result<Vec<Chosen>, String> {
+    if !targets.follows_new() {
+        return Ok(Vec::new());
+    }
+    let share = (targets.mode == SelectMode::Percent).then(|| targets.value.unwrap_or(0.0));
+    let drawn_in = |one: &Chosen| share.is_none_or(|share| drawn(seed, &one.target.uid) < share);
+    let pods = agreeing(&targets.pods, own, world)?;
+    let new = pods.into_iter().filter_map(|pod| Chosen::of(pod));
+    Ok(new.filter(|one| !known.contains(&one.target.uid) && drawn_in(one)).collect())
+}

@@ -1,0 +1,118 @@
+//! What the API server says of the cluster, as far as selectors need it.
+
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        apps::v1::ReplicaSet,
+        core::v1::{Node, Pod, Service},
+        discovery::v1::EndpointSlice,
+    },
+};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    runtime::{
+        WatchStreamExt,
+        reflector::{self, Store},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use std::{fmt::Debug, hash::Hash, sync::Arc};
+use tokio::sync::mpsc::Sender;
+
+/// The cluster at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// All pods.
+    pub pods: Vec<Arc<Pod>>,
+    /// All nodes; empty where only one namespace is watched.
+    pub nodes: Vec<Arc<Node>>,
+    /// All Services.
+    pub services: Vec<Arc<Service>>,
+    /// Their endpoints.
+    pub slices: Vec<Arc<EndpointSlice>>,
+    /// Whose pods belong to a Deployment.
+    pub replica_sets: Vec<Arc<ReplicaSet>>,
+}
+
+/// Keeps up with the cluster.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    pods: Store<Pod>,
+    nodes: Option<Store<Node>>,
+    services: Store<Service>,
+    slices: Store<EndpointSlice>,
+    replica_sets: Store<ReplicaSet>,
+}
+
+impl Watched {
+    /// Begins to watch; each change is told through `changed`, where it can say that all experiments want a look.
+    #[must_use]
+    pub fn start(client: &Client, namespace: Option<&str>, changed: &Sender<()>) -> Self {
+        let nodes = namespace.is_none().then(|| follow(Api::all(client.clone()), changed.clone()));
+        Self {
+            pods: follow(api(client, namespace), changed.clone()),
+            nodes,
+            services: follow(api(client, namespace), changed.clone()),
+            slices: follow(api(client, namespace), changed.clone()),
+            replica_sets: follow(api(client, namespace), changed.clone()),
+        }
+    }
+
+    /// Waits until every kind has been listed once.
+    pub async fn ready(&self) {
+        if let Some(nodes) = &self.nodes {
+            let _writer_lives = nodes.wait_until_ready().await;
+        }
+        let _writer_lives = self.pods.wait_until_ready().await;
+        let _writer_lives = self.services.wait_until_ready().await;
+        let _writer_lives = self.slices.wait_until_ready().await;
+        let _writer_lives = self.replica_sets.wait_until_ready().await;
+    }
+
+    /// The cluster now.
+    #[must_use]
+    pub fn now(&self) -> World {
+        World {
+            pods: self.pods.state(),
+            nodes: self.nodes.as_ref().map(Store::state).unwrap_or_default(),
+            services: self.services.state(),
+            slices: self.slices.state(),
+            replica_sets: self.replica_sets.state(),
+        }
+    }
+}
+
+/// Of one namespace, or of all.
+#[must_use]
+pub fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+fn follow<K>(api: Api<K>, changed: Sender<()>) -> Store<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    let (store, writer) = reflector::store();
+    tokio::spawn(async move {
+        let slim = watcher(api, watcher::Config::default()).modify(|one: &mut K| {
+            one.managed_fields_mut().clear();
+        });
+        let mut stream = Box::pin(slim.default_backoff().reflect(writer).touched_objects());
+        while let Some(event) = futures::StreamExt::next(&mut stream).await {
+            match event {
+                // A full channel has a look in it already.
+                Ok(_) => drop(changed.try_send(())),
+                Err(error) => tracing::warn!("watch {}: {error}", K::kind(&())),
+            }
+        }
+    });
+    store
+}
