@@ -37,7 +37,7 @@ pub fn before(
     probes: &mut [Probes],
     signal: &AtomicUsize,
 ) -> Result<Option<Vec<Report>>, EngineError> {
-    let phases = probes.iter().map(|probes| probes.start(ProbePhase::Before)).collect::<Result<Vec<_>, _>>();
+    let phases = probes.iter().map(|probes| probes.start(ProbePhase::Before, None)).collect::<Result<Vec<_>, _>>();
     let phases = phases.map_err(|error| EngineError::Failed(format!("start a thread for a probe: {error}")))?;
     while signal.load(Ordering::Relaxed) == 0 && !phases.iter().all(Phase::decided) {
         std::thread::sleep(TICK);

@@ -12,11 +12,13 @@ use crate::{
 use chaos_abi::LEASE_FINISH;
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// How often the end is looked for. The faults end by themselves, in the kernel, on time.
 pub const TICK: Duration = Duration::from_millis(20);
+/// The kernel's tick at its slowest (HZ=100): so much earlier than asked may a fault end.
+const JIFFY: Duration = Duration::from_millis(10);
 
 /// The name of a signal that came; None for 0.
 pub fn signal_name(signal: usize) -> Option<&'static str> {
@@ -56,8 +58,11 @@ pub fn watch(
     signal: &AtomicUsize,
 ) -> Vec<Report> {
     let failed = started.err().map(|error| Ending::Error(error.to_string()));
-    let mut all: Vec<Watched> =
-        active.into_iter().zip(probes).map(|(active, probes)| Watched::new(active, probes, failed.clone())).collect();
+    let mut all: Vec<Watched> = active
+        .into_iter()
+        .zip(probes)
+        .map(|(active, probes)| Watched::new(engine, active, probes, failed.clone()))
+        .collect();
     let mut progress = Progress::new();
     let mut reports = Vec::new();
     while !all.is_empty() {
@@ -81,8 +86,11 @@ pub fn watch(
 }
 
 impl Watched {
-    fn new(active: Active, probes: Probes, mut failed: Option<Ending>) -> Self {
-        let phase = match probes.start(ProbePhase::During) {
+    fn new(engine: &Engine, active: Active, probes: Probes, mut failed: Option<Ending>) -> Self {
+        // The kernel ends the faults by itself, a little before this process sees it.
+        let left = engine.leases().remaining(active.run.lease).ok();
+        let until = left.map(|left| Instant::now() + left.saturating_sub(JIFFY));
+        let phase = match probes.start(ProbePhase::During, until) {
             Ok(phase) => Some(phase),
             Err(error) => {
                 failed = failed.or_else(|| Some(no_thread(&error)));
@@ -137,7 +145,7 @@ impl Watched {
         if signal != 0 || matches!(ended.ending, Ending::Error(_)) {
             return Some(judged(ended, &self.probes));
         }
-        match self.probes.start(ProbePhase::After) {
+        match self.probes.start(ProbePhase::After, None) {
             Ok(phase) => {
                 self.stage = Some(Stage::After { ended: Box::new(ended), phase });
                 None

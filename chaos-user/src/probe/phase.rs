@@ -43,18 +43,19 @@ fn locked(tally: &Mutex<Tally>) -> std::sync::MutexGuard<'_, Tally> {
 }
 
 impl Phase {
-    /// Starts the probes, given by their indices; each is run for the first time at once.
+    /// Starts the probes, given by their indices; each is run for the first time at once. An answer that comes after `until` belongs
+    /// to another phase and is not counted.
     ///
     /// # Errors
     /// Where no thread can be made.
-    pub fn start(name: &'static str, probes: Vec<(usize, Schedule)>) -> std::io::Result<Self> {
+    pub fn start(name: &'static str, probes: Vec<(usize, Schedule)>, until: Option<Instant>) -> std::io::Result<Self> {
         let mut parts = Vec::new();
         for (probe, schedule) in probes {
             let tally = Arc::new(Mutex::new(Tally::default()));
             let (stop, stopped) = mpsc::channel();
             let shared = Arc::clone(&tally);
             let thread = std::thread::Builder::new().name("probe".to_owned());
-            thread.spawn(move || repeat(&schedule, &shared, &stopped))?;
+            thread.spawn(move || repeat(&schedule, &shared, &stopped, until))?;
             parts.push(Part { probe, tally, _stop: stop });
         }
         Ok(Self { name, parts })
@@ -83,11 +84,12 @@ impl Phase {
     }
 }
 
-fn repeat(schedule: &Schedule, tally: &Mutex<Tally>, stopped: &mpsc::Receiver<()>) {
+fn repeat(schedule: &Schedule, tally: &Mutex<Tally>, stopped: &mpsc::Receiver<()>, until: Option<Instant>) {
     let mut next = Instant::now();
     loop {
         let result = schedule.check.ask(schedule.timeout);
-        if stopped.try_recv() == Err(mpsc::TryRecvError::Disconnected) {
+        let late = until.is_some_and(|until| Instant::now() >= until);
+        if late || stopped.try_recv() == Err(mpsc::TryRecvError::Disconnected) {
             return;
         }
         locked(tally).book(result, schedule.failures);

@@ -10,7 +10,7 @@ use crate::{
     observe::ProbeReport,
     spec::{Endpoint, Probe, ProbePhase, Url},
 };
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Instant};
 
 /// Why a probe cannot be run here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,14 +64,14 @@ impl Probes {
         Ok(Self { all: each.collect::<Result<_, _>>()? })
     }
 
-    /// Starts those of a phase: the ones that name it, and the ones that name none.
+    /// Starts those of a phase: the ones that name it, and the ones that name none. What answers after `until` is not counted.
     ///
     /// # Errors
     /// Where no thread can be made.
-    pub fn start(&self, phase: ProbePhase) -> std::io::Result<Phase> {
+    pub fn start(&self, phase: ProbePhase, until: Option<Instant>) -> std::io::Result<Phase> {
         let wanted = |one: &One| one.when.is_none_or(|when| when == phase);
         let wanted = self.all.iter().enumerate().filter(|(_, one)| wanted(one));
-        Phase::start(word(phase), wanted.map(|(index, one)| (index, one.schedule.clone())).collect())
+        Phase::start(word(phase), wanted.map(|(index, one)| (index, one.schedule.clone())).collect(), until)
     }
 
     /// Ends a phase and keeps what it saw.

@@ -50,7 +50,7 @@ fn until(limit_ms: u64, mut condition: impl FnMut() -> bool) -> bool {
 }
 
 fn decide(probes: &mut Probes, phase: ProbePhase) -> crate::observe::PhaseReport {
-    let running: Phase = probes.start(phase).unwrap();
+    let running: Phase = probes.start(phase, None).unwrap();
     assert!(until(5000, || running.decided()), "no verdict in 5 s");
     probes.keep(running);
     probes.reports()[0].phases.last().unwrap().clone()
@@ -108,7 +108,7 @@ fn the_end_waits_for_no_answer() {
     let (_listener, port) = listener();
     let json = format!(r#"{{"name":"web","http":{{"url":"http://127.0.0.1:{port}"}},"timeout":"60s"}}"#);
     let mut probes = probes(&json);
-    let running = probes.start(ProbePhase::During).unwrap();
+    let running = probes.start(ProbePhase::During, None).unwrap();
     std::thread::sleep(Duration::from_millis(50));
     let begin = Instant::now();
     probes.keep(running);
@@ -123,7 +123,7 @@ fn a_phase_runs_its_own_probes_and_those_without_a_phase() {
         |name: &str, when: &str| probe(&format!(r#"{{"name":"{name}","tcp":{{"address":"127.0.0.1:{port}"}}{when}}}"#));
     let all = [one("a", r#","when":"before""#), one("b", ""), one("c", r#","when":"during""#)];
     let mut probes = Probes::new(&all, "").unwrap();
-    let running = probes.start(ProbePhase::Before).unwrap();
+    let running = probes.start(ProbePhase::Before, None).unwrap();
     assert!(until(5000, || running.decided()));
     probes.keep(running);
     let ran: Vec<bool> = probes.reports().iter().map(|report| !report.phases.is_empty()).collect();
@@ -139,4 +139,16 @@ fn what_cannot_be_asked_is_refused_with_its_field() {
     assert!(name.text.contains("spec.probes[0].tcp.address: \"nowhere\" is neither") && !name.invalid, "{name:?}");
     assert!(refused(r#"{"name":"a","tcp":{"address":"db:0"}}"#).invalid);
     assert!(Probes::new(&[probe(r#"{"name":"a","tcp":{"address":"db:1"}}"#)], "10.0.0.1 db").is_ok());
+}
+
+#[test]
+fn what_answers_too_late_belongs_to_another_phase() {
+    let (listener, port) = listener();
+    let mut probes = probes(&format!(r#"{{"name":"a","tcp":{{"address":"127.0.0.1:{port}"}}}}"#));
+    let running = probes.start(ProbePhase::During, Some(Instant::now())).unwrap();
+    // The first run is over when it has been taken off the listener's queue.
+    listener.accept().unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    probes.keep(running);
+    assert!(probes.reports()[0].phases.is_empty());
 }

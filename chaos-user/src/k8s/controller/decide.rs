@@ -279,7 +279,7 @@ impl Decider<'_> {
     /// Sets a condition; its time changes only where its value does.
     fn set(&mut self, kind: &str, holds: bool, reason: &str, message: &str) {
         let value = if holds { "True" } else { "False" };
-        let now = time(self.now).unwrap_or_else(|| Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+        let now = time(self.now).unwrap_or(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
         let old = self.status.conditions.iter().position(|one| one.type_ == kind);
         let since = old.map(|at| self.status.conditions[at].clone()).filter(|one| one.status == value);
         let condition = Condition {
