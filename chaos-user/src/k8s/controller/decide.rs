@@ -92,6 +92,7 @@ impl Decider<'_> {
             self.existing.iter().map(|one| (one.spec.node_name.clone(), one.clone())).collect::<BTreeMap<_, _>>();
         let injections = fan_out::injections(self.experiment, &common, &sets.uses, &chosen, &by_node);
         self.tell(stop, &silent);
+        self.status.summary.selected = i64::try_from(chosen.len()).unwrap_or(i64::MAX);
         let again = if self.status.started_at.is_none() { Duration::from_secs(1) } else { self.until_late() };
         Ok(Decision { status: self.status.clone(), injections, sets, again: Some(again) })
     }
@@ -203,7 +204,7 @@ impl Decider<'_> {
         self.degraded(silent);
         let phases: Vec<InjectionPhase> =
             self.existing.iter().map(|one| one.status.as_ref().map(|s| s.phase).unwrap_or_default()).collect();
-        if phases.iter().any(|phase| matches!(phase, InjectionPhase::Injected | InjectionPhase::Paused)) {
+        if self.existing.iter().any(|one| one.status.as_ref().is_some_and(|status| status.started_at.is_some())) {
             self.set(INJECTED, true, "Injected", "");
         }
         let late = self.ends_at().is_some_and(|end| self.now > end + LATE);

@@ -25,17 +25,17 @@ pub fn sums(experiment: &Experiment, injections: &[Injection]) -> Vec<FaultSum> 
 /// The targets, failed ones first and at most 100, and how many there are.
 #[must_use]
 pub fn targets(injections: &[Injection]) -> (Vec<TargetRecord>, Summary) {
-    let mut all: Vec<TargetRecord> =
-        injections.iter().filter_map(|one| one.status.as_ref()).flat_map(|status| status.targets.clone()).collect();
-    let count = |wanted: &[TargetState]| {
-        let number = all.iter().filter(|one| wanted.contains(&one.state)).count();
-        i64::try_from(number).unwrap_or(i64::MAX)
-    };
+    let statuses = || injections.iter().filter_map(|one| one.status.as_ref());
+    let mut all: Vec<TargetRecord> = statuses().flat_map(|status| status.targets.clone()).collect();
+    // What was prepared and given up was never under the faults.
+    let begun = statuses().filter(|status| status.started_at.is_some()).flat_map(|status| &status.targets);
+    let hit = [TargetState::Injected, TargetState::Paused, TargetState::Reverted, TargetState::Gone];
+    let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let asked: usize = injections.iter().map(|one| one.spec.targets.len()).sum();
     let summary = Summary {
-        selected: i64::try_from(asked.max(all.len())).unwrap_or(i64::MAX),
-        injected: count(&[TargetState::Injected, TargetState::Paused, TargetState::Reverted, TargetState::Gone]),
-        failed: count(&[TargetState::Failed]),
+        selected: number(asked.max(all.len())),
+        injected: number(begun.filter(|one| hit.contains(&one.state)).count()),
+        failed: number(all.iter().filter(|one| one.state == TargetState::Failed).count()),
     };
     all.sort_by(|a, b| (a.state, &a.namespace, &a.pod).cmp(&(b.state, &b.namespace, &b.pod)));
     all.truncate(MOST_TARGETS);

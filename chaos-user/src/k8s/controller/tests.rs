@@ -95,11 +95,14 @@ fn answered(
 ) -> Vec<Injection> {
     experiment.status = Some(decision.status.clone());
     let answer = |mut one: Injection| {
-        let (phase, injected) = say(&one.spec.node_name);
+        let node = one.spec.node_name.clone();
+        let (phase, injected) = say(&node);
         let fault = json!({ "name": "cut", "target": "t", "mechanism": "tcx", "seen": injected, "matched": injected,
             "injected": injected, "skipped": 0, "skbs": injected, "bytes": 0 });
         let status = json!({
             "observedGeneration": 1, "phase": phase, "message": "because",
+            "startedAt": (injected > 0).then_some("2026-01-01T00:00:00Z"),
+            "targets": [{ "namespace": "shop", "pod": node, "state": if injected > 0 { "Injected" } else { "Reverted" } }],
             "faults": [{ "name": "cut", "seen": injected, "matched": injected, "injected": injected }],
         });
         let mut status: InjectionStatus = serde_json::from_value(status).unwrap();
@@ -197,6 +200,8 @@ fn all_are_prepared_before_one_starts() {
     let acting = answered(&started, &mut one, |_| (InjectionPhase::Injected, 3));
     let acting = decide(&one, &world(), &acting, now + Duration::from_secs(1));
     assert_eq!((acting.status.phase, acting.status.faults[0].injected), (Phase::Injected, 6));
+    assert_eq!((acting.status.summary.selected, acting.status.summary.injected), (3, 2), "one record per node here");
+    assert!(acting.status.conditions.iter().any(|one| one.type_ == "Injected" && one.status == "True"));
     let over = answered(&started, &mut one, |_| (InjectionPhase::Reverted, 4));
     let over = decide(&one, &world(), &over, now + Duration::from_secs(31));
     assert_eq!((over.status.phase, over.status.verdict), (Phase::Finished, Some(Verdict::Pass)));
@@ -217,7 +222,8 @@ fn a_refusal_before_the_start_ends_it_everywhere() {
     let ended = answered(&stopped, &mut one, say);
     let ended = decide(&one, &world(), &ended, now);
     assert_eq!((ended.status.phase, ended.status.verdict), (Phase::Failed, Some(Verdict::Refused)));
-    assert_eq!(ended.status.reason, "node n1: because");
+    assert_eq!((ended.status.reason.as_str(), ended.status.summary.injected), ("node n1: because", 0));
+    assert!(!ended.status.conditions.iter().any(|one| one.type_ == "Injected"), "nothing ever acted");
 }
 
 #[test]
