@@ -5,6 +5,12 @@ pub use crate::k8s::controller::Options;
 use super::fail;
 use crate::{k8s, observe::ExitCode};
 
+/// A name that no other process of a cluster has.
+pub fn identity() -> String {
+    let host = nix::sys::utsname::uname().map(|name| name.nodename().to_string_lossy().into_owned());
+    format!("{}-{}", host.unwrap_or_default(), std::process::id())
+}
+
 /// Runs until SIGTERM.
 pub fn controller(options: Options) -> ExitCode {
     tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();

@@ -127,9 +127,9 @@ enum Command {
         /// The namespace of its Lease, by which one of several replicas leads.
         #[arg(long, env = "POD_NAMESPACE", default_value = "chaos-system")]
         own_namespace: String,
-        /// Its name among its replicas.
-        #[arg(long, env = "POD_NAME", default_value = "chaos-controller")]
-        identity: String,
+        /// Its name among its replicas, which no other has; host name and process id if left out.
+        #[arg(long, env = "POD_NAME")]
+        identity: Option<String>,
     },
     /// Print the custom resource definitions of a cluster as YAML.
     Crd,
@@ -165,6 +165,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Cleanup => cleanup::cleanup(),
         Command::Agent { node, namespace, policy } => agent::agent(agent::Options { node, namespace, policy }),
         Command::Controller { namespace, own_namespace, identity } => {
+            let identity = identity.unwrap_or_else(controller::identity);
             controller::controller(controller::Options { namespace, own_namespace, identity })
         }
         Command::Crd => crd::crd(),

@@ -27,6 +27,8 @@ use std::{
 
 /// An Injection that no agent looks at for so long is of a node without a living one.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Most addresses that the peers of one place stand for: what a node's maps have room for.
+const MOST_PEERS: usize = 10_000;
 /// How much later than its end an experiment is given up on nodes that do not say that it is over.
 const LATE: Duration = Duration::from_secs(30);
 
@@ -68,13 +70,14 @@ struct Decider<'a> {
 
 impl Decider<'_> {
     fn next(&mut self) -> Result<Decision, (Verdict, String)> {
-        self.check()?;
+        if self.existing.is_empty() {
+            self.check()?;
+        }
         let own = self.experiment.namespace().unwrap_or_default();
         let seed = self.seed();
         self.status.started_by = self.experiment.annotations().get(STARTED_BY).cloned();
         let chosen = self.chosen(&own, seed)?;
-        let addresses = peers(&self.experiment.spec, &own, self.world).map_err(|reason| (Verdict::Invalid, reason))?;
-        let sets = fan_out::sets(self.experiment, &addresses);
+        let (sets, cannot_follow) = self.sets(&own)?;
         let silent = self.silent();
         let stop = self.stop();
         if self.status.started_at.is_none() && stop.is_none() && self.may_start(&silent) {
@@ -84,7 +87,7 @@ impl Decider<'_> {
             seed,
             started_by: self.status.started_by.clone(),
             start: self.status.started_at.is_some(),
-            ends_at: self.status.ends_at.clone(),
+            ends_at: self.ends_at().and_then(time),
             stop,
             left: self.left(),
         };
@@ -92,9 +95,27 @@ impl Decider<'_> {
             self.existing.iter().map(|one| (one.spec.node_name.clone(), one.clone())).collect::<BTreeMap<_, _>>();
         let injections = fan_out::injections(self.experiment, &common, &sets.uses, &chosen, &by_node);
         self.tell(stop, &silent);
+        if let Some(reason) = cannot_follow {
+            self.set(DEGRADED, true, "CannotFollow", &reason);
+        }
         self.status.summary.selected = i64::try_from(chosen.len()).unwrap_or(i64::MAX);
         let again = if self.status.started_at.is_none() { Duration::from_secs(1) } else { self.until_late() };
         Ok(Decision { status: self.status.clone(), injections, sets, again: Some(again) })
+    }
+
+    /// The peers' addresses. Where they cannot be said any more those of before stay, so that a stop still gets through; second: why.
+    fn sets(&self, own: &str) -> Result<(Sets, Option<String>), (Verdict, String)> {
+        let reason = match peers(&self.experiment.spec, own, self.world) {
+            Ok(addresses) => match addresses.values().map(BTreeSet::len).max() {
+                Some(most) if most > MOST_PEERS => {
+                    format!("peers stand for {most} addresses; at most {MOST_PEERS} are possible")
+                }
+                _ => return Ok((fan_out::sets(self.experiment, &addresses), None)),
+            },
+            Err(reason) => reason,
+        };
+        let Some(first) = self.existing.first() else { return Err((Verdict::Invalid, reason)) };
+        Ok((Sets { objects: Vec::new(), uses: first.spec.peer_sets.clone() }, Some(reason)))
     }
 
     /// What the API server should have refused.
@@ -139,7 +160,7 @@ impl Decider<'_> {
             chosen.extend(one.spec.targets.iter().map(|target| Chosen { target: target.clone(), node: node.clone() }));
         }
         let known: BTreeSet<String> = chosen.iter().map(|one| one.target.uid.clone()).collect();
-        if self.status.started_at.is_some() {
+        if self.status.started_at.is_some() && !self.left().get().is_zero() {
             // A selector that has lost its Service finds nobody new, and that is all.
             chosen.extend(newcomers(&pods, own, seed, &known, self.world).unwrap_or_default());
         }
@@ -163,8 +184,10 @@ impl Decider<'_> {
             None => {}
         }
         // What one node refuses before the start is begun on none: half an experiment is another experiment.
-        let refused = self.status.started_at.is_none() && !outcome::troubles(self.existing).is_empty();
-        refused.then_some(Stop::Abort)
+        let refused = !outcome::troubles(self.existing).is_empty();
+        // Nor does it wait for agents of which none is there: one that comes back finds that it is over.
+        let nobody = !self.existing.is_empty() && self.silent().len() == self.existing.len();
+        (self.status.started_at.is_none() && (refused || nobody)).then_some(Stop::Abort)
     }
 
     fn may_start(&self, silent: &[String]) -> bool {
@@ -212,11 +235,12 @@ impl Decider<'_> {
             !phase.is_over() && !(silent.contains(&one.spec.node_name) && (stop.is_some() || late))
         });
         if !phases.is_empty() && (!open || late) {
-            return self.end(silent);
+            return self.end();
         }
+        let begun = self.existing.iter().any(|one| one.status.as_ref().is_some_and(|one| one.started_at.is_some()));
         self.status.phase = if stop.is_some() {
             Phase::Reverting
-        } else if self.status.started_at.is_none() || !phases.iter().any(|phase| *phase != InjectionPhase::Prepared) {
+        } else if self.status.started_at.is_none() || !begun {
             Phase::Injecting
         } else if self.experiment.spec.paused {
             Phase::Paused
@@ -240,10 +264,16 @@ impl Decider<'_> {
         }
     }
 
-    fn end(&mut self, silent: &[String]) {
-        // Nodes that never answered spoil the verdict only where nobody else did.
-        let all_silent = self.existing.iter().all(|one| silent.contains(&one.spec.node_name));
-        let (verdict, reason) = outcome::verdict(self.experiment, self.existing, if all_silent { silent } else { &[] });
+    fn end(&mut self) {
+        let is_over = |one: &&Injection| one.status.as_ref().is_some_and(|status| status.phase.is_over());
+        let open = self.existing.iter().filter(|one| !is_over(one));
+        let open: Vec<String> = open.map(|one| one.spec.node_name.clone()).collect();
+        if !open.is_empty() {
+            self.set(DEGRADED, true, "NoAgent", &format!("did not say that it is over: {}", open.join(", ")));
+        }
+        // These spoil the verdict only where nobody else answered.
+        let nobody = open.len() == self.existing.len();
+        let (verdict, reason) = outcome::verdict(self.experiment, self.existing, if nobody { &open } else { &[] });
         self.over(verdict, reason);
     }
 
@@ -256,25 +286,10 @@ impl Decider<'_> {
         self.set(REVERTED, true, "Over", "");
     }
 
+    /// Nothing has been made yet.
     fn give_up(&mut self, verdict: Verdict, reason: String) -> Decision {
-        if self.existing.is_empty() {
-            self.over(verdict, reason);
-            return Decision {
-                status: self.status.clone(),
-                injections: Vec::new(),
-                sets: Sets::default(),
-                again: None,
-            };
-        }
-        // It was right when it began; what runs goes on to its end, and says what is the matter.
-        self.tell(self.stop(), &self.silent());
-        self.set(DEGRADED, true, "CannotFollow", &reason);
-        Decision {
-            status: self.status.clone(),
-            injections: Vec::new(),
-            sets: Sets::default(),
-            again: Some(Duration::from_secs(5)),
-        }
+        self.over(verdict, reason);
+        Decision { status: self.status.clone(), injections: Vec::new(), sets: Sets::default(), again: None }
     }
 
     /// Sets a condition; its time changes only where its value does.

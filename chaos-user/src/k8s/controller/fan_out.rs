@@ -13,7 +13,13 @@ use crate::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time};
 use kube::{Resource, ResourceExt};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
+
+/// The schema's shortest duration.
+const SHORTEST: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// What all Injections of an experiment have in common.
 #[derive(Clone, Debug)]
@@ -49,8 +55,25 @@ fn name(experiment: &Experiment, parts: &str) -> String {
     format!("{}-{hash:016x}", own.trim_end_matches(['.', '-']))
 }
 
+/// The value of [`EXPERIMENT`].
+#[must_use]
+pub fn label(experiment: &Experiment) -> String {
+    cut(&experiment.name_any(), 63).trim_end_matches(['.', '-', '_']).to_owned()
+}
+
+/// What is left for a node; one whose end was moved is told what that means from its own start on.
+fn remaining(one: &Injection, common: &Common) -> Duration {
+    let old = one.spec.remaining;
+    let end = match (&one.spec.ends_at, &common.ends_at) {
+        (Some(before), Some(now)) if now.0 < before.0 => SystemTime::from(now.0),
+        _ => return old,
+    };
+    let started = one.status.as_ref().and_then(|status| status.started_at.as_ref());
+    let left = started.map_or(common.left.get(), |time| end.duration_since(time.0.into()).unwrap_or_default());
+    Duration::from(left.max(SHORTEST).min(old.get()))
+}
+
 fn metadata(experiment: &Experiment, name: String) -> ObjectMeta {
-    let own = cut(&experiment.name_any(), 63);
     let owner = OwnerReference {
         api_version: crate::spec::API_VERSION.to_owned(),
         kind: Experiment::kind(&()).into_owned(),
@@ -62,7 +85,7 @@ fn metadata(experiment: &Experiment, name: String) -> ObjectMeta {
     ObjectMeta {
         name: Some(name),
         namespace: experiment.namespace(),
-        labels: Some(BTreeMap::from([(EXPERIMENT.to_owned(), own.trim_end_matches(['.', '-', '_']).to_owned())])),
+        labels: Some(BTreeMap::from([(EXPERIMENT.to_owned(), label(experiment))])),
         owner_references: Some(vec![owner]),
         ..ObjectMeta::default()
     }
@@ -109,7 +132,7 @@ pub fn injections(
     }
     let each = of_nodes.into_iter().map(|(node, mut targets)| {
         targets.sort_by(|a, b| a.uid.cmp(&b.uid));
-        let remaining = existing.get(node).map_or(common.left, |one| one.spec.remaining);
+        let remaining = existing.get(node).map_or(common.left, |one| remaining(one, common));
         let name = name(experiment, &format!("node/{node}"));
         let mut injection = Injection::new(
             &name,

@@ -7,6 +7,7 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 const NAME: &str = "chaos-controller";
 /// How long a leader that says nothing stays one.
@@ -30,8 +31,9 @@ impl Candidate {
 
     /// Waits until it leads.
     pub async fn lead(&self) {
+        let mut seen = None;
         loop {
-            match self.claim().await {
+            match self.claim(&mut seen).await {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => tracing::warn!("lease {NAME}: {error}"),
@@ -42,11 +44,12 @@ impl Candidate {
 
     /// Goes on to lead; returns when it no longer does.
     pub async fn keep(&self) {
-        let mut renewed = tokio::time::Instant::now();
+        let mut renewed = Instant::now();
+        let mut seen = None;
         while renewed.elapsed() < HOLD {
             tokio::time::sleep(RENEW).await;
-            match self.claim().await {
-                Ok(true) => renewed = tokio::time::Instant::now(),
+            match self.claim(&mut seen).await {
+                Ok(true) => renewed = Instant::now(),
                 Ok(false) => return,
                 Err(error) => tracing::warn!("lease {NAME}: {error}"),
             }
@@ -65,7 +68,9 @@ impl Candidate {
     }
 
     /// Takes or renews the Lease; false: another has it. The resource version decides between two that try at one moment.
-    async fn claim(&self) -> Result<bool, kube::Error> {
+    ///
+    /// `seen`: what the holder wrote last, and when that was first seen here: clocks differ, so only that something changed counts.
+    async fn claim(&self, seen: &mut Option<(LeaseSpec, Instant)>) -> Result<bool, kube::Error> {
         let now = time(SystemTime::now()).map(|time| MicroTime(time.0));
         let spec = LeaseSpec {
             holder_identity: Some(self.identity.clone()),
@@ -84,9 +89,14 @@ impl Candidate {
                 let old = lease.spec.clone().unwrap_or_default();
                 let mine = old.holder_identity.as_deref() == Some(&self.identity);
                 let free = old.holder_identity.as_deref().unwrap_or_default().is_empty();
-                let until = old.renew_time.map(|time| SystemTime::from(time.0) + HOLD);
-                if !mine && !free && until.is_some_and(|until| until > SystemTime::now()) {
-                    return Ok(false);
+                if !mine && !free {
+                    let (_, since) = match seen.take() {
+                        Some((last, since)) if last == old => seen.insert((last, since)),
+                        _ => seen.insert((old.clone(), Instant::now())),
+                    };
+                    if since.elapsed() < HOLD {
+                        return Ok(false);
+                    }
                 }
                 let acquire_time = if mine { old.acquire_time } else { spec.acquire_time.clone() };
                 lease.spec = Some(LeaseSpec { acquire_time, ..spec });

@@ -2,6 +2,7 @@
 
 use super::{
     decide::{Decision, decide},
+    fan_out::label,
     world::Watched,
 };
 use crate::{
@@ -53,13 +54,20 @@ pub async fn reconcile(experiment: Arc<Experiment>, context: Arc<Context>) -> Re
     }
     let injections = owned::<Injection>(&context.client, &experiment).await?;
     let decision = decide(&experiment, &context.watched.now(), &injections, SystemTime::now());
-    // The status first: a controller that dies in between starts nothing twice, because the times stand in it.
+    // A start: the status first, so that a controller that dies in between starts nothing twice, because the times stand in it. The end:
+    // the status last, because nobody looks at the Injections of an experiment that is over.
+    let over = decision.status.phase.is_over();
+    if over {
+        apply(&context.client, &experiment, &injections, &decision).await?;
+    }
     if decision.status != old {
         let api: Api<Experiment> = Api::namespaced(context.client.clone(), &namespace);
         let body = json!({ "apiVersion": crate::spec::API_VERSION, "kind": KIND, "status": decision.status });
         api.patch_status(&experiment.name_any(), &parameters(), &Patch::Apply(&body)).await?;
     }
-    apply(&context.client, &experiment, &injections, &decision).await?;
+    if !over {
+        apply(&context.client, &experiment, &injections, &decision).await?;
+    }
     if decision.status.phase != old.phase {
         tell(&experiment, &context, &decision).await;
     }
@@ -76,10 +84,7 @@ where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
     let api: Api<K> = Api::namespaced(client.clone(), &experiment.namespace().unwrap_or_default());
-    let name: String = experiment.name_any().chars().take(63).collect();
-    let list = api
-        .list(&ListParams::default().labels(&format!("{EXPERIMENT}={}", name.trim_end_matches(['.', '-', '_']))))
-        .await?;
+    let list = api.list(&ListParams::default().labels(&format!("{EXPERIMENT}={}", label(experiment)))).await?;
     let uid = experiment.uid().unwrap_or_default();
     Ok(list.items.into_iter().filter(|one| one.owner_references().iter().any(|owner| owner.uid == uid)).collect())
 }
@@ -110,7 +115,7 @@ async fn apply(
     for result in futures::future::join_all(writes).await {
         result?;
     }
-    let wanted: BTreeSet<String> = decision.sets.objects.iter().map(ResourceExt::name_any).collect();
+    let wanted: BTreeSet<&String> = decision.sets.uses.iter().flat_map(|place| &place.sets).collect();
     for old in old_sets.iter().filter(|old| !wanted.contains(&old.name_any())) {
         let api: Api<PeerSet> = Api::namespaced(client.clone(), &old.namespace().unwrap_or_default());
         api.delete(&old.name_any(), &DeleteParams::default()).await?;

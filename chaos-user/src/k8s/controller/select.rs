@@ -5,9 +5,15 @@ use crate::{
     k8s::{api::PodTarget, draw::drawn},
     spec::{Phase, PodSelector, PodTargets, SelectMode, Workload},
 };
-use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use k8s_openapi::{
+    api::core::v1::{Pod, Service},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
 use kube::ResourceExt;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Never meant by `*`: a cluster's own namespace, and ours.
 const SPARED: [&str; 2] = ["kube-system", "chaos-system"];
@@ -32,7 +38,7 @@ impl Chosen {
 /// The pods that agree with a selector and have a node. `own`: the experiment's namespace.
 ///
 /// # Errors
-/// A Service or workload that does not exist, or that has no pods of its own to select.
+/// A Service that does not exist or has no pods of its own to select; nodes by labels where nodes cannot be seen.
 pub fn agreeing<'a>(selector: &PodSelector, own: &str, world: &'a World) -> Result<Vec<&'a Arc<Pod>>, String> {
     let everywhere = selector.namespaces.iter().any(|one| one == "*");
     let in_namespace = |namespace: &str| match (everywhere, selector.namespaces.is_empty()) {
@@ -40,10 +46,10 @@ pub fn agreeing<'a>(selector: &PodSelector, own: &str, world: &'a World) -> Resu
         (false, true) => namespace == own,
         (false, false) => selector.namespaces.iter().any(|one| one == namespace),
     };
-    let behind = behind_service(selector, own, world)?;
-    let on_nodes = nodes(selector, world);
+    let behind = behind_service(selector, in_namespace, world)?;
+    let on_nodes = nodes(selector, world)?;
     let agrees = |pod: &&Arc<Pod>| {
-        let empty = std::collections::BTreeMap::new();
+        let empty = BTreeMap::new();
         let labels = pod.metadata.labels.as_ref().unwrap_or(&empty);
         let annotations = pod.metadata.annotations.as_ref().unwrap_or(&empty);
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
@@ -55,7 +61,10 @@ pub fn agreeing<'a>(selector: &PodSelector, own: &str, world: &'a World) -> Resu
             && selector.annotation_selector.as_ref().is_none_or(|one| one.matches(annotations))
             && (selector.names.is_empty() || selector.names.contains(&pod.name_any()))
             && on_nodes.as_ref().is_none_or(|nodes| nodes.contains(node))
-            && behind.as_ref().is_none_or(|service| service.iter().all(|(key, value)| labels.get(key) == Some(value)))
+            && behind.as_ref().is_none_or(|behind| {
+                let service = pod.namespace().and_then(|namespace| behind.get(&namespace).copied());
+                service.is_some_and(|wanted| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)))
+            })
             && selector.workload.as_ref().is_none_or(|workload| of_workload(pod, workload, world))
     };
     Ok(world.pods.iter().filter(agrees).collect())
@@ -69,35 +78,50 @@ fn in_phase(pod: &Pod, phases: &[Phase]) -> bool {
     phases.iter().any(|one| format!("{one:?}") == phase)
 }
 
+/// Labels that pods must have, by their namespace.
+type ByNamespace<'a> = BTreeMap<String, &'a BTreeMap<String, String>>;
+
+/// The labels by which the Services of this name select.
 fn behind_service<'a>(
     selector: &PodSelector,
-    own: &str,
+    in_namespace: impl Fn(&str) -> bool,
     world: &'a World,
-) -> Result<Option<&'a std::collections::BTreeMap<String, String>>, String> {
+) -> Result<Option<ByNamespace<'a>>, String> {
     let Some(name) = &selector.service else { return Ok(None) };
-    let namespace = selector.namespaces.first().map_or(own, String::as_str);
-    let service =
-        world.services.iter().find(|one| one.name_any() == *name && one.namespace().as_deref() == Some(namespace));
-    let service = service.ok_or_else(|| format!("there is no Service {name} in namespace {namespace}"))?;
-    let labels = service.spec.as_ref().and_then(|spec| spec.selector.as_ref()).filter(|labels| !labels.is_empty());
-    labels.map(Some).ok_or_else(|| format!("Service {namespace}/{name} selects no pods of its own; use labelSelector"))
+    let named = world.services.iter().filter(|one| one.name_any() == *name);
+    let services: Vec<_> = named.filter(|one| in_namespace(&one.namespace().unwrap_or_default())).collect();
+    if services.is_empty() {
+        return Err(format!("there is no Service {name} in the selected namespaces"));
+    }
+    let of = |service: &'a Arc<Service>| {
+        let labels = service.spec.as_ref()?.selector.as_ref().filter(|labels| !labels.is_empty())?;
+        Some((service.namespace()?, labels))
+    };
+    let found: ByNamespace = services.into_iter().filter_map(of).collect();
+    if found.is_empty() {
+        return Err(format!("Service {name} selects no pods of its own; use labelSelector"));
+    }
+    Ok(Some(found))
 }
 
 /// The nodes that are meant; None: all.
-fn nodes(selector: &PodSelector, world: &World) -> Option<BTreeSet<String>> {
+fn nodes(selector: &PodSelector, world: &World) -> Result<Option<BTreeSet<String>>, String> {
     if selector.nodes.is_empty() && selector.node_selector.is_empty() {
-        return None;
+        return Ok(None);
     }
     let named: BTreeSet<String> = selector.nodes.iter().cloned().collect();
     if selector.node_selector.is_empty() {
-        return Some(named);
+        return Ok(Some(named));
+    }
+    if world.nodes.is_empty() {
+        return Err("nodeSelector: a controller of one namespace sees no nodes; use nodes, with their names".to_owned());
     }
     let labelled = world.nodes.iter().filter(|node| {
         let labels = node.metadata.labels.as_ref();
         selector.node_selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
     });
     let labelled = labelled.map(|node| node.name_any());
-    Some(if named.is_empty() { labelled.collect() } else { labelled.filter(|node| named.contains(node)).collect() })
+    Ok(Some(labelled.filter(|node| named.is_empty() || named.contains(node)).collect()))
 }
 
 fn of_workload(pod: &Pod, workload: &Workload, world: &World) -> bool {

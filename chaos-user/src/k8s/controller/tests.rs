@@ -282,3 +282,52 @@ fn nobody_and_nonsense_are_said_at_once() {
     let unknown = json!({ "peers": [{ "service": { "name": "nowhere" } }] });
     assert_eq!(verdict(&experiment(json!({ "all": true }), unknown)), Verdict::Invalid);
 }
+
+#[test]
+fn a_cluster_without_agents_is_said_and_not_waited_for() {
+    let (mut one, now) = (all(), SystemTime::now());
+    let first = decide(&one, &world(), &[], now);
+    let mut silent = answered(&first, &mut one, |_| (InjectionPhase::Pending, 0));
+    for one in &mut silent {
+        one.status = None;
+        one.metadata.creation_timestamp = crate::k8s::time::time(now);
+    }
+    let given_up = decide(&one, &world(), &silent, now + Duration::from_secs(11));
+    assert_eq!((given_up.status.phase, given_up.status.verdict), (Phase::Failed, Some(Verdict::Error)));
+    assert!(given_up.status.reason.contains("n1, n2"), "{}", given_up.status.reason);
+    let stopped = given_up.injections.iter().all(|one| one.spec.stop == Some(Stop::Abort));
+    assert!(stopped, "an agent that comes back begins nothing");
+}
+
+#[test]
+fn a_stop_gets_through_where_peers_are_gone() {
+    let peers = json!({ "peers": [{ "service": { "name": "db" } }] });
+    let (mut one, now) = (experiment(json!({ "names": ["c"] }), peers), SystemTime::now());
+    let first = decide(&one, &world(), &[], now);
+    let ready = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
+    let uses = ready[0].spec.peer_sets.clone();
+    let gone = World { services: Vec::new(), ..world() };
+    one.metadata.annotations = Some([("chaos-ebpf.dev/stop".to_owned(), "abort".to_owned())].into());
+    let stopped = decide(&one, &gone, &ready, now);
+    assert_eq!(stopped.injections[0].spec.stop, Some(Stop::Abort));
+    assert_eq!((&stopped.injections[0].spec.peer_sets, &stopped.sets.uses), (&uses, &uses));
+    let degraded = stopped.status.conditions.iter().find(|one| one.type_ == "Degraded").unwrap();
+    assert_eq!(degraded.reason, "CannotFollow");
+}
+
+#[test]
+fn an_earlier_end_holds_for_those_that_joined_late() {
+    let (mut one, now) = (all(), SystemTime::now());
+    let first = decide(&one, &world(), &[], now);
+    let ready = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
+    let started = decide(&one, &world(), &ready, now);
+    let mut acting = answered(&started, &mut one, |_| (InjectionPhase::Injected, 1));
+    let begin = SystemTime::from(started.status.started_at.clone().unwrap().0);
+    acting[0].status.as_mut().unwrap().started_at = crate::k8s::time::time(begin);
+    acting[1].status.as_mut().unwrap().started_at = crate::k8s::time::time(begin + Duration::from_secs(10));
+    acting[1].spec.remaining = Duration::from_secs(20).into();
+    one.spec.duration = Duration::from_secs(15).into();
+    let shortened = decide(&one, &world(), &acting, now + Duration::from_secs(12));
+    let left: Vec<Duration> = shortened.injections.iter().map(|one| one.spec.remaining.get()).collect();
+    assert_eq!(left, [Duration::from_secs(15), Duration::from_secs(5)]);
+}
