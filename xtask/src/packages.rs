@@ -51,6 +51,6 @@ fn install(packages: &[&str]) -> Result<()> {
 
 fn apt_get() -> Command {
     let mut command = process::as_root("env", &[]);
-    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]);
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-oDPkg::Lock::Timeout=300"]);
     command
 }
