@@ -118,6 +118,9 @@ enum Command {
         /// The node's policy.
         #[arg(long, default_value = "/etc/chaos/policy.yaml")]
         policy: PathBuf,
+        /// Tell /healthz, /readyz and /metrics on this TCP port; nowhere if left out.
+        #[arg(long)]
+        port: Option<u16>,
     },
     /// The controller of a cluster: makes an Injection per node of each Experiment, and sums up what comes back.
     Controller {
@@ -130,6 +133,9 @@ enum Command {
         /// Its name among its replicas, which no other has; host name and process id if left out.
         #[arg(long, env = "POD_NAME")]
         identity: Option<String>,
+        /// Tell /healthz, /readyz and /metrics on this TCP port; nowhere if left out.
+        #[arg(long)]
+        port: Option<u16>,
     },
     /// Print the custom resource definitions of a cluster as YAML.
     Crd,
@@ -163,10 +169,12 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Stop { name, all: _, finish, lock } => stop::stop(name.as_deref(), finish, lock.as_deref()),
         Command::Unlock => stop::unlock(),
         Command::Cleanup => cleanup::cleanup(),
-        Command::Agent { node, namespace, policy } => agent::agent(agent::Options { node, namespace, policy }),
-        Command::Controller { namespace, own_namespace, identity } => {
+        Command::Agent { node, namespace, policy, port } => {
+            agent::agent(agent::Options { node, namespace, policy, port })
+        }
+        Command::Controller { namespace, own_namespace, identity, port } => {
             let identity = identity.unwrap_or_else(controller::identity);
-            controller::controller(controller::Options { namespace, own_namespace, identity })
+            controller::controller(controller::Options { namespace, own_namespace, identity, port })
         }
         Command::Crd => crd::crd(),
     }

@@ -9,7 +9,11 @@ use crate::kernel::{
 use chaos_abi::{Clock, LEASE_FREE, LEASE_PAUSED, LEASE_RUNNING, Lease, maps};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -34,6 +38,8 @@ struct Keeper {
     datapath: Datapath,
     hz: u64,
     slots: HashMap<u32, Fate>,
+    /// When they were renewed last, ns of CLOCK_MONOTONIC.
+    renewed: Arc<AtomicU64>,
 }
 
 /// Keeps the leases of this process.
@@ -57,6 +63,7 @@ impl Keeper {
     fn renew(&mut self) {
         let Ok(clock) = self.datapath.clock() else { return };
         let until = clock.jiffies + LENGTH.as_secs() * self.hz;
+        self.renewed.store(clock.ns, Ordering::Relaxed);
         for (slot, fate) in &mut self.slots {
             let Ok(mut lease) = self.datapath.leases.get(slot, 0) else { continue };
             if *fate != Fate::Held {
@@ -86,7 +93,8 @@ impl Leases {
     /// # Errors
     /// Where the maps cannot be opened again or no thread can be made.
     pub fn new(datapath: Datapath, hz: u64) -> Result<Self, EngineError> {
-        let keeper = Arc::new(Mutex::new(Keeper { datapath, hz, slots: HashMap::new() }));
+        let renewed = Arc::new(AtomicU64::new(datapath.clock()?.ns));
+        let keeper = Arc::new(Mutex::new(Keeper { datapath, hz, slots: HashMap::new(), renewed }));
         let (stop, stopped) = mpsc::channel();
         let shared = Arc::clone(&keeper);
         let thread = std::thread::Builder::new()
@@ -98,6 +106,12 @@ impl Leases {
             })
             .map_err(|e| EngineError::Failed(format!("start thread lease: {e}")))?;
         Ok(Self { keeper, stop, thread: Some(thread) })
+    }
+
+    /// When the leases were renewed last, or would have been: ns of CLOCK_MONOTONIC, kept up to date.
+    #[must_use]
+    pub fn renewed(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.keeper.lock().unwrap_or_else(PoisonError::into_inner).renewed)
     }
 
     /// Starts an experiment: one write, and all its faults act.

@@ -2,7 +2,9 @@
 
 pub mod agent;
 pub mod api;
+mod beat;
 pub mod controller;
 mod draw;
+mod serve;
 mod text;
 mod time;

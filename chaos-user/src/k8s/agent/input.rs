@@ -61,8 +61,14 @@ pub enum Output {
 /// How the node stands, for metrics and the NodeAgent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeState {
+    /// Everything was listed once.
+    pub listed: bool,
     /// Experiments that act, as namespace/name.
     pub active: Vec<String>,
+    /// Their faults.
+    pub faults: usize,
+    /// Pods and containers under them.
+    pub targets: usize,
     /// Why nothing starts here.
     pub locked: Option<String>,
     /// Counts by experiment and fault: matched, injected, skipped.

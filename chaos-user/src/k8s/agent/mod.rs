@@ -4,6 +4,7 @@
 //! to the API server. The lease has a thread of its own, as everywhere.
 
 mod compile;
+mod health;
 mod input;
 mod members;
 mod node;
@@ -18,6 +19,7 @@ mod worker;
 
 use crate::{
     engine::{Engine, EngineError},
+    k8s::{beat::Beat, serve},
     kernel::{
         address,
         births::{self, Births, Reader},
@@ -25,7 +27,8 @@ use crate::{
     },
     resolve::{Host, pod::Pods},
 };
-use input::Input;
+use health::Health;
+use input::{Input, NodeState};
 use kube::Client;
 use node::Node;
 use policy::Policy;
@@ -33,7 +36,10 @@ use std::{
     collections::BTreeSet,
     net::IpAddr,
     path::PathBuf,
-    sync::mpsc::{Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
     thread,
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,6 +54,8 @@ pub struct Options {
     pub namespace: Option<String>,
     /// The node's policy.
     pub policy: PathBuf,
+    /// Where it tells its health and its metrics; None: nowhere.
+    pub port: Option<u16>,
 }
 
 /// Runs until SIGTERM.
@@ -69,11 +77,22 @@ pub fn run(options: Options) -> Result<(), EngineError> {
     let (output, outputs) = tokio::sync::mpsc::unbounded_channel();
     let (to_worker, inputs) = channel();
     let births = listen(&to_worker)?;
-    let parts = Parts { engine, finder: Pods::new(host), policy, addresses: addresses()?, births, output };
+    let (state, states) = tokio::sync::watch::channel(NodeState::default());
+    let beat = Beat::default();
+    beat.now();
+    let health = Health { worker: beat.clone(), lease: Beat::new(engine.leases().renewed()), state: states };
+    let parts = Parts { engine, finder: Pods::new(host), policy, addresses: addresses()?, births, output, beat };
     let worker = named("engine", move || Worker::new(parts).run(&inputs))?;
     runtime.block_on(async {
+        let listener = match options.port {
+            Some(port) => Some(serve::listen(port).await?),
+            None => None,
+        };
+        if let Some(listener) = listener {
+            tokio::spawn(serve::serve(listener, Arc::new(health)));
+        }
         let node = Node { name: options.node.clone(), policy: digest };
-        let publisher = tokio::spawn(publish::publish(client.clone(), node, outputs));
+        let publisher = tokio::spawn(publish::publish(client.clone(), node, state, outputs));
         let scope = watch::Scope { node: options.node, namespace: options.namespace };
         tokio::select! {
             () = watch::watch(client, scope, to_worker.clone()) => {}

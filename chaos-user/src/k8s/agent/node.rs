@@ -50,10 +50,11 @@ impl Node {
         }
         loop {
             let state = states.borrow_and_update().clone();
-            (status.active, status.locked) = (state.active, state.locked);
+            (status.active, status.locked) = (state.active.clone(), state.locked.clone());
             status.active.truncate(256);
             self.write(&api, &mut status).await;
-            if let Ok(Err(_worker_is_gone)) = tokio::time::timeout(HEARTBEAT, states.changed()).await {
+            let differs = |now: &NodeState| (&now.active, &now.locked) != (&state.active, &state.locked);
+            if let Ok(Err(_worker_is_gone)) = tokio::time::timeout(HEARTBEAT, states.wait_for(differs)).await {
                 return;
             }
         }

@@ -19,14 +19,13 @@ pub const MANAGER: &str = "chaos-agent";
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// Publishes until the worker is gone; what it said last is tried for a moment more.
-pub async fn publish(client: Client, node: Node, mut from: UnboundedReceiver<Output>) {
-    let (state, states) = watch::channel(NodeState::default());
-    let node = tokio::spawn(node.publish(client.clone(), states));
+pub async fn publish(client: Client, node: Node, state: watch::Sender<NodeState>, mut from: UnboundedReceiver<Output>) {
+    let node = tokio::spawn(node.publish(client.clone(), state.subscribe()));
     let mut writers: HashMap<(String, String), watch::Sender<InjectionStatus>> = HashMap::new();
     let mut tasks = Vec::new();
     while let Some(output) = from.recv().await {
         match output {
-            Output::Node(new) => drop(state.send(new)),
+            Output::Node(new) => drop(state.send_replace(new)),
             Output::Status { namespace, name, status } => {
                 writers.retain(|_, writer| !writer.is_closed());
                 let key = (namespace, name);

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     engine::{Engine, EngineError, journal},
+    k8s::beat::Beat,
     kernel::{births::Births, kill_switch::kill_switch},
     observe::Ending,
     resolve::pod::Pods,
@@ -28,6 +29,8 @@ const TICK: Duration = Duration::from_millis(50);
 const NOTE: Duration = Duration::from_millis(500);
 /// How often it is told to the API server; every node at another moment.
 const TELL: Duration = Duration::from_secs(10);
+/// Kinds of objects whose lists are waited for: see [`Kind`].
+const KINDS: usize = 4;
 
 /// What the worker is made with.
 pub struct Parts {
@@ -43,6 +46,8 @@ pub struct Parts {
     pub births: Option<Births>,
     /// Where it speaks to.
     pub output: UnboundedSender<Output>,
+    /// That its thread lives.
+    pub beat: Beat,
 }
 
 /// The worker.
@@ -53,6 +58,7 @@ pub struct Worker {
     pub(super) addresses: BTreeSet<IpAddr>,
     pub(super) births: Option<Births>,
     pub(super) output: UnboundedSender<Output>,
+    beat: Beat,
     pub(super) pods: BTreeMap<String, PodFacts>,
     pub(super) sets: PeerSets,
     pub(super) halts: BTreeMap<String, String>,
@@ -71,7 +77,7 @@ impl Worker {
     /// With what earlier processes of this agent wrote down.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { engine, finder, policy, addresses, births, output } = parts;
+        let Parts { engine, finder, policy, addresses, births, output, beat } = parts;
         Self {
             engine,
             finder,
@@ -79,6 +85,7 @@ impl Worker {
             addresses,
             births,
             output,
+            beat,
             pods: BTreeMap::new(),
             sets: PeerSets::new(),
             halts: BTreeMap::new(),
@@ -95,6 +102,7 @@ impl Worker {
     /// Works until it is told to end, or nobody is left who could tell it anything.
     pub fn run(mut self, input: &Receiver<Input>) {
         loop {
+            self.beat.now();
             match input.recv_timeout(self.patience()) {
                 Ok(Input::End) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(one) => {
@@ -188,7 +196,7 @@ impl Worker {
     }
 
     fn work(&mut self) {
-        if self.listed.len() < 4 {
+        if self.listed.len() < KINDS {
             return;
         }
         if !self.halts.is_empty() {
@@ -205,13 +213,13 @@ impl Worker {
         if self.noted.elapsed() >= NOTE {
             self.noted = Instant::now();
             self.note(&running);
+            self.tell_node();
         }
         if self.told.elapsed() >= TELL {
             self.told = Instant::now();
             for uid in &running {
                 self.tell(uid);
             }
-            self.tell_node();
         }
     }
 
@@ -254,9 +262,19 @@ impl Worker {
     }
 
     fn tell_node(&self) {
-        let mut state = NodeState { locked: self.locked(), errors: self.errors.clone(), ..NodeState::default() };
-        for part in self.parts.values().filter(|part| part.active.is_some()) {
-            state.active.push(part.title());
+        let mut state = NodeState {
+            listed: self.listed.len() == KINDS,
+            locked: self.locked(),
+            errors: self.errors.clone(),
+            ..NodeState::default()
+        };
+        // What is over is told until its Injection is gone, so that no scrape misses the last counts.
+        for part in self.parts.values() {
+            if let Some(active) = &part.active {
+                state.active.push(part.title());
+                state.faults += active.plan.faults.len();
+                state.targets += active.targets.len();
+            }
             let now = part.active.as_ref().map_or(Ok(Vec::new()), |active| self.engine.counts(active));
             for fault in part.status(now.unwrap_or_default()).faults {
                 state.counts.insert((part.title(), fault.name), (fault.matched, fault.injected, fault.skipped));

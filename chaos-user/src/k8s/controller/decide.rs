@@ -4,6 +4,7 @@ use super::{
     fan_out::{self, Common, Sets},
     outcome,
     peers::peers,
+    prober::Seen,
     select::{Chosen, choose, newcomers},
     world::World,
 };
@@ -16,7 +17,7 @@ use crate::{
         time::time,
     },
     observe::Verdict,
-    spec::{self, value::Duration as Length},
+    spec::{self, ProbePhase, value::Duration as Length},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
@@ -29,6 +30,8 @@ use std::{
 const ANSWER: Duration = Duration::from_secs(10);
 /// Most addresses that the peers of one place stand for: what a node's maps have room for.
 const MOST_PEERS: usize = 10_000;
+/// How often probes that run are looked at.
+const LOOK: Duration = Duration::from_millis(200);
 /// How much later than its end an experiment is given up on nodes that do not say that it is over.
 const LATE: Duration = Duration::from_secs(30);
 
@@ -41,18 +44,27 @@ pub struct Decision {
     pub injections: Vec<Injection>,
     /// Its sets of addresses.
     pub sets: Sets,
+    /// The probes that are to run.
+    pub probe: Option<ProbePhase>,
     /// Look again after this, whatever happens.
     pub again: Option<Duration>,
 }
 
 /// Decides.
 #[must_use]
-pub fn decide(experiment: &Experiment, world: &World, existing: &[Injection], now: SystemTime) -> Decision {
-    let mut decider =
-        Decider { experiment, world, existing, now, status: experiment.status.clone().unwrap_or_default() };
+pub fn decide(
+    experiment: &Experiment,
+    world: &World,
+    existing: &[Injection],
+    seen: &Seen,
+    now: SystemTime,
+) -> Decision {
+    let status = experiment.status.clone().unwrap_or_default();
+    let mut decider = Decider { experiment, world, existing, seen, now, status, probe: None };
     if decider.status.phase.is_over() {
-        return Decision { status: decider.status, injections: Vec::new(), sets: Sets::default(), again: None };
+        return decider.nothing(None);
     }
+    decider.status.probes.clone_from(&seen.reports);
     decider.status.observed_generation = experiment.metadata.generation;
     match decider.next() {
         Ok(decision) => decision,
@@ -64,8 +76,10 @@ struct Decider<'a> {
     experiment: &'a Experiment,
     world: &'a World,
     existing: &'a [Injection],
+    seen: &'a Seen,
     now: SystemTime,
     status: ExperimentStatus,
+    probe: Option<ProbePhase>,
 }
 
 impl Decider<'_> {
@@ -78,6 +92,11 @@ impl Decider<'_> {
         self.status.started_by = self.experiment.annotations().get(STARTED_BY).cloned();
         let chosen = self.chosen(&own, seed)?;
         let (sets, cannot_follow) = self.sets(&own)?;
+        if self.existing.is_empty() && !self.passed()? {
+            self.probe = Some(ProbePhase::Before);
+            self.status.summary.selected = i64::try_from(chosen.len()).unwrap_or(i64::MAX);
+            return Ok(self.nothing(Some(LOOK)));
+        }
         let silent = self.silent();
         let stop = self.stop();
         if self.status.started_at.is_none() && stop.is_none() && self.may_start(&silent) {
@@ -95,12 +114,44 @@ impl Decider<'_> {
             self.existing.iter().map(|one| (one.spec.node_name.clone(), one.clone())).collect::<BTreeMap<_, _>>();
         let injections = fan_out::injections(self.experiment, &common, &sets.uses, &chosen, &by_node);
         self.tell(stop, &silent);
+        if self.probe.is_none() && self.probes(ProbePhase::During) && self.acts() && stop.is_none() {
+            self.probe = Some(ProbePhase::During);
+        }
         if let Some(reason) = cannot_follow {
             self.set(DEGRADED, true, "CannotFollow", &reason);
         }
         self.status.summary.selected = i64::try_from(chosen.len()).unwrap_or(i64::MAX);
-        let again = if self.status.started_at.is_none() { Duration::from_secs(1) } else { self.until_late() };
-        Ok(Decision { status: self.status.clone(), injections, sets, again: Some(again) })
+        let again = match self.probe {
+            Some(_) => LOOK,
+            None if self.seen.running.is_some() => LOOK,
+            None if self.status.started_at.is_none() => Duration::from_secs(1),
+            None => self.until_late(),
+        };
+        Ok(Decision { status: self.status.clone(), injections, sets, probe: self.probe, again: Some(again) })
+    }
+
+    /// Leaves the Injections as they are.
+    fn nothing(&self, again: Option<Duration>) -> Decision {
+        let status = self.status.clone();
+        Decision { status, injections: Vec::new(), sets: Sets::default(), probe: self.probe, again }
+    }
+
+    /// There are probes for this phase.
+    fn probes(&self, phase: ProbePhase) -> bool {
+        self.experiment.spec.probes.iter().any(|probe| probe.when.is_none_or(|when| when == phase))
+    }
+
+    /// The faults act, as far as is known here.
+    fn acts(&self) -> bool {
+        self.status.phase == Phase::Injected && !self.left().get().is_zero()
+    }
+
+    /// The probes before the faults have all succeeded.
+    fn passed(&self) -> Result<bool, (Verdict, String)> {
+        if let Some(name) = &self.seen.failed {
+            return Err((Verdict::Fail, format!("probe {name} failed before the faults: nothing was injected")));
+        }
+        Ok(!self.probes(ProbePhase::Before) || self.seen.done.contains(&ProbePhase::Before))
     }
 
     /// The peers' addresses. Where they cannot be said any more those of before stay, so that a stop still gets through; second: why.
@@ -129,9 +180,6 @@ impl Decider<'_> {
         }
         if spec.selector.pods.is_none() || !spec.selector.local.is_empty() {
             return Err((Verdict::Invalid, "spec.selector: a cluster selects by pods, and by nothing else".to_owned()));
-        }
-        if !spec.probes.is_empty() {
-            return Err((Verdict::Unsupported, "spec.probes: the controller cannot run probes yet".to_owned()));
         }
         Ok(())
     }
@@ -183,6 +231,9 @@ impl Decider<'_> {
             Some(_) => return Some(Stop::Abort),
             None => {}
         }
+        if self.seen.failed.is_some() && !self.seen.done.contains(&ProbePhase::After) {
+            return Some(Stop::Abort);
+        }
         // What one node refuses before the start is begun on none: half an experiment is another experiment.
         let refused = !outcome::troubles(self.existing).is_empty();
         // Nor does it wait for agents of which none is there: one that comes back finds that it is over.
@@ -227,7 +278,7 @@ impl Decider<'_> {
         self.degraded(silent);
         let phases: Vec<InjectionPhase> =
             self.existing.iter().map(|one| one.status.as_ref().map(|s| s.phase).unwrap_or_default()).collect();
-        if self.existing.iter().any(|one| one.status.as_ref().is_some_and(|status| status.started_at.is_some())) {
+        if self.began() {
             self.set(INJECTED, true, "Injected", "");
         }
         let late = self.ends_at().is_some_and(|end| self.now > end + LATE);
@@ -235,9 +286,17 @@ impl Decider<'_> {
             !phase.is_over() && !(silent.contains(&one.spec.node_name) && (stop.is_some() || late))
         });
         if !phases.is_empty() && (!open || late) {
-            return self.end();
+            self.status.phase = Phase::Reverting;
+            let after = self.probes(ProbePhase::After) && self.began() && !self.seen.done.contains(&ProbePhase::After);
+            match self.seen.running {
+                // Ended first, so that what they saw counts.
+                Some(ProbePhase::Before | ProbePhase::During) => {}
+                _ if after => self.probe = Some(ProbePhase::After),
+                _ => self.end(),
+            }
+            return;
         }
-        let begun = self.existing.iter().any(|one| one.status.as_ref().is_some_and(|one| one.started_at.is_some()));
+        let begun = self.began();
         self.status.phase = if stop.is_some() {
             Phase::Reverting
         } else if self.status.started_at.is_none() || !begun {
@@ -247,6 +306,11 @@ impl Decider<'_> {
         } else {
             Phase::Injected
         };
+    }
+
+    /// Some node has begun.
+    fn began(&self) -> bool {
+        self.existing.iter().any(|one| one.status.as_ref().is_some_and(|status| status.started_at.is_some()))
     }
 
     fn degraded(&mut self, silent: &[String]) {
@@ -273,7 +337,8 @@ impl Decider<'_> {
         }
         // These spoil the verdict only where nobody else answered.
         let nobody = open.len() == self.existing.len();
-        let (verdict, reason) = outcome::verdict(self.experiment, self.existing, if nobody { &open } else { &[] });
+        let silent: &[String] = if nobody { &open } else { &[] };
+        let (verdict, reason) = outcome::verdict(self.experiment, self.existing, silent, &self.status.probes);
         self.over(verdict, reason);
     }
 
@@ -289,7 +354,7 @@ impl Decider<'_> {
     /// Nothing has been made yet.
     fn give_up(&mut self, verdict: Verdict, reason: String) -> Decision {
         self.over(verdict, reason);
-        Decision { status: self.status.clone(), injections: Vec::new(), sets: Sets::default(), again: None }
+        self.nothing(None)
     }
 
     /// Sets a condition; its time changes only where its value does.

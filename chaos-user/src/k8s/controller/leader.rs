@@ -1,12 +1,16 @@
 //! One controller at a time: a Lease of coordination.k8s.io.
 
+use super::health::Health;
 use crate::k8s::time::time;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 use kube::{Api, Client, api::PostParams};
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, SystemTime},
+};
 use tokio::time::Instant;
 
 const NAME: &str = "chaos-controller";
@@ -16,17 +20,18 @@ const HOLD: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(5);
 
 /// A candidate.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Candidate {
     api: Api<Lease>,
     identity: String,
+    health: Arc<Health>,
 }
 
 impl Candidate {
     /// In the controller's own namespace, under a name that no other has.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, identity: String) -> Self {
-        Self { api: Api::namespaced(client, namespace), identity }
+    pub fn new(client: Client, namespace: &str, identity: String, health: Arc<Health>) -> Self {
+        Self { api: Api::namespaced(client, namespace), identity, health }
     }
 
     /// Waits until it leads.
@@ -34,7 +39,7 @@ impl Candidate {
         let mut seen = None;
         loop {
             match self.claim(&mut seen).await {
-                Ok(true) => return,
+                Ok(true) => return self.health.leads.store(true, Ordering::Relaxed),
                 Ok(false) => {}
                 Err(error) => tracing::warn!("lease {NAME}: {error}"),
             }
@@ -79,7 +84,10 @@ impl Candidate {
             acquire_time: now,
             ..LeaseSpec::default()
         };
-        let written = match self.api.get_opt(NAME).await? {
+        self.health.beat.now();
+        let found = self.api.get_opt(NAME).await?;
+        self.health.reached.store(true, Ordering::Relaxed);
+        let written = match found {
             None => {
                 let mut lease = Lease { spec: Some(spec), ..Lease::default() };
                 lease.metadata.name = Some(NAME.to_owned());

@@ -4,31 +4,40 @@
 
 mod decide;
 mod fan_out;
+mod health;
 mod leader;
 mod outcome;
 mod peers;
+mod prober;
 mod reconcile;
 mod select;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod world;
 
 use crate::{
     engine::EngineError,
-    k8s::api::{Experiment, Injection},
+    k8s::{
+        api::{Experiment, Injection},
+        serve,
+    },
 };
 use futures::StreamExt;
+use health::Health;
 use kube::{
     Client,
     runtime::{
         Controller,
         controller::{Action, Config},
         events::{Recorder, Reporter},
+        reflector::Store,
         watcher,
     },
 };
+use prober::Prober;
 use reconcile::{Context, MANAGER};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use world::{Watched, api};
 
@@ -44,6 +53,8 @@ pub struct Options {
     pub own_namespace: String,
     /// Its name among its replicas.
     pub identity: String,
+    /// Where it tells its health and its metrics; None: nowhere.
+    pub port: Option<u16>,
 }
 
 /// Runs until SIGTERM, or until another leads.
@@ -59,9 +70,20 @@ pub fn run(options: Options) -> Result<(), EngineError> {
         let failed = |e: std::io::Error| EngineError::Failed(format!("catch signals: {e}"));
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-        let candidate = leader::Candidate::new(client.clone(), &options.own_namespace, options.identity.clone());
+        let health = Arc::new(Health::default());
+        health.beat.now();
+        if let Some(port) = options.port {
+            let answers: Arc<dyn serve::Answers> = Arc::<Health>::clone(&health);
+            tokio::spawn(serve::serve(serve::listen(port).await?, answers));
+        }
+        let candidate = leader::Candidate::new(
+            client.clone(),
+            &options.own_namespace,
+            options.identity.clone(),
+            Arc::clone(&health),
+        );
         tokio::select! {
-            result = serve(client, &options, &candidate) => result?,
+            result = lead(client, &options, &candidate, &health) => result?,
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
@@ -70,7 +92,12 @@ pub fn run(options: Options) -> Result<(), EngineError> {
     })
 }
 
-async fn serve(client: Client, options: &Options, candidate: &leader::Candidate) -> Result<(), EngineError> {
+async fn lead(
+    client: Client,
+    options: &Options,
+    candidate: &leader::Candidate,
+    health: &Health,
+) -> Result<(), EngineError> {
     candidate.lead().await;
     tracing::info!("{} leads", options.identity);
     let namespace = options.namespace.as_deref();
@@ -78,10 +105,20 @@ async fn serve(client: Client, options: &Options, candidate: &leader::Candidate)
     let watched = Watched::start(&client, namespace, &changed);
     watched.ready().await;
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(options.identity.clone()) };
-    let context =
-        Arc::new(Context { recorder: Recorder::new(client.clone(), reporter), client: client.clone(), watched });
+    let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client: client.clone(),
+        watched,
+        prober: Prober::default(),
+        counts: Arc::clone(&health.counts),
+    });
     let all = futures::stream::poll_fn(move |context| changes.poll_recv(context));
-    let controller = Controller::new(api::<Experiment>(&client, namespace), watcher::Config::default())
+    let controller = Controller::new(api::<Experiment>(&client, namespace), watcher::Config::default());
+    let experiments = controller.store();
+    // A replica leads once.
+    let _first = health.experiments.set(experiments.clone());
+    tokio::spawn(forget(Arc::clone(&context), experiments));
+    let controller = controller
         .owns(api::<Injection>(&client, namespace), watcher::Config::default())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_all_on(all)
@@ -94,6 +131,15 @@ async fn serve(client: Client, options: &Options, candidate: &leader::Candidate)
     tokio::select! {
         () = controller => Err(EngineError::Failed("the watch of experiments ended".to_owned())),
         () = candidate.keep() => Err(EngineError::Failed("another controller leads".to_owned())),
+    }
+}
+
+/// Ends the probes of experiments that were deleted.
+async fn forget(context: Arc<Context>, experiments: Store<Experiment>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let uids: BTreeSet<String> = experiments.state().iter().filter_map(|one| one.metadata.uid.clone()).collect();
+        context.prober.retain(|uid| uids.contains(uid));
     }
 }
 

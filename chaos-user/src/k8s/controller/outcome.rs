@@ -5,7 +5,7 @@ use crate::{
         api::{Experiment, FaultSum, Injection, InjectionPhase, MOST_TARGETS, Summary, TargetRecord, TargetState},
         text::cut,
     },
-    observe::{Ending, FaultPlanned, FaultReport, Unit, Verdict, judge, merged},
+    observe::{Ending, FaultPlanned, FaultReport, ProbeReport, Unit, Verdict, judge, merged},
 };
 
 /// Sums of each fault over all nodes.
@@ -58,7 +58,12 @@ pub fn troubles(injections: &[Injection]) -> Vec<(InjectionPhase, String)> {
 
 /// The verdict of an experiment that is over on all nodes that answered.
 #[must_use]
-pub fn verdict(experiment: &Experiment, injections: &[Injection], silent: &[String]) -> (Verdict, String) {
+pub fn verdict(
+    experiment: &Experiment,
+    injections: &[Injection],
+    silent: &[String],
+    probes: &[ProbeReport],
+) -> (Verdict, String) {
     let counted: Vec<FaultReport> = merged(
         injections
             .iter()
@@ -73,7 +78,7 @@ pub fn verdict(experiment: &Experiment, injections: &[Injection], silent: &[Stri
             unit: if fault.syscall.is_some() { Unit::Calls } else { Unit::Packets },
         })
         .collect();
-    judge(&ending(injections, silent), experiment.spec.dry_run, &planned, &counted, &[])
+    judge(&ending(injections, silent), experiment.spec.dry_run, &planned, &counted, probes)
 }
 
 fn ending(injections: &[Injection], silent: &[String]) -> Ending {

@@ -3,19 +3,21 @@
 use super::{
     decide::{Decision, decide},
     fan_out::label,
+    health::Counts,
+    prober::Prober,
+    tell::tell,
     world::Watched,
 };
 use crate::{
-    k8s::api::{EXPERIMENT, Experiment, Injection, PeerSet},
+    k8s::api::{EXPERIMENT, Experiment, Injection, PeerSet, Phase, Stop},
+    observe::Verdict,
+    probe::Refused,
     spec::KIND,
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
-    runtime::{
-        controller::Action,
-        events::{Event, EventType, Recorder},
-    },
+    runtime::{controller::Action, events::Recorder},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -23,7 +25,7 @@ use std::{
     collections::BTreeSet,
     fmt::Debug,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Who writes, for server-side apply.
@@ -37,6 +39,10 @@ pub struct Context {
     pub watched: Watched,
     /// Tells users.
     pub recorder: Recorder,
+    /// Runs probes.
+    pub prober: Prober,
+    /// What it has done.
+    pub counts: Arc<Counts>,
 }
 
 /// Looks at one experiment.
@@ -44,16 +50,28 @@ pub struct Context {
 /// # Errors
 /// The API server's; it is tried again.
 pub async fn reconcile(experiment: Arc<Experiment>, context: Arc<Context>) -> Result<Action, kube::Error> {
+    let begun = Instant::now();
+    let result = look(experiment, &context).await;
+    context.counts.reconciled(begun.elapsed(), result.is_ok());
+    result
+}
+
+async fn look(experiment: Arc<Experiment>, context: &Context) -> Result<Action, kube::Error> {
     let namespace = experiment.namespace().unwrap_or_default();
     let old = experiment.status.clone().unwrap_or_default();
     if old.phase.is_over() {
-        return expire(&experiment, &context, old.ended_at.map(|time| SystemTime::from(time.0))).await;
+        return expire(&experiment, context, old.ended_at.map(|time| SystemTime::from(time.0))).await;
     }
     if experiment.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
     let injections = owned::<Injection>(&context.client, &experiment).await?;
-    let decision = decide(&experiment, &context.watched.now(), &injections, SystemTime::now());
+    let (world, seen) = (context.watched.now(), context.prober.seen(&experiment));
+    let mut decision = decide(&experiment, &world, &injections, &seen, SystemTime::now());
+    let until = decision.status.ends_at.as_ref().map(|time| SystemTime::from(time.0));
+    if let Err(refused) = context.prober.run(&experiment, decision.probe, until, &world) {
+        decision = refuse(&decision, &refused);
+    }
     // A start: the status first, so that a controller that dies in between starts nothing twice, because the times stand in it. The end:
     // the status last, because nobody looks at the Injections of an experiment that is over.
     let over = decision.status.phase.is_over();
@@ -68,10 +86,24 @@ pub async fn reconcile(experiment: Arc<Experiment>, context: Arc<Context>) -> Re
     if !over {
         apply(&context.client, &experiment, &injections, &decision).await?;
     }
+    if over {
+        context.prober.forget(&experiment.uid().unwrap_or_default());
+    }
     if decision.status.phase != old.phase {
-        tell(&experiment, &context, &decision).await;
+        tell(&experiment, &context.recorder, &decision.status).await;
     }
     Ok(decision.again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// A probe that cannot be run ends the experiment where it stands: what was injected has a deadline, and nothing else is done.
+fn refuse(decision: &Decision, refused: &Refused) -> Decision {
+    let verdict = if refused.invalid { Verdict::Invalid } else { Verdict::Unsupported };
+    let mut refusal = decision.clone();
+    (refusal.status.phase, refusal.status.verdict) = (Phase::Failed, Some(verdict));
+    refusal.status.reason.clone_from(&refused.text);
+    refusal.status.ended_at = crate::k8s::time::time(SystemTime::now());
+    refusal.injections.iter_mut().for_each(|one| one.spec.stop = Some(Stop::Abort));
+    refusal
 }
 
 fn parameters() -> PatchParams {
@@ -153,28 +185,5 @@ async fn expire(experiment: &Experiment, context: &Context, ended: Option<System
                 Err(error) => Err(error),
             }
         }
-    }
-}
-
-async fn tell(experiment: &Experiment, context: &Context, decision: &Decision) {
-    let status = &decision.status;
-    let note = match status.verdict {
-        Some(verdict) if status.reason.is_empty() => format!("{verdict:?}"),
-        Some(verdict) => format!("{verdict:?}: {}", status.reason),
-        None => format!("{} pods selected", status.summary.selected),
-    };
-    tracing::info!(
-        experiment = %format!("{}/{}", experiment.namespace().unwrap_or_default(), experiment.name_any()),
-        phase = ?status.phase, faults = %json!(status.faults), "{note}"
-    );
-    let event = Event {
-        type_: if status.phase == crate::k8s::api::Phase::Failed { EventType::Warning } else { EventType::Normal },
-        reason: format!("{:?}", status.phase),
-        note: Some(crate::k8s::text::cut(&note, 1024)),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = context.recorder.publish(&event, &experiment.object_ref(&())).await {
-        tracing::warn!("event: {error}");
     }
 }

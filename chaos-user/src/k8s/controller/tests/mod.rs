@@ -1,7 +1,10 @@
 //! Decisions over made-up clusters.
 
+mod probes;
+
 use super::{
     decide::{Decision, decide},
+    prober::Seen,
     world::World,
 };
 use crate::{
@@ -131,7 +134,7 @@ fn names(decision: &Decision) -> Vec<(String, Vec<String>)> {
 }
 
 fn chosen(pods: Value) -> Vec<(String, Vec<String>)> {
-    names(&decide(&experiment(pods, json!({ "all": true })), &world(), &[], SystemTime::now()))
+    names(&decide(&experiment(pods, json!({ "all": true })), &world(), &[], &Seen::default(), SystemTime::now()))
 }
 
 fn on(node: &str, pods: &[&str]) -> (String, Vec<String>) {
@@ -171,7 +174,8 @@ fn a_mode_draws_by_the_seed() {
 #[test]
 fn peers_are_what_they_stand_for_now() {
     let addresses = |matches: Value| -> Vec<String> {
-        let decision = decide(&experiment(json!({ "names": ["c"] }), matches), &world(), &[], SystemTime::now());
+        let decision =
+            decide(&experiment(json!({ "names": ["c"] }), matches), &world(), &[], &Seen::default(), SystemTime::now());
         let sets = decision.sets.objects.iter().flat_map(|set| &set.spec.addresses);
         sets.map(|one| format!("{}{}", one.cidr, one.port.map(|port| format!(":{port}")).unwrap_or_default())).collect()
     };
@@ -187,40 +191,43 @@ fn peers_are_what_they_stand_for_now() {
 #[test]
 fn all_are_prepared_before_one_starts() {
     let (mut one, now) = (all(), SystemTime::now());
-    let first = decide(&one, &world(), &[], now);
+    let first = decide(&one, &world(), &[], &Seen::default(), now);
     assert_eq!((first.status.phase, first.injections.iter().any(|one| one.spec.start)), (Phase::Injecting, false));
     let half = answered(&first, &mut one, |node| match node {
         "n1" => (InjectionPhase::Prepared, 0),
         _ => (InjectionPhase::Pending, 0),
     });
-    assert!(decide(&one, &world(), &half, now).status.started_at.is_none());
+    assert!(decide(&one, &world(), &half, &Seen::default(), now).status.started_at.is_none());
     let ready = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
-    let started = decide(&one, &world(), &ready, now);
+    let started = decide(&one, &world(), &ready, &Seen::default(), now);
     assert!(started.status.started_at.is_some() && started.injections.iter().all(|one| one.spec.start));
     let acting = answered(&started, &mut one, |_| (InjectionPhase::Injected, 3));
-    let acting = decide(&one, &world(), &acting, now + Duration::from_secs(1));
+    let acting = decide(&one, &world(), &acting, &Seen::default(), now + Duration::from_secs(1));
     assert_eq!((acting.status.phase, acting.status.faults[0].injected), (Phase::Injected, 6));
     assert_eq!((acting.status.summary.selected, acting.status.summary.injected), (3, 2), "one record per node here");
     assert!(acting.status.conditions.iter().any(|one| one.type_ == "Injected" && one.status == "True"));
     let over = answered(&started, &mut one, |_| (InjectionPhase::Reverted, 4));
-    let over = decide(&one, &world(), &over, now + Duration::from_secs(31));
+    let over = decide(&one, &world(), &over, &Seen::default(), now + Duration::from_secs(31));
     assert_eq!((over.status.phase, over.status.verdict), (Phase::Finished, Some(Verdict::Pass)));
     one.status = Some(over.status);
-    assert!(decide(&one, &world(), &[], now).injections.is_empty(), "what is over does not begin again");
+    assert!(
+        decide(&one, &world(), &[], &Seen::default(), now).injections.is_empty(),
+        "what is over does not begin again"
+    );
 }
 
 #[test]
 fn a_refusal_before_the_start_ends_it_everywhere() {
     let (mut one, now) = (all(), SystemTime::now());
-    let first = decide(&one, &world(), &[], now);
+    let first = decide(&one, &world(), &[], &Seen::default(), now);
     let say = |node: &str| if node == "n1" { (InjectionPhase::Refused, 0) } else { (InjectionPhase::Prepared, 0) };
     let refused = answered(&first, &mut one, say);
-    let stopped = decide(&one, &world(), &refused, now);
+    let stopped = decide(&one, &world(), &refused, &Seen::default(), now);
     assert!(stopped.status.started_at.is_none());
     assert!(stopped.injections.iter().all(|one| one.spec.stop == Some(Stop::Abort) && !one.spec.start));
     let say = |node: &str| if node == "n1" { (InjectionPhase::Refused, 0) } else { (InjectionPhase::Aborted, 0) };
     let ended = answered(&stopped, &mut one, say);
-    let ended = decide(&one, &world(), &ended, now);
+    let ended = decide(&one, &world(), &ended, &Seen::default(), now);
     assert_eq!((ended.status.phase, ended.status.verdict), (Phase::Failed, Some(Verdict::Refused)));
     assert_eq!((ended.status.reason.as_str(), ended.status.summary.injected), ("node n1: because", 0));
     assert!(!ended.status.conditions.iter().any(|one| one.type_ == "Injected"), "nothing ever acted");
@@ -229,13 +236,13 @@ fn a_refusal_before_the_start_ends_it_everywhere() {
 #[test]
 fn pods_that_come_are_followed_and_nothing_is_chosen_twice() {
     let (mut one, now) = (all(), SystemTime::now());
-    let first = decide(&one, &world(), &[], now);
+    let first = decide(&one, &world(), &[], &Seen::default(), now);
     let ready = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
     let mut later = world();
     later.pods.extend(objects(vec![pod("shop", "late", "n3", 9)]));
-    let started = decide(&one, &later, &ready, now);
+    let started = decide(&one, &later, &ready, &Seen::default(), now);
     let acting = answered(&started, &mut one, |_| (InjectionPhase::Injected, 1));
-    let grown = decide(&one, &later, &acting, now + Duration::from_secs(10));
+    let grown = decide(&one, &later, &acting, &Seen::default(), now + Duration::from_secs(10));
     let on_third = grown.injections.iter().find(|one| one.spec.node_name == "n3").expect("an injection of its own");
     assert!(on_third.spec.start && on_third.spec.remaining.get() <= Duration::from_secs(20));
     assert_eq!(names(&grown)[0], on("n1", &["a", "b"]));
@@ -244,14 +251,14 @@ fn pods_that_come_are_followed_and_nothing_is_chosen_twice() {
 #[test]
 fn a_node_without_an_agent_holds_up_nobody_for_long() {
     let (mut one, now) = (all(), SystemTime::now());
-    let first = decide(&one, &world(), &[], now);
+    let first = decide(&one, &world(), &[], &Seen::default(), now);
     let mut some = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
     some[1].status = None;
     for one in &mut some {
         one.metadata.creation_timestamp = crate::k8s::time::time(now);
     }
-    assert!(decide(&one, &world(), &some, now + Duration::from_secs(5)).status.started_at.is_none());
-    let late = decide(&one, &world(), &some, now + Duration::from_secs(11));
+    assert!(decide(&one, &world(), &some, &Seen::default(), now + Duration::from_secs(5)).status.started_at.is_none());
+    let late = decide(&one, &world(), &some, &Seen::default(), now + Duration::from_secs(11));
     assert!(late.status.started_at.is_some());
     assert!(late.status.conditions.iter().any(|one| one.type_ == "Degraded" && one.status == "True"));
 }
@@ -259,10 +266,10 @@ fn a_node_without_an_agent_holds_up_nobody_for_long() {
 #[test]
 fn a_stop_by_annotation_ends_it() {
     let (mut one, now) = (all(), SystemTime::now());
-    let first = decide(&one, &world(), &[], now);
+    let first = decide(&one, &world(), &[], &Seen::default(), now);
     let ready = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
     one.metadata.annotations = Some([("chaos-ebpf.dev/stop".to_owned(), "finish".to_owned())].into());
-    let stopped = decide(&one, &world(), &ready, now);
+    let stopped = decide(&one, &world(), &ready, &Seen::default(), now);
     assert!(stopped.injections.iter().all(|one| one.spec.stop == Some(Stop::Finish)));
     assert_eq!(stopped.status.phase, Phase::Reverting);
 }
@@ -270,7 +277,7 @@ fn a_stop_by_annotation_ends_it() {
 #[test]
 fn nobody_and_nonsense_are_said_at_once() {
     let verdict = |one: &Experiment| {
-        let decision = decide(one, &world(), &[], SystemTime::now());
+        let decision = decide(one, &world(), &[], &Seen::default(), SystemTime::now());
         assert!(
             decision.injections.is_empty() && decision.status.phase == Phase::Failed
                 || decision.status.verdict == Some(Verdict::NoEffect)
@@ -286,13 +293,13 @@ fn nobody_and_nonsense_are_said_at_once() {
 #[test]
 fn a_cluster_without_agents_is_said_and_not_waited_for() {
     let (mut one, now) = (all(), SystemTime::now());
-    let first = decide(&one, &world(), &[], now);
+    let first = decide(&one, &world(), &[], &Seen::default(), now);
     let mut silent = answered(&first, &mut one, |_| (InjectionPhase::Pending, 0));
     for one in &mut silent {
         one.status = None;
         one.metadata.creation_timestamp = crate::k8s::time::time(now);
     }
-    let given_up = decide(&one, &world(), &silent, now + Duration::from_secs(11));
+    let given_up = decide(&one, &world(), &silent, &Seen::default(), now + Duration::from_secs(11));
     assert_eq!((given_up.status.phase, given_up.status.verdict), (Phase::Failed, Some(Verdict::Error)));
     assert!(given_up.status.reason.contains("n1, n2"), "{}", given_up.status.reason);
     let stopped = given_up.injections.iter().all(|one| one.spec.stop == Some(Stop::Abort));
@@ -303,12 +310,12 @@ fn a_cluster_without_agents_is_said_and_not_waited_for() {
 fn a_stop_gets_through_where_peers_are_gone() {
     let peers = json!({ "peers": [{ "service": { "name": "db" } }] });
     let (mut one, now) = (experiment(json!({ "names": ["c"] }), peers), SystemTime::now());
-    let first = decide(&one, &world(), &[], now);
+    let first = decide(&one, &world(), &[], &Seen::default(), now);
     let ready = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
     let uses = ready[0].spec.peer_sets.clone();
     let gone = World { services: Vec::new(), ..world() };
     one.metadata.annotations = Some([("chaos-ebpf.dev/stop".to_owned(), "abort".to_owned())].into());
-    let stopped = decide(&one, &gone, &ready, now);
+    let stopped = decide(&one, &gone, &ready, &Seen::default(), now);
     assert_eq!(stopped.injections[0].spec.stop, Some(Stop::Abort));
     assert_eq!((&stopped.injections[0].spec.peer_sets, &stopped.sets.uses), (&uses, &uses));
     let degraded = stopped.status.conditions.iter().find(|one| one.type_ == "Degraded").unwrap();
@@ -318,16 +325,16 @@ fn a_stop_gets_through_where_peers_are_gone() {
 #[test]
 fn an_earlier_end_holds_for_those_that_joined_late() {
     let (mut one, now) = (all(), SystemTime::now());
-    let first = decide(&one, &world(), &[], now);
+    let first = decide(&one, &world(), &[], &Seen::default(), now);
     let ready = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
-    let started = decide(&one, &world(), &ready, now);
+    let started = decide(&one, &world(), &ready, &Seen::default(), now);
     let mut acting = answered(&started, &mut one, |_| (InjectionPhase::Injected, 1));
     let begin = SystemTime::from(started.status.started_at.clone().unwrap().0);
     acting[0].status.as_mut().unwrap().started_at = crate::k8s::time::time(begin);
     acting[1].status.as_mut().unwrap().started_at = crate::k8s::time::time(begin + Duration::from_secs(10));
     acting[1].spec.remaining = Duration::from_secs(20).into();
     one.spec.duration = Duration::from_secs(15).into();
-    let shortened = decide(&one, &world(), &acting, now + Duration::from_secs(12));
+    let shortened = decide(&one, &world(), &acting, &Seen::default(), now + Duration::from_secs(12));
     let left: Vec<Duration> = shortened.injections.iter().map(|one| one.spec.remaining.get()).collect();
     assert_eq!(left, [Duration::from_secs(15), Duration::from_secs(5)]);
 }

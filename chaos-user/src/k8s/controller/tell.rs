@@ -1,0 +1,103 @@
+//! What users are told beside the status: events on the experiment and on the pods that it hits, and one line in the log.
+
+use crate::k8s::{
+    api::{Experiment, ExperimentStatus, FaultSum, Phase},
+    text::cut,
+};
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Resource, ResourceExt,
+    runtime::events::{Event, EventType, Recorder},
+};
+use serde_json::json;
+
+/// Longest note of an event (events.k8s.io/v1).
+const NOTE: usize = 1024;
+/// Events that are written beside each other.
+const WRITERS: usize = 8;
+
+/// Tells of a new phase.
+pub async fn tell(experiment: &Experiment, recorder: &Recorder, status: &ExperimentStatus) {
+    let name = format!("{}/{}", experiment.namespace().unwrap_or_default(), experiment.name_any());
+    let note = note(status);
+    tracing::info!(experiment = %name, phase = ?status.phase, report = %json!(status), "{note}");
+    let type_ = if status.phase == Phase::Failed { EventType::Warning } else { EventType::Normal };
+    let event = event(type_, &format!("{:?}", status.phase), &note);
+    publish(recorder, &event, &experiment.object_ref(&())).await;
+    let (reason, what) = match status.phase {
+        Phase::Injected => ("FaultInjected", "faults act on this pod"),
+        Phase::Finished if status.started_at.is_some() => ("FaultReverted", "its faults are over"),
+        _ => return,
+    };
+    let note = match &status.started_by {
+        Some(user) => format!("Experiment {name} of {user}: {what}"),
+        None => format!("Experiment {name}: {what}"),
+    };
+    let event = self::event(EventType::Normal, reason, &note);
+    let (pods, recorder) = (pods(status), recorder.clone());
+    // Nobody waits for up to a hundred of them.
+    tokio::spawn(async move {
+        futures::stream::iter(&pods).for_each_concurrent(WRITERS, |pod| publish(&recorder, &event, pod)).await;
+    });
+}
+
+async fn publish(recorder: &Recorder, event: &Event, on: &ObjectReference) {
+    if let Err(error) = recorder.publish(event, on).await {
+        tracing::warn!("event: {error}");
+    }
+}
+
+fn event(type_: EventType, reason: &str, note: &str) -> Event {
+    let (reason, action) = (reason.to_owned(), "Reconcile".to_owned());
+    Event { type_, reason, note: Some(cut(note, NOTE)), action, secondary: None }
+}
+
+/// The report in one line, so that it outlives the experiment.
+fn note(status: &ExperimentStatus) -> String {
+    let Some(verdict) = status.verdict else { return format!("{} pods selected", status.summary.selected) };
+    let sum = |one: &FaultSum| format!("{}: {} matched, {} injected", one.name, one.matched, one.injected);
+    let sums = status.faults.iter().map(sum);
+    let head =
+        if status.reason.is_empty() { format!("{verdict:?}") } else { format!("{verdict:?}: {}", status.reason) };
+    std::iter::once(head).chain(sums).collect::<Vec<_>>().join("; ")
+}
+
+/// The pods among the targets, each once.
+fn pods(status: &ExperimentStatus) -> Vec<ObjectReference> {
+    let mut pods: Vec<ObjectReference> = Vec::new();
+    for target in &status.targets {
+        if !pods.iter().any(|pod| pod.uid.as_ref() == Some(&target.uid)) {
+            pods.push(ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Pod".to_owned()),
+                namespace: Some(target.namespace.clone()),
+                name: Some(target.pod.clone()),
+                uid: Some(target.uid.clone()),
+                ..ObjectReference::default()
+            });
+        }
+    }
+    pods
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{k8s::api::TargetRecord, observe::Verdict};
+
+    #[test]
+    fn the_note_is_the_report_in_short() {
+        let fault = FaultSum { name: "cut".to_owned(), matched: 9, injected: 4, ..FaultSum::default() };
+        let verdict = Some(Verdict::Pass);
+        let status = ExperimentStatus { verdict, faults: vec![fault], ..ExperimentStatus::default() };
+        assert_eq!(note(&status), "Pass; cut: 9 matched, 4 injected");
+    }
+
+    #[test]
+    fn a_pod_with_two_containers_is_told_once() {
+        let target = |uid: &str| TargetRecord { uid: uid.to_owned(), ..TargetRecord::default() };
+        let targets = vec![target("a"), target("a"), target("b")];
+        assert_eq!(pods(&ExperimentStatus { targets, ..ExperimentStatus::default() }).len(), 2);
+    }
+}
