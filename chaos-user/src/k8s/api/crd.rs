@@ -223,6 +223,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_manifest_is_what_the_types_say() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base/crds.yaml");
+        let committed = std::fs::read_to_string(path).unwrap();
+        assert!(committed == super::yaml().unwrap(), "run: cargo run -p chaos -- crd > manifests/base/crds.yaml");
+    }
+
+    #[test]
     fn every_rule_has_its_place() {
         let mut spec = schema_of::<ExperimentSpec>();
         let places =

@@ -1,6 +1,7 @@
 //! Where an experiment stands and what is to be done next: from what is known, without effects.
 
 use super::{
+    condition,
     fan_out::{self, Common, Sets},
     outcome,
     peers::peers,
@@ -19,7 +20,6 @@ use crate::{
     observe::Verdict,
     spec::{self, ProbePhase, value::Duration as Length},
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -91,6 +91,10 @@ impl Decider<'_> {
         let seed = self.seed();
         self.status.started_by = self.experiment.annotations().get(STARTED_BY).cloned();
         let chosen = self.chosen(&own, seed)?;
+        if chosen.is_empty() {
+            let left = self.made() + self.experiment.spec.duration.get();
+            return Ok(self.nothing(Some(left.duration_since(self.now).unwrap_or_default().max(LOOK))));
+        }
         let (sets, cannot_follow) = self.sets(&own)?;
         if self.existing.is_empty() && !self.passed()? {
             self.probe = Some(ProbePhase::Before);
@@ -197,7 +201,7 @@ impl Decider<'_> {
         if self.existing.is_empty() {
             let chosen = choose(&pods, own, seed, self.world).map_err(invalid)?;
             if chosen.is_empty() {
-                return Err((Verdict::NoEffect, "spec.selector.pods: no pod agrees with it".to_owned()));
+                return self.nobody(pods.follows_new());
             }
             self.set(SELECTED, true, "PodsChosen", &format!("{} pods", chosen.len()));
             return Ok(chosen);
@@ -213,6 +217,25 @@ impl Decider<'_> {
             chosen.extend(newcomers(&pods, own, seed, &known, self.world).unwrap_or_default());
         }
         Ok(chosen)
+    }
+
+    /// Where no pod agrees, one that follows new ones waits for the first, as long as the faults would have lasted.
+    fn nobody(&mut self, follows: bool) -> Result<Vec<Chosen>, (Verdict, String)> {
+        let text = "spec.selector.pods: no pod agrees with it";
+        if self.experiment.annotations().contains_key(STOP) {
+            return Err((Verdict::Aborted, format!("stopped; {text}")));
+        }
+        let waited = self.now.duration_since(self.made()).unwrap_or_default();
+        if !follows || waited >= self.experiment.spec.duration.get() {
+            return Err((Verdict::NoEffect, text.to_owned()));
+        }
+        self.set(SELECTED, false, "NoPods", text);
+        Ok(Vec::new())
+    }
+
+    /// When the experiment was made.
+    fn made(&self) -> SystemTime {
+        self.experiment.creation_timestamp().map_or(self.now, |time| SystemTime::from(time.0))
     }
 
     /// Nodes whose agent has not looked at its Injection in time.
@@ -357,23 +380,8 @@ impl Decider<'_> {
         self.nothing(None)
     }
 
-    /// Sets a condition; its time changes only where its value does.
     fn set(&mut self, kind: &str, holds: bool, reason: &str, message: &str) {
-        let value = if holds { "True" } else { "False" };
-        let now = time(self.now).unwrap_or(Time(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
-        let old = self.status.conditions.iter().position(|one| one.type_ == kind);
-        let since = old.map(|at| self.status.conditions[at].clone()).filter(|one| one.status == value);
-        let condition = Condition {
-            type_: kind.to_owned(),
-            status: value.to_owned(),
-            reason: reason.to_owned(),
-            message: crate::k8s::text::cut(message, 1024),
-            last_transition_time: since.map_or(now, |one| one.last_transition_time),
-            observed_generation: self.experiment.metadata.generation,
-        };
-        match old {
-            Some(at) => self.status.conditions[at] = condition,
-            None => self.status.conditions.push(condition),
-        }
+        let generation = self.experiment.metadata.generation;
+        condition::set(&mut self.status.conditions, self.now, generation, (kind, holds), reason, message);
     }
 }

@@ -70,6 +70,12 @@ fn fronts(service: &Service) -> Vec<String> {
 
 fn of_service(peer: &PeerService, own: &str, world: &World) -> Result<BTreeSet<PeerAddress>, String> {
     let namespace = peer.namespace.as_deref().unwrap_or(own);
+    if let Some(only) = world.only.as_ref().filter(|only| *only != namespace) {
+        return Err(format!(
+            "Service {namespace}/{}: this installation has rights over namespace {only} alone",
+            peer.name
+        ));
+    }
     let service =
         world.services.iter().find(|one| one.name_any() == peer.name && one.namespace().as_deref() == Some(namespace));
     let service = service.ok_or_else(|| format!("there is no Service {} in namespace {namespace}", peer.name))?;

@@ -38,8 +38,16 @@ impl Chosen {
 /// The pods that agree with a selector and have a node. `own`: the experiment's namespace.
 ///
 /// # Errors
-/// A Service that does not exist or has no pods of its own to select; nodes by labels where nodes cannot be seen.
+/// A namespace that is not watched; a Service that does not exist or has no pods of its own to select; nodes by labels where nodes cannot be seen.
 pub fn agreeing<'a>(selector: &PodSelector, own: &str, world: &'a World) -> Result<Vec<&'a Arc<Pod>>, String> {
+    if let Some(only) = &world.only
+        && let Some(other) = selector.namespaces.iter().find(|one| *one != only)
+    {
+        return Err(format!(
+            "namespaces: {other}: this installation has rights over pods of namespace {only} alone (list and watch pods there); \
+             manifests/overlays/cluster has them over all"
+        ));
+    }
     let everywhere = selector.namespaces.iter().any(|one| one == "*");
     let in_namespace = |namespace: &str| match (everywhere, selector.namespaces.is_empty()) {
         (true, _) => !SPARED.contains(&namespace),

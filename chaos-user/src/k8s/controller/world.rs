@@ -23,6 +23,8 @@ use tokio::sync::mpsc::Sender;
 /// The cluster at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct World {
+    /// The namespace that an installation for one of them watches.
+    pub only: Option<String>,
     /// All pods.
     pub pods: Vec<Arc<Pod>>,
     /// All nodes; empty where only one namespace is watched.
@@ -38,6 +40,7 @@ pub struct World {
 /// Keeps up with the cluster.
 #[derive(Clone, Debug)]
 pub struct Watched {
+    only: Option<String>,
     pods: Store<Pod>,
     nodes: Option<Store<Node>>,
     services: Store<Service>,
@@ -51,6 +54,7 @@ impl Watched {
     pub fn start(client: &Client, namespace: Option<&str>, changed: &Sender<()>) -> Self {
         let nodes = namespace.is_none().then(|| follow(Api::all(client.clone()), changed.clone()));
         Self {
+            only: namespace.map(str::to_owned),
             pods: follow(api(client, namespace), changed.clone()),
             nodes,
             services: follow(api(client, namespace), changed.clone()),
@@ -74,6 +78,7 @@ impl Watched {
     #[must_use]
     pub fn now(&self) -> World {
         World {
+            only: self.only.clone(),
             pods: self.pods.state(),
             nodes: self.nodes.as_ref().map(Store::state).unwrap_or_default(),
             services: self.services.state(),

@@ -41,6 +41,7 @@ fn world() -> World {
         })
     };
     World {
+        only: None,
         pods: objects(vec![
             pod("shop", "a", "n1", 1),
             pod("shop", "b", "n1", 2),
@@ -275,6 +276,19 @@ fn a_stop_by_annotation_ends_it() {
 }
 
 #[test]
+fn one_that_follows_new_pods_waits_for_the_first() {
+    let mut one = experiment(json!({ "names": ["nobody"] }), json!({ "all": true }));
+    let now = SystemTime::now();
+    one.metadata.creation_timestamp = crate::k8s::time::time(now);
+    let waits = decide(&one, &world(), &[], &Seen::default(), now + Duration::from_secs(29));
+    assert_eq!((waits.status.phase, waits.injections.len()), (Phase::Pending, 0));
+    let over = decide(&one, &world(), &[], &Seen::default(), now + Duration::from_secs(31));
+    assert_eq!(over.status.verdict, Some(Verdict::NoEffect));
+    one.metadata.annotations = Some([("chaos-ebpf.dev/stop".to_owned(), "abort".to_owned())].into());
+    assert_eq!(decide(&one, &world(), &[], &Seen::default(), now).status.verdict, Some(Verdict::Aborted));
+}
+
+#[test]
 fn nobody_and_nonsense_are_said_at_once() {
     let verdict = |one: &Experiment| {
         let decision = decide(one, &world(), &[], &Seen::default(), SystemTime::now());
@@ -284,7 +298,8 @@ fn nobody_and_nonsense_are_said_at_once() {
         );
         decision.status.verdict.unwrap()
     };
-    assert_eq!(verdict(&experiment(json!({ "names": ["nobody"] }), json!({ "all": true }))), Verdict::NoEffect);
+    let nobody = json!({ "names": ["nobody"], "followNew": false });
+    assert_eq!(verdict(&experiment(nobody, json!({ "all": true }))), Verdict::NoEffect);
     assert_eq!(verdict(&experiment(json!({ "all": true }), json!({}))), Verdict::Invalid);
     let unknown = json!({ "peers": [{ "service": { "name": "nowhere" } }] });
     assert_eq!(verdict(&experiment(json!({ "all": true }), unknown)), Verdict::Invalid);
