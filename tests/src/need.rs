@@ -30,6 +30,18 @@ pub fn product() -> bool {
     }
 }
 
+/// A Kubernetes cluster.
+#[track_caller]
+pub fn cluster() -> Option<crate::cluster::Cluster> {
+    match crate::cluster::Cluster::find() {
+        Ok(cluster) => Some(cluster),
+        Err(why) => {
+            missing(&why);
+            None
+        }
+    }
+}
+
 /// A cgroup2 mount.
 #[track_caller]
 pub fn cgroup2() -> bool {

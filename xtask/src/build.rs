@@ -15,10 +15,10 @@ use crate::{artifacts, process, setup};
 pub struct Arguments {
     /// Optimised.
     #[arg(long)]
-    release: bool,
+    pub release: bool,
     /// Optimised and without shared libraries: runs on any Linux of this architecture.
     #[arg(long = "static")]
-    standalone: bool,
+    pub standalone: bool,
 }
 
 /// Builds the product and returns where it is.

@@ -4,7 +4,9 @@ mod apt;
 mod artifacts;
 mod build;
 mod check;
+mod cluster;
 mod demo;
+mod image;
 mod linker;
 mod new_fault;
 mod packages;
@@ -58,6 +60,13 @@ enum Verb {
     Doc,
     /// Check licences and sources of the dependencies.
     Licences,
+    /// A real Kubernetes on this machine, for tests and demonstrations. As root.
+    Cluster {
+        #[command(subcommand)]
+        verb: cluster::Verb,
+    },
+    /// Make the product's OCI image: scratch and one static binary.
+    Image(image::Arguments),
     /// Run a command as root in a virtual machine with Debian's kernel, on this machine's root file system (read-only).
     Vm(VmArguments),
 }
@@ -110,6 +119,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Clippy => check::clippy()?,
         Verb::Doc => check::doc()?,
         Verb::Licences => check::licences()?,
+        Verb::Cluster { verb } => cluster::run(&verb)?,
+        Verb::Image(arguments) => println!("{}", image::run(&arguments)?.display()),
         Verb::Vm(arguments) => {
             let machine = vm::Machine {
                 timeout: Duration::from_secs(arguments.timeout),

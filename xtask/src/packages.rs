@@ -7,12 +7,16 @@ use anyhow::{Context as _, Result, bail};
 use crate::{process, progress::step};
 
 /// A program and the Debian package that has it.
-struct Tool {
-    program: &'static str,
-    package: &'static str,
+#[derive(Clone, Copy)]
+pub struct Tool {
+    /// Its name, or its path.
+    pub program: &'static str,
+    /// The package.
+    pub package: &'static str,
 }
 
-const TOOLS: [Tool; 5] = [
+/// What the tests on this kernel and in virtual machines use.
+pub const OF_TESTS: [Tool; 5] = [
     Tool { program: "ip", package: "iproute2" },
     Tool { program: "iperf3", package: "iperf3" },
     Tool { program: "ping", package: "iputils-ping" },
@@ -21,9 +25,9 @@ const TOOLS: [Tool; 5] = [
 ];
 
 /// Installs what is missing, as root, or says what to install.
-pub fn ensure() -> Result<()> {
+pub fn ensure(tools: &[Tool]) -> Result<()> {
     let missing: Vec<&str> =
-        TOOLS.iter().filter(|tool| process::find(tool.program).is_none()).map(|tool| tool.package).collect();
+        tools.iter().filter(|tool| process::find(tool.program).is_none()).map(|tool| tool.package).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -4,7 +4,7 @@
 use std::{
     ffi::OsString,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     thread,
     time::Duration,
@@ -14,7 +14,9 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::{
     artifacts::{self, Program},
-    build, process, setup,
+    build,
+    cluster::Cluster,
+    process, setup,
     tally::{Reader, Tally},
     vm::{self, Machine},
 };
@@ -44,6 +46,9 @@ pub struct Arguments {
     /// Only the kernel tests, all of them, and only there: "running" (this machine's kernel), 5.10, 6.1, 6.12 or 7.2.
     #[arg(long, conflicts_with = "full")]
     kernel: Option<String>,
+    /// Only the tests on a Kubernetes cluster.
+    #[arg(long, conflicts_with_all = ["full", "kernel"])]
+    cluster: bool,
     /// Only tests whose names contain this.
     filter: Option<String>,
 }
@@ -56,14 +61,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     cargo.args(["test", "--workspace", "--no-run"]);
     let mut programs: Vec<Program> = artifacts::build(&mut cargo)?.into_iter().filter(|program| program.test).collect();
     programs.sort_by(|one, other| one.name.cmp(&other.name));
-    let (kernel_tests, unit_tests): (Vec<Program>, Vec<Program>) = programs.into_iter().partition(needs_root);
+    let (root_tests, unit_tests): (Vec<Program>, Vec<Program>) = programs.into_iter().partition(needs_root);
+    let (cluster_tests, kernel_tests): (Vec<Program>, Vec<Program>) = root_tests.into_iter().partition(needs_cluster);
     let mut report = Report::default();
     let filter = arguments.filter.as_deref();
     match arguments.kernel.as_deref() {
+        None if arguments.cluster => on_cluster(&cluster_tests, &product, filter, &mut report),
         None => {
             units(&unit_tests, filter, &mut report);
             on_this_kernel(&kernel_tests, &product, filter, &mut report)?;
             machines(arguments.full, &kernel_tests, &product, filter, &mut report);
+            on_cluster(&cluster_tests, &product, filter, &mut report);
         }
         Some("running") => on_this_kernel(&kernel_tests, &product, filter, &mut report)?,
         Some(series) => machine(series, true, &kernel_tests, &product, filter, &mut report),
@@ -94,6 +102,45 @@ const ONE_BY_ONE: [&str; 2] = ["--test-threads=1", "--show-output"];
 
 fn needs_root(program: &Program) -> bool {
     program.package == KERNEL_PACKAGE && program.integration
+}
+
+/// Those that need a cluster are called so.
+fn needs_cluster(program: &Program) -> bool {
+    program.name.starts_with("cluster")
+}
+
+/// On a Kubernetes on this machine, which `cluster up` starts where it is not there yet; by root in any case.
+fn on_cluster(programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
+    let cluster = Cluster::default();
+    let ours = !cluster.kubeconfig().exists();
+    let xtask =
+        |words: &[&str]| process::run(process::as_root(own()?, &["HOME", "PATH", "CHAOS_CACHE", "CARGO"]).args(words));
+    let started = if ours { xtask(&["cluster", "up", "--product"]) } else { Ok(()) };
+    match started {
+        Ok(()) => {
+            let variables = [
+                (PRODUCT, product.to_owned()),
+                ("KUBECONFIG", cluster.kubeconfig()),
+                ("CHAOS_KUBECTL", cluster.programs().join("kubectl")),
+                ("CHAOS_CLUSTER", cluster.dir().to_owned()),
+            ];
+            for program in programs {
+                let kept =
+                    [PRODUCT, "KUBECONFIG", "CHAOS_KUBECTL", "CHAOS_CLUSTER", "CARGO_MANIFEST_DIR", "CI", "PATH"];
+                let mut command = process::as_root(&program.path, &kept);
+                command.envs(variables.clone()).args(ONE_BY_ONE);
+                report.add(&format!("{} on a cluster", program.name), || native(&mut command, program, filter));
+            }
+        }
+        Err(error) => report.add("start a cluster", || Err(error)),
+    }
+    if ours && let Err(error) = xtask(&["cluster", "down"]) {
+        report.add("end the cluster", || Err(error));
+    }
+}
+
+fn own() -> Result<PathBuf> {
+    std::env::current_exe().context("find xtask")
 }
 
 fn native(command: &mut Command, program: &Program, filter: Option<&str>) -> Result<Tally> {

@@ -1,0 +1,12 @@
+//! A Kubernetes cluster on this machine, as `cargo xtask cluster up` makes it: asked and changed through kubectl, and looked at from
+//! outside, through the namespaces of its pods' processes.
+
+mod experiment;
+mod install;
+mod kubectl;
+mod pods;
+
+pub use experiment::{Asked, Status};
+pub use install::Install;
+pub use kubectl::Cluster;
+pub use pods::{Pod, Scene};
