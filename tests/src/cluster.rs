@@ -5,8 +5,10 @@ mod experiment;
 mod install;
 mod kubectl;
 mod pods;
+mod shop;
 
 pub use experiment::{Asked, Status};
 pub use install::Install;
 pub use kubectl::Cluster;
-pub use pods::{Pod, Scene};
+pub use pods::{Pod, Scene, container, first_process};
+pub use shop::Shop;

@@ -154,7 +154,7 @@ impl Pod {
 }
 
 /// The process of a container with the lowest number; its cgroup has the container's id in its name.
-fn first_process(container: &str) -> Option<i32> {
+pub fn first_process(container: &str) -> Option<i32> {
     let numbers = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
     numbers
         .filter(|pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(container)))

@@ -201,12 +201,16 @@ impl Worker {
     fn began(&mut self, part: &mut Part, pod: &str, (cgroup, time): (u64, u64), netns: Option<u64>) {
         let containers = !part.injection.spec.containers.is_empty();
         let Some(member) = part.members.get_mut(pod) else { return };
+        let elsewhere = !member.facts.place.host_network
+            && matches!((member.netns, netns), (Some(old), Some(new)) if old != new && !self.is_own_netns(new));
+        // A process may have gone to a network of its own: the pod has moved only where it is found elsewhere itself.
+        let found =
+            || self.finder.locate(&ByNetlink, &member.facts.place, &[]).ok()?.first().map(|one| one.netns.inode);
+        let made_anew = elsewhere && found().is_some_and(|now| Some(now) != member.netns);
         let sandbox = *member.sandbox.get_or_insert(cgroup);
         if sandbox != cgroup && member.began.is_none() {
             member.began = Some(time);
         }
-        let made_anew = !member.facts.place.host_network
-            && matches!((member.netns, netns), (Some(old), Some(new)) if old != new && !self.is_own_netns(new));
         if made_anew {
             self.let_go(part, pod, TargetState::Pending);
             if let Some(member) = part.members.get_mut(pod) {
