@@ -5,10 +5,12 @@ mod experiment;
 mod install;
 mod kubectl;
 mod pods;
+mod process;
 mod shop;
 
 pub use experiment::{Asked, Status};
 pub use install::Install;
 pub use kubectl::Cluster;
-pub use pods::{Pod, Scene, container, first_process};
+pub use pods::{Pod, Scene, container};
+pub use process::{first_process, process_named, process_of_node, sandbox_of};
 pub use shop::Shop;

@@ -1,6 +1,6 @@
 //! The product in a cluster, installed as a user would.
 
-use std::{path::PathBuf, process::Command, sync::OnceLock};
+use std::{path::PathBuf, sync::OnceLock};
 
 use super::{Cluster, kubectl::PATIENCE};
 use crate::clock::wait_until;
@@ -65,19 +65,13 @@ impl Install {
     /// The host's number of a node's agent.
     #[track_caller]
     pub fn agent_of(&self, node: &str) -> i32 {
-        let words = format!(
-            "pods -n {NAMESPACE} -l app.kubernetes.io/component=agent --field-selector spec.nodeName={node},status.phase=Running"
-        );
-        let pods = self.cluster.list(&words);
-        let uid = pods.first().and_then(|pod| pod["metadata"]["uid"].as_str()).expect("an agent").to_owned();
-        process_of(&uid, "chaos").unwrap_or_else(|| panic!("no agent runs on {node}"))
+        super::process_of_node("chaos", node).unwrap_or_else(|| panic!("no agent runs on {node}"))
     }
 
-    /// The host's number of a controller's process.
-    #[track_caller]
-    pub fn controller(&self, pod: &str) -> i32 {
-        let pod = self.cluster.get("pod", NAMESPACE, pod).expect("a controller");
-        process_of(pod["metadata"]["uid"].as_str().unwrap_or_default(), "chaos").expect("a controller's process")
+    /// Whether an agent runs on a node, and is not the one with this number.
+    #[must_use]
+    pub fn has_agent(&self, node: &str, but: i32) -> bool {
+        super::process_of_node("chaos", node).is_some_and(|pid| pid != but)
     }
 
     /// The pod that leads.
@@ -86,15 +80,4 @@ impl Install {
         let lease = self.cluster.get("lease", NAMESPACE, "chaos-controller").expect("a Lease");
         lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
     }
-}
-
-/// A pod's process with this name: its cgroup holds the UID.
-fn process_of(uid: &str, name: &str) -> Option<i32> {
-    let output = Command::new("pgrep").args(["-x", name]).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let is_its = |pid: &i32| {
-        std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
-            .is_ok_and(|cgroup| cgroup.contains(uid) || cgroup.contains(&uid.replace('-', "_")))
-    };
-    text.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_its)
 }

@@ -1,7 +1,6 @@
 //! Pods of a test in a namespace of their own, and what can be seen from inside them.
 
 use std::{
-    fs,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -9,7 +8,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{Cluster, kubectl::PATIENCE};
+use super::{Cluster, first_process, kubectl::PATIENCE};
 use crate::clock::wait_until;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -151,12 +150,4 @@ impl Pod {
         let what = if wanted { "reachable" } else { "out of reach" };
         assert!(wait_until(patience, holds), "{address} is not {what} from {}", self.name);
     }
-}
-
-/// The process of a container with the lowest number; its cgroup has the container's id in its name.
-pub fn first_process(container: &str) -> Option<i32> {
-    let numbers = fs::read_dir("/proc").ok()?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    numbers
-        .filter(|pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).is_ok_and(|text| text.contains(container)))
-        .min()
 }

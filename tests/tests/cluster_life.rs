@@ -1,0 +1,247 @@
+//! On a Kubernetes cluster: what becomes of a fault when pods, agents, controllers or the API server come and go.
+
+use std::{
+    net::UdpSocket,
+    os::fd::{AsFd as _, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use chaos_tests::{
+    clock::wait_until,
+    cluster::{Asked, Pod, Shop, container},
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::json;
+
+/// How long a change in the cluster may take to reach a pod.
+const SOON: Duration = Duration::from_secs(20);
+
+fn signal(pid: i32, signal: Signal) {
+    kill(Pid::from_raw(pid), signal).expect("a process that lives");
+}
+
+#[test]
+fn a_killed_agent_is_replaced_and_the_fault_goes_on_to_its_old_end() {
+    let Some(shop) = Shop::open() else { return };
+    let cut = Asked::apply(&shop.scene, "killed", 20, "web", &Shop::cut());
+    cut.await_injected();
+    let begun = Instant::now();
+    let agent = shop.install.agent_of("node1");
+    signal(agent, Signal::SIGKILL);
+    // Nothing outlives the lease, and the next agent puts it back.
+    shop.scene.cluster.wait("a new agent runs", || shop.install.has_agent("node1", agent));
+    shop.web[0].wait_reaches(&shop.db.ip, false, SOON);
+    assert!(!shop.web[1].reaches(&shop.db.ip), "the other node's agent lives");
+    let over = cut.await_over();
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(28), "its end has moved: {took:?}");
+    assert_eq!(over.verdict(), "Pass", "{over:?}");
+    let gaps = |status: &chaos_tests::cluster::Status| {
+        let targets = status.0["targets"].as_array().cloned().unwrap_or_default();
+        targets.iter().filter_map(|one| one["gaps"].as_array()).map(Vec::len).sum::<usize>()
+    };
+    assert_eq!(gaps(&over), 1, "{over:?}");
+    assert!(shop.all_is_well());
+}
+
+#[test]
+fn a_stopped_agent_leaves_no_fault_behind_its_lease() {
+    let Some(shop) = Shop::open() else { return };
+    let cut = Asked::apply(&shop.scene, "stopped", 30, "web", &Shop::cut());
+    cut.await_injected();
+    let agent = shop.install.agent_of("node1");
+    signal(agent, Signal::SIGSTOP);
+    shop.web[0].wait_reaches(&shop.db.ip, true, Duration::from_secs(5));
+    signal(agent, Signal::SIGCONT);
+    let over = cut.await_over();
+    assert!(over.verdict() == "Aborted" && over.reason().contains("LeaseLost"), "{over:?}");
+    assert!(shop.web[0].reaches(&shop.db.ip), "it came back");
+}
+
+#[test]
+fn a_rolled_agent_goes_on_with_the_counts() {
+    let Some(shop) = Shop::open() else { return };
+    let cut = Asked::apply(&shop.scene, "rolled", 25, "web", &Shop::cut());
+    cut.await_injected();
+    assert_eq!(shop.web[0].pings(&shop.db.ip, 7), 0);
+    let agent = shop.install.agent_of("node1");
+    shop.scene.cluster.kubectl("-n chaos-system rollout restart daemonset/chaos-agent");
+    shop.scene.cluster.kubectl("-n chaos-system rollout status daemonset/chaos-agent --timeout=60s");
+    assert!(shop.install.has_agent("node1", agent));
+    shop.web[0].wait_reaches(&shop.db.ip, false, SOON);
+    let over = cut.await_over();
+    assert_eq!(over.verdict(), "Pass", "{over:?}");
+    assert!(over.count("injected") >= 8, "the seven of the agent before are counted: {over:?}");
+}
+
+#[test]
+fn another_controller_takes_over() {
+    let Some(shop) = Shop::open() else { return };
+    let cut = Asked::apply(&shop.scene, "led", 60, "web", &Shop::cut());
+    cut.await_injected();
+    let leader = shop.install.leader();
+    shop.scene.cluster.kubectl(&format!("-n chaos-system delete pod {leader} --grace-period=0 --force"));
+    shop.scene.cluster.wait("another one leads", || ![leader.as_str(), ""].contains(&shop.install.leader().as_str()));
+    assert!(!shop.web[0].reaches(&shop.db.ip), "no node needs a controller");
+    cut.stop("finish");
+    assert_eq!(cut.await_over().verdict(), "Pass");
+    shop.install.await_ready();
+}
+
+/// The API server is away until the fault is over; what was counted is told when it is back.
+#[test]
+fn it_ends_on_time_without_an_api_server() {
+    let Some(shop) = Shop::open() else { return };
+    let cut = Asked::apply(&shop.scene, "alone", 8, "web", &Shop::cut());
+    cut.await_injected();
+    let server = chaos_tests::cluster::process_named("kube-apiserver").expect("an API server");
+    signal(server, Signal::SIGSTOP);
+    assert!(!shop.web[0].reaches(&shop.db.ip));
+    let ended = wait_until(Duration::from_secs(15), || shop.web.iter().all(|web| web.reaches(&shop.db.ip)));
+    signal(server, Signal::SIGCONT);
+    assert!(ended, "it goes on without an API server");
+    let over = cut.await_over();
+    assert!(over.verdict() == "Pass" && over.count("injected") >= 3, "{over:?}");
+    shop.install.await_ready();
+}
+
+#[test]
+fn a_pod_that_is_deleted_is_let_go() {
+    let Some(shop) = Shop::open() else { return };
+    let [gone] = <[Pod; 1]>::try_from(shop.scene.start(&[shop.scene.pod("gone", "gone", "node1")])).expect("a pod");
+    let cut = Asked::apply(&shop.scene, "gone", 60, "gone", &Shop::cut());
+    cut.await_injected();
+    assert_eq!(gone.pings(&shop.db.ip, 3), 0);
+    shop.scene.cluster.kubectl(&format!("delete pod gone -n {} --wait=true", shop.scene.namespace));
+    shop.scene.cluster.wait("its record says so", || {
+        let injections = cut.injections();
+        injections[0]["status"]["targets"][0]["state"] == "Gone"
+    });
+    cut.stop("finish");
+    let over = cut.await_over();
+    assert!(over.verdict() == "Pass" && over.count("injected") >= 3, "{over:?}");
+}
+
+#[test]
+fn a_container_that_is_restarted_and_a_sandbox_made_anew_stay_under_it() {
+    let Some(shop) = Shop::open() else { return };
+    let [pod] = <[Pod; 1]>::try_from(shop.scene.start(&[shop.scene.pod("again", "again", "node1")])).expect("a pod");
+    let cut = Asked::apply(&shop.scene, "again", 120, "again", &Shop::cut());
+    cut.await_injected();
+    signal(pod.pid, Signal::SIGKILL);
+    shop.scene.cluster.wait("the container was restarted", || {
+        shop.scene.cluster.get("pod", &shop.scene.namespace, "again").is_some_and(|pod| {
+            let status = &pod["status"]["containerStatuses"][0];
+            status["restartCount"] == 1 && status["ready"] == true
+        })
+    });
+    let restarted = shop.scene.running("again");
+    assert_eq!(restarted.pings(&shop.db.ip, 3), 0, "a new container of the old pod");
+    let sandbox = chaos_tests::cluster::sandbox_of(&restarted).expect("a sandbox");
+    signal(sandbox, Signal::SIGKILL);
+    shop.scene.cluster.wait("the sandbox was made anew", || {
+        shop.scene.cluster.get("pod", &shop.scene.namespace, "again").is_some_and(|now| {
+            let other = now["status"]["podIP"].as_str().is_some_and(|ip| ip != restarted.ip);
+            other && now["status"]["containerStatuses"][0]["ready"] == true
+        })
+    });
+    let anew = shop.scene.running("again");
+    anew.wait_reaches(&shop.db.ip, false, SOON);
+    cut.delete();
+    anew.wait_reaches(&shop.db.ip, true, SOON);
+}
+
+#[test]
+fn deleting_the_namespace_ends_it() {
+    let Some(shop) = Shop::open() else { return };
+    let other = chaos_tests::cluster::Scene::new(&shop.scene.cluster);
+    let spec = json!({
+        "duration": "120s",
+        "selector": { "pods": { "namespaces": [shop.scene.namespace], "labelSelector": { "matchLabels": { "app": "web" } } } },
+        "faults": [{ "network": { "match": { "peers": [{ "cidr": format!("{}/32", shop.db.ip) }] }, "partition": true } }],
+    });
+    Asked::apply_spec(&other, "elsewhere", &spec).await_injected();
+    assert!(!shop.web[0].reaches(&shop.db.ip));
+    shop.scene.cluster.kubectl(&format!("delete namespace {} --timeout=30s", other.namespace));
+    shop.web[0].wait_reaches(&shop.db.ip, true, SOON);
+}
+
+#[test]
+fn a_kubelet_that_hangs_changes_nothing() {
+    let Some(shop) = Shop::open() else { return };
+    let kubelet = chaos_tests::cluster::process_of_node("kubelet", "node1").expect("a kubelet");
+    signal(kubelet, Signal::SIGSTOP);
+    let cut = Asked::apply(&shop.scene, "hung", 6, "web", &Shop::cut());
+    cut.await_injected();
+    assert!(!shop.web[0].reaches(&shop.db.ip));
+    let over = cut.await_over();
+    signal(kubelet, Signal::SIGCONT);
+    assert_eq!(over.verdict(), "Pass", "{over:?}");
+    assert!(shop.all_is_well());
+}
+
+/// The datagrams that come in within a while, by their sender's address.
+fn counted(socket: &UdpSocket, quiet: Duration) -> std::collections::BTreeMap<String, u64> {
+    let mut counts = std::collections::BTreeMap::new();
+    socket.set_read_timeout(Some(quiet)).expect("a timeout");
+    let mut buffer = [0; 64];
+    while let Ok((_, from)) = socket.recv_from(&mut buffer) {
+        *counts.entry(from.ip().to_string()).or_default() += 1;
+    }
+    counts
+}
+
+/// A socket in a pod's network namespace.
+fn listen(pod: &Pod, port: u16) -> UdpSocket {
+    let netns: OwnedFd = std::fs::File::open(format!("/proc/{}/ns/net", pod.pid)).expect("a namespace").into();
+    let thread = std::thread::spawn(move || {
+        nix::sched::setns(netns.as_fd(), nix::sched::CloneFlags::CLONE_NEWNET).expect("setns");
+        UdpSocket::bind(("0.0.0.0", port)).expect("bind")
+    });
+    thread.join().expect("a thread")
+}
+
+/// Pods that send from their first moment on, while an experiment that follows new pods runs: what gets through before the fault.
+#[test]
+fn new_pods_are_followed_from_their_begin() {
+    let Some(shop) = Shop::open() else { return };
+    let [first] = <[Pod; 1]>::try_from(shop.scene.start(&[shop.scene.pod("first", "crowd", "node1")])).expect("a pod");
+    let cut = Asked::apply(&shop.scene, "follow", 120, "crowd", &Shop::cut());
+    cut.await_injected();
+    let socket = listen(&shop.db, 7777);
+    let count = 20;
+    let pods: Vec<_> = (0..count)
+        .map(|number| {
+            let mut pod =
+                shop.scene.pod(&format!("crowd-{number}"), "crowd", if number % 2 == 0 { "node1" } else { "node2" });
+            pod["spec"]["containers"] = json!([container("main", &["knock", &shop.db.ip, "7777"])]);
+            pod
+        })
+        .collect();
+    let started = shop.scene.start(&pods);
+    let early = counted(&socket, Duration::from_secs(1));
+    let mut through: Vec<u64> = started.iter().map(|pod| early.get(&pod.ip).copied().unwrap_or(0)).collect();
+    through.sort_unstable();
+    println!(
+        "datagrams (one per ms) of {count} new pods before the fault: p50 {} max {}",
+        through[count / 2],
+        through[count - 1]
+    );
+    assert!(
+        first.pings(&shop.db.ip, 3) == 0 && started.iter().all(|pod| !pod.reaches(&shop.db.ip)),
+        "some pod is not followed"
+    );
+    assert!(through[count / 2] < 1000, "the fault comes a second late: {through:?}");
+    let status = cut.status();
+    assert_eq!(status.0["summary"]["injected"].as_u64(), Some(21), "{status:?}");
+    cut.delete();
+    for pod in &pods {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        shop.scene
+            .cluster
+            .kubectl(&format!("delete pod {name} -n {} --wait=false --grace-period=0", shop.scene.namespace));
+    }
+}
