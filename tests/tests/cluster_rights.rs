@@ -1,0 +1,227 @@
+//! On a Kubernetes cluster: who may do what, what the API server refuses, and which rights and capabilities the product really needs.
+
+#[path = "../../chaos-user/src/spec/tests/rule_cases.rs"]
+mod rule_cases;
+
+use std::{collections::BTreeSet, fs};
+
+use chaos_tests::cluster::{Asked, Cluster, Install, Shop};
+use rule_cases::{BASE, Case, OF_ACTIONS, OF_FAULTS, OF_MATCHES, OF_SELECTORS, WARNINGS};
+use serde_json::{Value, json};
+
+/// Problems that the API server lets through and the controller finds: CEL has a budget there.
+const FOR_THE_CONTROLLER: &[&str] = &[];
+
+/// What kubectl says of documents that are only looked at, by their names.
+fn refusals(cluster: &Cluster, documents: &[(String, String)]) -> Vec<(String, Option<String>)> {
+    let ask = |(name, text): &(String, String)| {
+        let said = cluster.ask(&["create", "--dry-run=server", "-f", "-"], text);
+        (name.clone(), said.err())
+    };
+    documents.iter().map(ask).collect()
+}
+
+/// As in a cluster: pods instead of this machine's namespaces.
+fn for_cluster(shop: &Shop, (from, to, _): &Case) -> String {
+    let text = BASE.replacen(from, to, 1).replace("local: [ { netns: web } ]", "pods: { all: true }");
+    text.replace("metadata: { name: t }", &format!("metadata: {{ name: t, namespace: {} }}", shop.scene.namespace))
+}
+
+#[test]
+fn the_api_server_refuses_what_the_command_line_refuses() {
+    let Some(shop) = Shop::open() else { return };
+    let cases: Vec<&Case> = [OF_SELECTORS, OF_FAULTS, OF_MATCHES, OF_ACTIONS].into_iter().flatten().collect();
+    // Two selectors are said of `local` alone.
+    let cases = cases.into_iter().filter(|case| !case.1.contains("local:"));
+    let documents: Vec<_> = cases.map(|case| (case.1.to_owned(), for_cluster(shop, case))).collect();
+    let answers = refusals(&shop.scene.cluster, &documents);
+    let let_through: Vec<&str> =
+        answers.iter().filter(|(_, said)| said.is_none()).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(let_through, FOR_THE_CONTROLLER);
+}
+
+#[test]
+fn the_api_server_takes_what_is_only_warned_of() {
+    let Some(shop) = Shop::open() else { return };
+    let cases = WARNINGS.iter().filter(|case| !case.1.contains("local:") && !case.1.contains("host:"));
+    let documents: Vec<_> = cases.map(|case| (case.1.to_owned(), for_cluster(shop, case))).collect();
+    for (name, said) in refusals(&shop.scene.cluster, &documents) {
+        assert_eq!(said, None, "{name}");
+    }
+}
+
+#[test]
+fn every_sample_and_every_overlay_is_taken() {
+    let Some(shop) = Shop::open() else { return };
+    let cluster = &shop.scene.cluster;
+    let samples = fs::read_dir(Install::manifests("samples/kubernetes")).expect("samples");
+    let mut count = 0;
+    for sample in samples {
+        let path = sample.expect("a sample").path().display().to_string();
+        cluster.ask(&["create", "--dry-run=server", "-f", &path], "").unwrap_or_else(|error| panic!("{path}: {error}"));
+        count += 1;
+    }
+    assert!(count >= 9, "one per fault");
+    for overlay in
+        ["overlays/cluster", "overlays/namespaced", "overlays/privileged", "overlays/before-5.11", "started-by"]
+    {
+        let path = Install::manifests(overlay).display().to_string();
+        let said = cluster.ask(&["apply", "--dry-run=server", "-k", &path], "");
+        said.unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+}
+
+fn experiment(namespace: &str, pods: &Value, matches: &Value, annotations: &Value) -> String {
+    json!({
+        "apiVersion": "chaos-ebpf.dev/v1alpha1", "kind": "Experiment",
+        "metadata": { "name": "asked", "namespace": namespace, "annotations": annotations },
+        "spec": {
+            "duration": "10s", "selector": { "pods": pods },
+            "faults": [{ "network": { "match": matches, "partition": true } }],
+        },
+    })
+    .to_string()
+}
+
+#[test]
+fn an_author_of_one_namespace_reaches_no_other_one() {
+    let Some(shop) = Shop::open() else { return };
+    let (cluster, own) = (&shop.scene.cluster, shop.scene.namespace.as_str());
+    cluster.kubectl(&format!("create rolebinding alice -n {own} --clusterrole=chaos-author --user=alice"));
+    let (all, none) = (json!({ "all": true }), json!({}));
+    let elsewhere = json!({ "all": true, "namespaces": ["default"] });
+    let everywhere = json!({ "all": true, "namespaces": ["*"] });
+    let as_alice = |document: &str| cluster.ask(&["--as=alice", "create", "--dry-run=server", "-f", "-"], document);
+    let as_admin = |document: &str| cluster.ask(&["create", "--dry-run=server", "-f", "-"], document);
+    as_alice(&experiment(own, &all, &all, &none)).expect("her own namespace");
+    let refused = [
+        experiment(own, &elsewhere, &all, &none),
+        experiment(own, &everywhere, &all, &none),
+        experiment(own, &all, &json!({ "peers": [{ "pods": elsewhere }] }), &none),
+        experiment(own, &all, &json!({ "peers": [{ "service": { "name": "db", "namespace": "default" } }] }), &none),
+        experiment(own, &all, &json!({ "all": true, "except": [{ "peers": [{ "pods": everywhere }] }] }), &none),
+    ];
+    for document in refused {
+        let said = as_alice(&document).expect_err("another namespace");
+        assert!(said.contains("alice may in"), "{said}");
+        as_admin(&document).expect("who may everywhere");
+    }
+    let said = as_alice(&experiment("default", &all, &all, &none)).expect_err("no right at all");
+    assert!(said.contains("cannot create"), "{said}");
+}
+
+#[test]
+fn nobody_signs_with_another_name() {
+    let Some(shop) = Shop::open() else { return };
+    let (cluster, own) = (&shop.scene.cluster, shop.scene.namespace.as_str());
+    let signed = |name: &str| json!({ "chaos-ebpf.dev/started-by": name });
+    let all = json!({ "all": true });
+    let words =
+        ["create", "--dry-run=server", "-f", "-", "-o", "jsonpath={.metadata.annotations.chaos-ebpf\\.dev/started-by}"];
+    let made = cluster.ask(&words, &experiment(own, &all, &all, &signed("bob"))).expect("made");
+    assert_eq!(made, "admin", "a forged name is overwritten");
+    let cut = Asked::apply(&shop.scene, "signed", 20, "web", &Shop::cut());
+    cut.await_injected();
+    assert_eq!(cut.status().0["startedBy"], "admin");
+    let patch = json!({ "metadata": { "annotations": signed("bob") } }).to_string();
+    let said = cluster.ask(&["patch", "experiment", "signed", "-n", own, "--type=merge", "-p", &patch], "");
+    assert!(said.expect_err("afterwards").contains("names who made the experiment"));
+    cut.delete();
+}
+
+#[test]
+fn agents_speak_for_their_own_node_and_only_the_controller_gives_orders() {
+    let Some(shop) = Shop::open() else { return };
+    let cluster = &shop.scene.cluster;
+    let order = json!({
+        "apiVersion": "chaos-ebpf.dev/v1alpha1", "kind": "Injection",
+        "metadata": { "name": "forged", "namespace": shop.scene.namespace },
+        "spec": { "nodeName": "node1", "experiment": "none", "remaining": "1s", "seed": 1, "faults": [] },
+    });
+    let said =
+        cluster.ask(&["create", "--dry-run=server", "-f", "-"], &order.to_string()).expect_err("an order by admin");
+    assert!(said.contains("only the controller"), "{said}");
+    let words = "pods -n chaos-system -l app.kubernetes.io/component=agent --field-selector spec.nodeName=node1";
+    let agent = cluster.list(words).first().cloned().expect("an agent");
+    let (name, uid) =
+        (agent["metadata"]["name"].as_str().unwrap_or_default(), agent["metadata"]["uid"].as_str().unwrap_or_default());
+    let token = cluster.kubectl(&format!(
+        "create token chaos-agent -n chaos-system --bound-object-kind Pod --bound-object-name {name} --bound-object-uid {uid}"
+    ));
+    let token = format!("--token={}", token.trim());
+    let speak = |node: &str| {
+        let words =
+            ["patch", "nodeagent", node, "--subresource=status", "--type=merge", "-p", r#"{"status":{"locked":null}}"#];
+        cluster.ask(
+            &[
+                &["--kubeconfig=/dev/null", "--server=https://10.240.0.1:6443", "--insecure-skip-tls-verify", &token],
+                words.as_slice(),
+            ]
+            .concat(),
+            "",
+        )
+    };
+    speak("node1").expect("its own node");
+    let said = speak("node2").expect_err("another node");
+    assert!(said.contains("only the agent of node node2"), "{said}");
+}
+
+#[test]
+fn what_is_over_is_deleted_after_its_time_to_live() {
+    let Some(shop) = Shop::open() else { return };
+    let pods = json!({ "labelSelector": { "matchLabels": { "app": "web" } } });
+    let faults = json!([{ "network": { "match": { "all": true }, "dryRun": true, "partition": true } }]);
+    let faults = if faults[0]["network"]["dryRun"].is_boolean() { json!([{ "network": Shop::cut() }]) } else { faults };
+    let spec =
+        json!({ "duration": "1s", "ttlSecondsAfterFinished": 1, "selector": { "pods": pods }, "faults": faults });
+    let short = Asked::apply_spec(&shop.scene, "short", &spec);
+    shop.scene.cluster.wait("it is gone", || short.status().0.is_null());
+}
+
+/// Each right that a role gives was used by what the other tests did, and nothing was asked for without a right.
+#[test]
+fn zz_no_right_is_missing_and_none_is_idle() {
+    let Some(shop) = Shop::open() else { return };
+    let cluster = &shop.scene.cluster;
+    let log = cluster.audit();
+    for account in ["chaos-agent", "chaos-controller"] {
+        let user = format!("system:serviceaccount:chaos-system:{account}");
+        let mine: Vec<&Value> = log.iter().filter(|line| line["user"]["username"] == user.as_str()).collect();
+        let refused: Vec<_> = mine.iter().filter(|line| line["responseStatus"]["code"] == 403).collect();
+        // What races with the end of a namespace is forbidden there (admission plugin NamespaceLifecycle).
+        let refused: Vec<_> = refused.iter().filter(|line| !line.to_string().contains("being terminated")).collect();
+        assert!(refused.is_empty(), "{account} was refused: {:#}", refused[0]);
+        let used: BTreeSet<(String, String)> = mine.iter().map(|line| used(line)).collect();
+        let role = cluster.get("clusterrole", "default", account).expect("a role");
+        let idle: Vec<(String, String)> = granted(&role).into_iter().filter(|right| !used.contains(right)).collect();
+        assert!(idle.is_empty(), "{account} never used {idle:?}");
+    }
+}
+
+fn used(line: &Value) -> (String, String) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let object = &line["objectRef"];
+    let sub = text(&object["subresource"]);
+    let resource =
+        if sub.is_empty() { text(&object["resource"]) } else { format!("{}/{sub}", text(&object["resource"])) };
+    (text(&line["verb"]), resource)
+}
+
+/// Verbs and resources; without those that the audit log does not show: a server-side apply of what is not there takes `create`, too,
+/// and is logged as a patch.
+fn granted(role: &Value) -> BTreeSet<(String, String)> {
+    let mut rights = BTreeSet::new();
+    for rule in role["rules"].as_array().into_iter().flatten() {
+        let words = |name: &str| -> Vec<String> {
+            rule[name].as_array().into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned)).collect()
+        };
+        for resource in words("resources") {
+            let verbs = words("verbs");
+            let applies = verbs.iter().any(|verb| verb == "patch") && resource != "events";
+            rights.extend(
+                verbs.into_iter().filter(|verb| !(applies && verb == "create")).map(|verb| (verb, resource.clone())),
+            );
+        }
+    }
+    rights
+}
