@@ -2,6 +2,7 @@
 //! for the `chaos` binary. Nothing here depends on the product's code, so that a mistake there cannot hide itself here.
 
 pub mod clock;
+pub mod cluster;
 pub mod command;
 pub mod demo;
 pub mod lab;

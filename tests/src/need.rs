@@ -30,6 +30,15 @@ pub fn product() -> bool {
     }
 }
 
+/// A Kubernetes cluster.
+#[track_caller]
+pub fn cluster() -> bool {
+    match crate::cluster::Cluster::find() {
+        Ok(_) => true,
+        Err(why) => missing(&why),
+    }
+}
+
 /// A cgroup2 mount.
 #[track_caller]
 pub fn cgroup2() -> bool {

@@ -19,6 +19,16 @@ pub struct Arguments {
     /// Optimised and without shared libraries: runs on any Linux of this architecture.
     #[arg(long = "static")]
     standalone: bool,
+    /// With --static: not optimised.
+    #[arg(long, requires = "standalone", conflicts_with = "release")]
+    debug: bool,
+}
+
+impl Arguments {
+    /// A static build, optimised or not.
+    pub fn standalone(debug: bool) -> Self {
+        Self { release: false, standalone: true, debug }
+    }
 }
 
 /// Builds the product and returns where it is.
@@ -32,7 +42,7 @@ pub fn build(arguments: &Arguments) -> Result<PathBuf> {
         cargo
     };
     cargo.args(["--package", "chaos"]);
-    if arguments.release || arguments.standalone {
+    if arguments.release || (arguments.standalone && !arguments.debug) {
         cargo.arg("--release");
     }
     let programs = artifacts::build(&mut cargo)?;

@@ -4,7 +4,9 @@ mod apt;
 mod artifacts;
 mod build;
 mod check;
+mod cluster;
 mod demo;
+mod image;
 mod linker;
 mod new_fault;
 mod packages;
@@ -58,6 +60,11 @@ enum Verb {
     Doc,
     /// Check licences and sources of the dependencies.
     Licences,
+    /// Build the image of the product: the static binary alone, as an archive in OCI's layout.
+    Image(image::Arguments),
+    /// A Kubernetes cluster on this machine, for trying and for tests.
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
     /// Run a command as root in a virtual machine with Debian's kernel, on this machine's root file system (read-only).
     Vm(VmArguments),
 }
@@ -110,6 +117,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Clippy => check::clippy()?,
         Verb::Doc => check::doc()?,
         Verb::Licences => check::licences()?,
+        Verb::Image(arguments) => println!("{}", image::product(&arguments)?.display()),
+        Verb::Cluster(verb) => cluster::run(verb)?,
         Verb::Vm(arguments) => {
             let machine = vm::Machine {
                 timeout: Duration::from_secs(arguments.timeout),

@@ -1,4 +1,4 @@
-//! System tools that the tests use.
+//! System tools, taken from the system's own packages.
 
 use std::{path::Path, process::Command};
 
@@ -7,12 +7,15 @@ use anyhow::{Context as _, Result, bail};
 use crate::{process, progress::step};
 
 /// A program and the Debian package that has it.
-struct Tool {
-    program: &'static str,
-    package: &'static str,
+pub struct Tool {
+    /// Its name, or its path where it is in none of the usual directories.
+    pub program: &'static str,
+    /// By Debian's name.
+    pub package: &'static str,
 }
 
-const TOOLS: [Tool; 5] = [
+/// What the tests use.
+pub const OF_TESTS: [Tool; 5] = [
     Tool { program: "ip", package: "iproute2" },
     Tool { program: "iperf3", package: "iperf3" },
     Tool { program: "ping", package: "iputils-ping" },
@@ -21,17 +24,15 @@ const TOOLS: [Tool; 5] = [
 ];
 
 /// Installs what is missing, as root, or says what to install.
-pub fn ensure() -> Result<()> {
+pub fn ensure(tools: &[Tool]) -> Result<()> {
     let missing: Vec<&str> =
-        TOOLS.iter().filter(|tool| process::find(tool.program).is_none()).map(|tool| tool.package).collect();
+        tools.iter().filter(|tool| process::find(tool.program).is_none()).map(|tool| tool.package).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let list = missing.join(" ");
     if !Path::new("/etc/debian_version").exists() {
-        bail!(
-            "programs that the tests use are missing. By hand: install what your system calls {list} (Debian's names)"
-        );
+        bail!("programs are missing. By hand: install what your system calls {list} (Debian's names)");
     }
     let how = if process::is_root() { "" } else { " by sudo, which may ask for your password" };
     step(&format!("apt-get install {list}{how} (up to 1 minute)"), || {

@@ -24,7 +24,7 @@ pub fn for_build() -> Result<()> {
 
 /// What the tests need, too.
 pub fn for_tests() -> Result<()> {
-    report(vec![for_build(), packages::ensure()])
+    report(vec![for_build(), packages::ensure(&packages::OF_TESTS)])
 }
 
 /// Keeps another xtask of this user from doing the same until the file is dropped: two setups would build the same tools

@@ -1,0 +1,54 @@
+//! A cluster that ends with its owner.
+
+use std::fs::File;
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::{
+    cluster::{down, load, state, up},
+    image, setup,
+};
+
+/// The nodes of a cluster for tests.
+const NODES: u8 = 2;
+
+/// One with the image of the product on its nodes.
+pub struct Raised {
+    _lock: File,
+    ended: bool,
+}
+
+impl Raised {
+    /// Starts it. From then on Ctrl-C ends the programs that we run, but not us: there is a cluster to be ended.
+    pub fn new() -> Result<Self> {
+        let lock = setup::lock("cluster")?;
+        // Before anything is started, that what can fail has not cost a cluster.
+        let arguments = image::Arguments { output: None, tag: image::TAG.to_owned(), debug: true };
+        let product = image::product(&arguments)?;
+        state::refuse_a_second()?;
+        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+        signals.thread_block().context("put signals off")?;
+        // Made first, so that a cluster that comes up half goes down, too.
+        let raised = Self { _lock: lock, ended: false };
+        up(NODES)?;
+        load(&product)?;
+        Ok(raised)
+    }
+
+    /// Ends it and fails if anything is left.
+    pub fn end(mut self) -> Result<()> {
+        self.ended = true;
+        down()
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        if !self.ended
+            && let Err(error) = down()
+        {
+            eprintln!("error: {error:#}");
+        }
+    }
+}
