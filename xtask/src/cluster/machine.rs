@@ -1,7 +1,12 @@
 //! A node as seen from inside: the process that is its machine. It starts containerd, the kubelet and kube-proxy, and
 //! stays, so that others can enter its namespaces.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::wait::wait;
@@ -19,10 +24,15 @@ const READY: Duration = Duration::from_secs(60);
 /// Becomes a node; already in its network namespace. Ends when all of its daemons have.
 pub fn run(node: Node) -> Result<()> {
     mounts::enter(node)?;
+    serve(node, &node.directory())
+}
+
+/// The daemons of a node, whose place is furnished already; what they say goes to `logs`.
+pub fn serve(node: Node, logs: &Path) -> Result<()> {
     let dir = node.directory();
     let start = |name: &str, program: PathBuf, words: String| {
         let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
-        Daemon::start(name, &dir, program, &words)
+        Daemon::start(name, logs, program, &words)
     };
     let containerd = format!("--config {}", dir.join("containerd.toml").display());
     let mut daemons = vec![start("containerd", "containerd".into(), containerd)?];

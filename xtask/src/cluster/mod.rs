@@ -5,6 +5,7 @@
 mod control_plane;
 mod daemon;
 mod down;
+mod guest;
 mod kubectl;
 mod machine;
 mod mounts;
@@ -26,7 +27,7 @@ use std::{
 
 use anyhow::{Context as _, Error, Result};
 
-use crate::{image, process, toolchain};
+use crate::{artifacts, image, process, toolchain, vm::Boot};
 pub use raised::Raised;
 
 /// What to do with the cluster of this machine.
@@ -37,6 +38,12 @@ pub enum Verb {
         /// How many nodes.
         #[arg(long, default_value_t = 2)]
         nodes: u8,
+        /// One node more, in a virtual machine with a kernel of this series: 5.10, 6.1, 6.12 or 7.2.
+        #[arg(long, value_name = "SERIES")]
+        vm: Option<String>,
+        /// An archive of an image that every node is to have; may be repeated. A virtual machine gets no images later.
+        #[arg(long)]
+        image: Vec<PathBuf>,
     },
     /// End it; nothing is left.
     Down,
@@ -61,7 +68,20 @@ pub enum Verb {
     },
     /// The part of `up` that needs root.
     #[command(hide = true)]
-    Start { nodes: u8, programs: PathBuf, images: Vec<PathBuf> },
+    Start {
+        nodes: u8,
+        programs: PathBuf,
+        images: Vec<PathBuf>,
+        /// A kernel and an initramfs.
+        #[arg(long, num_args = 2)]
+        boot: Vec<PathBuf>,
+    },
+    /// The process that holds a virtual machine.
+    #[command(hide = true)]
+    Boot { number: u8, count: u8, tap: String, image: PathBuf, initramfs: PathBuf },
+    /// What runs in it.
+    #[command(hide = true)]
+    Guest { number: u8, count: u8 },
     /// What runs in the place of a node's machine.
     #[command(hide = true)]
     Machine { number: u8 },
@@ -69,8 +89,8 @@ pub enum Verb {
 
 /// Does it; as root, through sudo where we are not.
 pub fn run(verb: Verb) -> Result<()> {
-    if let Verb::Up { nodes } = verb {
-        up(nodes)?;
+    if let Verb::Up { nodes, vm, image } = verb {
+        up(nodes, vm.as_deref(), &image)?;
         println!("export KUBECONFIG={}", state::kubeconfig().display());
         return Ok(());
     }
@@ -84,18 +104,33 @@ pub fn run(verb: Verb) -> Result<()> {
         Verb::Kubectl { words } => become_it(kubectl::command().args(words)),
         Verb::Load { archive } => import(&archive),
         Verb::Exec { node, words } => become_it(node::command(&node)?.args(words)),
-        Verb::Start { nodes, programs, images } => start::run(nodes, &programs, &images),
+        Verb::Start { nodes, programs, images, boot } => {
+            let boot = <[PathBuf; 2]>::try_from(boot).ok().map(|[image, initramfs]| Boot { image, initramfs });
+            start::run(nodes, &programs, &images, boot.as_ref())
+        }
+        Verb::Boot { number, count, tap, image, initramfs } => {
+            guest::boot(state::Node(number), count, tap, Boot { image, initramfs })
+        }
+        Verb::Guest { number, count } => guest::run(state::Node(number), count),
         Verb::Machine { number } => machine::run(state::Node(number)),
     }
 }
 
-/// Starts a cluster whose nodes have the image of the pods that tests run.
-fn up(nodes: u8) -> Result<()> {
+/// Starts a cluster whose nodes have the image of the pods that tests run, and these.
+fn up(nodes: u8, vm: Option<&str>, images: &[PathBuf]) -> Result<()> {
     state::refuse_a_second()?;
     let programs = setup::ensure()?;
     let pod = image::pod()?;
-    let words: [OsString; 5] =
-        ["cluster".into(), "start".into(), nodes.to_string().into(), programs.into(), pod.into()];
+    let mut words: Vec<OsString> = vec!["cluster".into(), "start".into(), nodes.to_string().into(), programs.into()];
+    words.push(pod.into());
+    for image in images {
+        words.push(image.canonicalize().with_context(|| format!("find {}", image.display()))?.into());
+    }
+    if let Some(series) = vm {
+        crate::setup::for_tests()?;
+        let boot = guest::prepare(series, &artifacts::target())?;
+        words.extend(["--boot".into(), boot.image.into(), boot.initramfs.into()]);
+    }
     process::run(&mut ourselves(words)?)
 }
 
@@ -104,11 +139,7 @@ fn down() -> Result<()> {
     process::run(&mut ourselves(["cluster", "down"].map(OsString::from))?)
 }
 
-/// Imports an archive on every node.
-fn load(archive: &Path) -> Result<()> {
-    process::run(&mut ourselves([OsString::from("cluster"), "load".into(), archive.into()])?)
-}
-
+/// Imports an archive on every node that can be entered.
 fn import(archive: &Path) -> Result<()> {
     let kept = start::keep_image(archive)?;
     for name in node::names()? {

@@ -16,11 +16,6 @@ use super::{
 /// Makes and starts one. `nodes` are all of the cluster.
 pub fn start(node: Node, nodes: &[Node]) -> Result<Daemon> {
     switch::plug_in(node, nodes)?;
-    let dir = node.directory();
-    for (source, _) in mounts::DIRECTORIES {
-        state::create(&dir.join(source))?;
-    }
-    state::create(&dir.join("settings"))?;
     write_files(node)?;
     make_cgroups(&node.space())?;
     let program = env::current_exe().context("find our own program")?;
@@ -28,8 +23,13 @@ pub fn start(node: Node, nodes: &[Node]) -> Result<Daemon> {
     inside(&node.space(), || Daemon::start(&node.name(), &state::path(""), program, &words))
 }
 
-fn write_files(node: Node) -> Result<()> {
+/// Its directories and the configuration of its daemons.
+pub fn write_files(node: Node) -> Result<()> {
     let dir = node.directory();
+    for (source, _) in mounts::DIRECTORIES {
+        state::create(&dir.join(source))?;
+    }
+    state::create(&dir.join("settings"))?;
     state::write(&dir.join("containerd.toml"), include_str!("templates/containerd.toml"))?;
     let kubelet = include_str!("templates/kubelet.yaml").replace("@CGROUP@", &node.space());
     let certificate = state::path(CERTIFICATE).display().to_string();
@@ -43,8 +43,9 @@ fn write_files(node: Node) -> Result<()> {
 }
 
 /// One in each hierarchy, v1 and v2: the kubelet wants its root to exist.
-fn make_cgroups(name: &str) -> Result<()> {
+pub fn make_cgroups(name: &str) -> Result<()> {
     for hierarchy in hierarchies()? {
+        hand_down(&hierarchy);
         let dir = hierarchy.join(name);
         state::create(&dir)?;
         // In v1 a new cpuset is empty, and nothing can run in it.
@@ -58,6 +59,14 @@ fn make_cgroups(name: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// In v2 a cgroup has the controllers that the one above hands down.
+fn hand_down(hierarchy: &Path) {
+    for controller in ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"] {
+        // What there is not, or is in v1, the kubelet does without.
+        let _ = fs::write(hierarchy.join("cgroup.subtree_control"), format!("+{controller}"));
+    }
 }
 
 /// The roots of all cgroup hierarchies that are mounted at the usual places.
@@ -86,20 +95,21 @@ pub fn command(name: &str) -> Result<Command> {
     }
     let file = state::path(&format!("{name}.pid"));
     let Ok(pid) = fs::read_to_string(&file) else {
-        bail!("there is no node called {name}; there are cp, {}", names()?.join(", "))
+        bail!("there is no node called {name} that can be entered; there are cp, {}", names()?.join(", "))
     };
     command.args(["--net", "--mount", "--uts", "--target", pid.trim(), "--"]);
     Ok(command)
 }
 
-/// Of all nodes, in order.
+/// Of all nodes that can be entered, which virtual machines cannot, in order.
 pub fn names() -> Result<Vec<String>> {
     let dir = Path::new(state::DIRECTORY);
     let entries = fs::read_dir(dir).context("there is no cluster; make one: cargo xtask cluster up")?;
     let mut names: Vec<String> = entries
         .filter_map(Result::ok)
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.starts_with("node") && !name.contains('.'))
+        .filter_map(|name| name.strip_suffix(".pid").map(str::to_owned))
+        .filter(|name| name.starts_with("node"))
         .collect();
     names.sort();
     Ok(names)

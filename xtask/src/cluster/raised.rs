@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::{
-    cluster::{down, load, state, up},
+    cluster::{down, state, up},
     image, setup,
 };
 
@@ -31,8 +31,7 @@ impl Raised {
         signals.thread_block().context("put signals off")?;
         // Made first, so that a cluster that comes up half goes down, too.
         let raised = Self { _lock: lock, ended: false };
-        up(NODES)?;
-        load(&product)?;
+        up(NODES, None, &[product])?;
         Ok(raised)
     }
 

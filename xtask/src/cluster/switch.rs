@@ -29,14 +29,34 @@ pub fn plug_in(node: Node, nodes: &[Node]) -> Result<()> {
     ip(&format!("netns add {space}"))?;
     ip(&format!("link add {port} netns {CONTROL_PLANE} type veth peer name eth0 netns {space}"))?;
     ip(&format!("-n {CONTROL_PLANE} link set {port} master br0 up"))?;
-    ip(&format!("-n {space} link set lo up"))?;
-    ip(&format!("-n {space} address add {}/{PREFIX_LENGTH} dev eth0", node.address()))?;
-    ip(&format!("-n {space} link set eth0 up"))?;
-    ip(&format!("-n {space} route add default via {SERVER}"))?;
-    inside(&space, || fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("let a node forward packets"))?;
+    inside(&space, || furnish(node, nodes))?;
+    route(node)
+}
+
+/// The port of a node that is a virtual machine; returns the name of its tap.
+pub fn plug_in_tap(node: Node) -> Result<String> {
+    let tap = node.name();
+    ip(&format!("-n {CONTROL_PLANE} tuntap add {tap} mode tap"))?;
+    ip(&format!("-n {CONTROL_PLANE} link set {tap} master br0 up"))?;
+    route(node)?;
+    Ok(tap)
+}
+
+/// A node's own end, in its namespace or in its machine.
+pub fn furnish(node: Node, nodes: &[Node]) -> Result<()> {
+    ip("link set lo up")?;
+    ip(&format!("address add {}/{PREFIX_LENGTH} dev eth0", node.address()))?;
+    ip("link set eth0 up")?;
+    ip(&format!("route add default via {SERVER}"))?;
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("let a node forward packets")?;
     for other in nodes.iter().filter(|other| **other != node) {
-        ip(&format!("-n {space} route add {} via {}", other.pods(), other.address()))?;
+        ip(&format!("route add {} via {}", other.pods(), other.address()))?;
     }
+    Ok(())
+}
+
+/// The way to a node's pods from the control plane and from this machine.
+fn route(node: Node) -> Result<()> {
     ip(&format!("-n {CONTROL_PLANE} route add {} via {}", node.pods(), node.address()))?;
     ip(&format!("route add {} via {}", node.pods(), node.address())).map(drop)
 }

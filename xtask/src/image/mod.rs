@@ -40,7 +40,7 @@ pub fn product(arguments: &Arguments) -> Result<PathBuf> {
     let program = build::build(&build::Arguments::standalone(arguments.debug))?;
     let output = match &arguments.output {
         Some(output) => output.clone(),
-        None => in_target("chaos-image.tar"),
+        None => artifacts::target().join("chaos-image.tar"),
     };
     let image = Image {
         name: &arguments.tag,
@@ -64,7 +64,7 @@ pub fn pod() -> Result<PathBuf> {
     let programs = artifacts::build(&mut cargo).context("build the program of the tests' pods")?;
     let program = programs.into_iter().find(|program| program.name == "chaos-pod");
     let program = program.ok_or_else(|| anyhow!("cargo built no chaos-pod"))?;
-    let output = in_target("chaos-pod-image.tar");
+    let output = artifacts::target().join("chaos-pod-image.tar");
     let image = Image {
         name: POD,
         path: "bin/chaos-pod",
@@ -75,11 +75,6 @@ pub fn pod() -> Result<PathBuf> {
     };
     write(&image, &output)?;
     Ok(output)
-}
-
-fn in_target(name: &str) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    artifacts::workspace().join(target).join(name)
 }
 
 fn read(program: &Path) -> Result<Vec<u8>> {
