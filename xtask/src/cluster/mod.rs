@@ -90,6 +90,8 @@ pub enum Verb {
 /// Does it; as root, through sudo where we are not.
 pub fn run(verb: Verb) -> Result<()> {
     if let Verb::Up { nodes, vm, image } = verb {
+        // Tests end what is there when they are done.
+        let _lock = crate::setup::lock("cluster")?;
         up(nodes, vm.as_deref(), &image)?;
         println!("export KUBECONFIG={}", state::kubeconfig().display());
         return Ok(());

@@ -24,6 +24,7 @@ impl Raised {
     pub fn new() -> Result<Self> {
         let lock = setup::lock("cluster")?;
         // Before anything is started, that what can fail has not cost a cluster.
+        // Not optimised: built from nothing, that took 318 s of processor time, and the release 501 s.
         let arguments = image::Arguments { output: None, tag: image::TAG.to_owned(), debug: true };
         let product = image::product(&arguments)?;
         state::refuse_a_second()?;
