@@ -120,6 +120,9 @@ fn on_a_cluster(programs: &[Program], product: &Path, filter: Option<&str>, repo
         },
     };
     for program in programs {
+        if raised.as_ref().is_some_and(Raised::interrupted) {
+            break;
+        }
         let keep = [PRODUCT, KUBECONFIG, CLUSTER_STATE, "CARGO_MANIFEST_DIR", "CI", "PATH"];
         let mut command = process::as_root(&program.path, &keep);
         command.env(PRODUCT, product).env(KUBECONFIG, &kubeconfig).args(ONE_BY_ONE);

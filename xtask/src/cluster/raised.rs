@@ -1,9 +1,18 @@
 //! A cluster that ends with its owner.
 
-use std::fs::File;
+use std::{
+    fs::File,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use anyhow::{Context as _, Result};
-use nix::sys::signal::{SigSet, Signal};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+};
 
 use crate::{
     cluster::{down, state, up},
@@ -17,6 +26,7 @@ const NODES: u8 = 2;
 pub struct Raised {
     _lock: File,
     ended: bool,
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Raised {
@@ -28,12 +38,20 @@ impl Raised {
         let arguments = image::Arguments { output: None, tag: image::TAG.to_owned(), debug: true };
         let product = image::product(&arguments)?;
         state::refuse_a_second()?;
-        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-        signals.thread_block().context("put signals off")?;
+        // Handlers and no mask: programs that we start would inherit a mask, down to the pods.
+        let interrupted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            flag::register(signal, Arc::clone(&interrupted)).context("catch signals")?;
+        }
         // Made first, so that a cluster that comes up half goes down, too.
-        let raised = Self { _lock: lock, ended: false };
+        let raised = Self { _lock: lock, ended: false, interrupted };
         up(NODES, None, &[product])?;
         Ok(raised)
+    }
+
+    /// Whether somebody wants us to end.
+    pub fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     /// Ends it and fails if anything is left.
