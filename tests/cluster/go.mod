@@ -1,4 +1,4 @@
-module chaos-test-cluster
+module chaos-tests/cluster
 
 go 1.26.0
 

@@ -55,6 +55,11 @@ pub fn workspace() -> &'static Path {
     package.parent().unwrap_or(package)
 }
 
+/// Where cargo puts what it builds, and we what we make of it.
+pub fn target() -> PathBuf {
+    workspace().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
 /// A cargo that makes static binaries. Naming the target keeps the flags away from build scripts and procedural macros,
 /// which cannot be static.
 pub fn static_cargo(verb: &str) -> Command {

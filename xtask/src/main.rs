@@ -60,13 +60,11 @@ enum Verb {
     Doc,
     /// Check licences and sources of the dependencies.
     Licences,
-    /// A real Kubernetes on this machine, for tests and demonstrations. As root.
-    Cluster {
-        #[command(subcommand)]
-        verb: cluster::Verb,
-    },
-    /// Make the product's OCI image: scratch and one static binary.
+    /// Build the image of the product: the static binary alone, as an archive in OCI's layout.
     Image(image::Arguments),
+    /// A Kubernetes cluster on this machine, for trying and for tests.
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
     /// Run a command as root in a virtual machine with Debian's kernel, on this machine's root file system (read-only).
     Vm(VmArguments),
 }
@@ -119,8 +117,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Clippy => check::clippy()?,
         Verb::Doc => check::doc()?,
         Verb::Licences => check::licences()?,
-        Verb::Cluster { verb } => cluster::run(&verb)?,
-        Verb::Image(arguments) => println!("{}", image::run(&arguments)?.display()),
+        Verb::Image(arguments) => println!("{}", image::product(&arguments)?.display()),
+        Verb::Cluster(verb) => cluster::run(verb)?,
         Verb::Vm(arguments) => {
             let machine = vm::Machine {
                 timeout: Duration::from_secs(arguments.timeout),

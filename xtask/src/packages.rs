@@ -1,4 +1,4 @@
-//! System tools that the tests use.
+//! System tools, taken from the system's own packages.
 
 use std::{path::Path, process::Command};
 
@@ -7,15 +7,14 @@ use anyhow::{Context as _, Result, bail};
 use crate::{process, progress::step};
 
 /// A program and the Debian package that has it.
-#[derive(Clone, Copy)]
 pub struct Tool {
-    /// Its name, or its path.
+    /// Its name, or its path where it is in none of the usual directories.
     pub program: &'static str,
-    /// The package.
+    /// By Debian's name.
     pub package: &'static str,
 }
 
-/// What the tests on this kernel and in virtual machines use.
+/// What the tests use.
 pub const OF_TESTS: [Tool; 5] = [
     Tool { program: "ip", package: "iproute2" },
     Tool { program: "iperf3", package: "iperf3" },
@@ -33,9 +32,7 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
     }
     let list = missing.join(" ");
     if !Path::new("/etc/debian_version").exists() {
-        bail!(
-            "programs that the tests use are missing. By hand: install what your system calls {list} (Debian's names)"
-        );
+        bail!("programs are missing. By hand: install what your system calls {list} (Debian's names)");
     }
     let how = if process::is_root() { "" } else { " by sudo, which may ask for your password" };
     step(&format!("apt-get install {list}{how} (up to 1 minute)"), || {

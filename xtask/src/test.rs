@@ -1,10 +1,11 @@
-//! `cargo xtask test`: unit tests as the user, tests against the kernel as root, here and in virtual machines. The same
-//! test programs run in all these places: nothing is built for a machine.
+//! `cargo xtask test`: unit tests as the user, tests against the kernel as root, here and in virtual machines, and tests of
+//! a Kubernetes cluster. The same test programs run on all kernels: nothing is built for a machine.
 
 use std::{
+    env,
     ffi::OsString,
     io,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, ExitCode, Stdio},
     thread,
     time::Duration,
@@ -15,7 +16,7 @@ use anyhow::{Context as _, Result, anyhow};
 use crate::{
     artifacts::{self, Program},
     build,
-    cluster::Cluster,
+    cluster::{self, Raised},
     process, setup,
     tally::{Reader, Tally},
     vm::{self, Machine},
@@ -34,6 +35,12 @@ const QUEUEING: [&str; 3] = ["bandwidth", "latency", "partition"];
 const SMOKE: (&str, &str) = ("latency", "round_trips");
 /// Tells the tests which binary they are to try.
 const PRODUCT: &str = "CHAOS_BIN";
+/// With it begin the names of the suites that need a Kubernetes cluster.
+const CLUSTER: &str = "cluster";
+/// Tells the tests how to reach one, and us that there is one already.
+const KUBECONFIG: &str = "CHAOS_KUBECONFIG";
+/// Tells the tests where the files of our own cluster are.
+const CLUSTER_STATE: &str = "CHAOS_CLUSTER";
 /// Emulated, everything takes ten to twenty times as long.
 const VM_PATIENCE: Duration = Duration::from_secs(3600);
 
@@ -46,7 +53,7 @@ pub struct Arguments {
     /// Only the kernel tests, all of them, and only there: "running" (this machine's kernel), 5.10, 6.1, 6.12 or 7.2.
     #[arg(long, conflicts_with = "full")]
     kernel: Option<String>,
-    /// Only the tests on a Kubernetes cluster.
+    /// Only the tests on a Kubernetes cluster: that of CHAOS_KUBECONFIG, or one that is started for them and ended.
     #[arg(long, conflicts_with_all = ["full", "kernel"])]
     cluster: bool,
     /// Only tests whose names contain this.
@@ -61,17 +68,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     cargo.args(["test", "--workspace", "--no-run"]);
     let mut programs: Vec<Program> = artifacts::build(&mut cargo)?.into_iter().filter(|program| program.test).collect();
     programs.sort_by(|one, other| one.name.cmp(&other.name));
-    let (root_tests, unit_tests): (Vec<Program>, Vec<Program>) = programs.into_iter().partition(needs_root);
-    let (cluster_tests, kernel_tests): (Vec<Program>, Vec<Program>) = root_tests.into_iter().partition(needs_cluster);
+    let (kernel_tests, unit_tests): (Vec<Program>, Vec<Program>) = programs.into_iter().partition(needs_root);
+    let (cluster_tests, kernel_tests): (Vec<Program>, Vec<Program>) =
+        kernel_tests.into_iter().partition(|program| program.name.starts_with(CLUSTER));
     let mut report = Report::default();
     let filter = arguments.filter.as_deref();
     match arguments.kernel.as_deref() {
-        None if arguments.cluster => on_cluster(&cluster_tests, &product, filter, &mut report),
+        None if arguments.cluster => on_a_cluster(&cluster_tests, &product, filter, &mut report),
         None => {
             units(&unit_tests, filter, &mut report);
             on_this_kernel(&kernel_tests, &product, filter, &mut report)?;
             machines(arguments.full, &kernel_tests, &product, filter, &mut report);
-            on_cluster(&cluster_tests, &product, filter, &mut report);
+            on_a_cluster(&cluster_tests, &product, filter, &mut report);
         }
         Some("running") => on_this_kernel(&kernel_tests, &product, filter, &mut report)?,
         Some(series) => machine(series, true, &kernel_tests, &product, filter, &mut report),
@@ -97,50 +105,47 @@ fn on_this_kernel(programs: &[Program], product: &Path, filter: Option<&str>, re
     Ok(())
 }
 
+/// One cluster for all suites.
+fn on_a_cluster(programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
+    // A cluster is not started for tests that the filter leaves out.
+    let programs: Vec<&Program> = programs.iter().filter(|program| has_tests(program, filter)).collect();
+    if programs.is_empty() {
+        return;
+    }
+    let (kubeconfig, state, raised) = match env::var_os(KUBECONFIG) {
+        Some(given) => (given, env::var_os(CLUSTER_STATE), None),
+        None => match Raised::new() {
+            Ok(raised) => (cluster::state::kubeconfig().into(), Some(cluster::state::DIRECTORY.into()), Some(raised)),
+            Err(error) => return report.add("a cluster", || Err(error)),
+        },
+    };
+    for program in programs {
+        if raised.as_ref().is_some_and(Raised::interrupted) {
+            break;
+        }
+        let keep = [PRODUCT, KUBECONFIG, CLUSTER_STATE, "CARGO_MANIFEST_DIR", "CI", "PATH"];
+        let mut command = process::as_root(&program.path, &keep);
+        command.env(PRODUCT, product).env(KUBECONFIG, &kubeconfig).args(ONE_BY_ONE);
+        command.envs(state.as_ref().map(|state| (CLUSTER_STATE, state)));
+        report.add(&format!("{} on a cluster", program.name), || native(&mut command, program, filter));
+    }
+    if let Some(Err(error)) = raised.map(Raised::end) {
+        report.add("the end of the cluster", || Err(error));
+    }
+}
+
+fn has_tests(program: &Program, filter: Option<&str>) -> bool {
+    let mut list = Command::new(&program.path);
+    list.args(["--list", "--format=terse"]).args(filter);
+    // One that cannot be listed is run, to say why.
+    process::capture(&mut list).map_or(true, |names| !names.trim().is_empty())
+}
+
 /// Faults of one test must not hit another's packets; and the harness must show what skipped tests say.
 const ONE_BY_ONE: [&str; 2] = ["--test-threads=1", "--show-output"];
 
 fn needs_root(program: &Program) -> bool {
     program.package == KERNEL_PACKAGE && program.integration
-}
-
-/// Those that need a cluster are called so.
-fn needs_cluster(program: &Program) -> bool {
-    program.name.starts_with("cluster")
-}
-
-/// On a Kubernetes on this machine, which `cluster up` starts where it is not there yet; by root in any case.
-fn on_cluster(programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
-    let cluster = Cluster::default();
-    let ours = !cluster.kubeconfig().exists();
-    let xtask =
-        |words: &[&str]| process::run(process::as_root(own()?, &["HOME", "PATH", "CHAOS_CACHE", "CARGO"]).args(words));
-    let started = if ours { xtask(&["cluster", "up", "--product"]) } else { Ok(()) };
-    match started {
-        Ok(()) => {
-            let variables = [
-                (PRODUCT, product.to_owned()),
-                ("KUBECONFIG", cluster.kubeconfig()),
-                ("CHAOS_KUBECTL", cluster.programs().join("kubectl")),
-                ("CHAOS_CLUSTER", cluster.dir().to_owned()),
-            ];
-            for program in programs {
-                let kept =
-                    [PRODUCT, "KUBECONFIG", "CHAOS_KUBECTL", "CHAOS_CLUSTER", "CARGO_MANIFEST_DIR", "CI", "PATH"];
-                let mut command = process::as_root(&program.path, &kept);
-                command.envs(variables.clone()).args(ONE_BY_ONE);
-                report.add(&format!("{} on a cluster", program.name), || native(&mut command, program, filter));
-            }
-        }
-        Err(error) => report.add("start a cluster", || Err(error)),
-    }
-    if ours && let Err(error) = xtask(&["cluster", "down"]) {
-        report.add("end the cluster", || Err(error));
-    }
-}
-
-fn own() -> Result<PathBuf> {
-    std::env::current_exe().context("find xtask")
 }
 
 fn native(command: &mut Command, program: &Program, filter: Option<&str>) -> Result<Tally> {

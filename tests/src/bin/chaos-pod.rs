@@ -1,100 +1,86 @@
-//! What runs in the pods of the tests: waits, sends or answers.
+//! What the tests' pods run: alone in its image, and also what a node keeps a pod's namespaces with.
+//!
+//! - `chaos-pod pause` does nothing; it reaps children.
+//! - `chaos-pod knock ADDRESS PORT` sends a datagram every millisecond, the first at once; their numbers begin at 0.
+//! - `chaos-pod serve PORT` answers each TCP connection with the host's name and closes it, and sends UDP datagrams back.
+//!
+//! SIGTERM and SIGINT end each of them with exit code 0.
 
-use std::{
-    env,
-    io::Write as _,
-    net::{Ipv6Addr, TcpListener, UdpSocket},
-    process::ExitCode,
-    thread,
-    time::{Duration, Instant},
-};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::time::{Duration, Instant};
 
-use nix::sys::{
-    signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
-    wait::{WaitPidFlag, waitpid},
-};
+use chaos_tests::clock::now_ns;
+use chaos_tests::net::Family;
+use chaos_tests::traffic::payload::Payload;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 const USAGE: &str = "chaos-pod pause | knock ADDRESS PORT | serve PORT";
+const PACE: Duration = Duration::from_millis(1);
 
-fn main() -> ExitCode {
-    let words: Vec<String> = env::args().skip(1).collect();
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    // Before there is a second thread: each of them must leave these signals to the one that waits for them.
-    let blocked = signals().thread_block().map_err(|error| format!("block signals: {error}"));
-    let result = blocked.and_then(|()| match words.as_slice() {
-        [] | ["pause"] => pause(),
-        ["knock", address, port] => knock(&format!("{address}:{port}")),
-        ["serve", port] => serve(port),
-        _ => Err(USAGE.to_owned()),
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
+    let port = |word: &str| word.parse::<u16>().expect("a port");
+    // Before there are threads, which inherit it. The first process of a namespace would otherwise not even be sent them.
+    let signals = blocked();
+    match words[..] {
+        ["pause"] => pause(&signals),
+        ["knock", address, number] => {
+            knock(SocketAddr::new(address.parse().expect("an address"), port(number)), signals)
         }
+        ["serve", number] => serve(port(number), signals),
+        _ => panic!("{USAGE}"),
     }
 }
 
-fn signals() -> SigSet {
-    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD].into_iter().collect()
+fn blocked() -> SigSet {
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD].into_iter().collect();
+    signals.thread_block().expect("signals can be blocked");
+    signals
 }
 
-/// As the first process of a sandbox: ends when it is told to, and takes in orphans.
-fn pause() -> Result<(), String> {
-    let wanted = signals();
-    // An ignored SIGCHLD is not delivered to the first process of a PID namespace unless it has a handler.
-    extern "C" fn nothing(_: i32) {}
-    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler does nothing.
-    unsafe { sigaction(Signal::SIGCHLD, &action) }.map_err(|error| format!("sigaction: {error}"))?;
+fn pause(signals: &SigSet) -> ! {
     loop {
-        match wanted.wait().map_err(|error| format!("wait for a signal: {error}"))? {
-            Signal::SIGCHLD => while waitpid(None, Some(WaitPidFlag::WNOHANG)).is_ok_and(|end| end.pid().is_some()) {},
-            _ => return Ok(()),
+        if signals.wait().expect("signals can be waited for") != Signal::SIGCHLD {
+            std::process::exit(0);
         }
+        while !matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive) | Err(_)) {}
     }
 }
 
-/// Datagrams with a number, one every millisecond, from the first moment on.
-fn knock(to: &str) -> Result<(), String> {
-    thread::spawn(pause_and_end);
-    let mut next = Instant::now();
-    let mut socket = None;
-    for number in 0_u64.. {
-        // Without a route yet, as in a pod whose network is still being made, the next one is tried.
-        if socket.is_none() {
-            socket = UdpSocket::bind("0.0.0.0:0").ok();
+fn knock(to: SocketAddr, signals: SigSet) {
+    let socket = UdpSocket::bind(Family::of(to.ip()).any(0)).expect("a socket");
+    let started = Instant::now();
+    let mut packet = [0u8; 64];
+    let mut waiter = Some(signals);
+    for sequence in 0u32.. {
+        Payload { flow: 0, sequence: sequence.into(), sent_ns: now_ns() }.write(&mut packet);
+        // Nobody there yet, or no route: that is for the receiver to see.
+        let _ = socket.send_to(&packet, to);
+        if let Some(signals) = waiter.take() {
+            std::thread::spawn(move || pause(&signals));
         }
-        if let Some(socket) = &socket {
-            let _not_yet = socket.send_to(&number.to_be_bytes(), to);
-        }
-        next += Duration::from_millis(1);
-        thread::sleep(next.saturating_duration_since(Instant::now()));
+        std::thread::sleep((started + PACE * (sequence + 1)).saturating_duration_since(Instant::now()));
     }
-    Ok(())
 }
 
-fn pause_and_end() {
-    let code = i32::from(pause().is_err());
-    std::process::exit(code);
-}
-
-/// TCP: tells the host's name. UDP on the same port: what came goes back.
-fn serve(port: &str) -> Result<(), String> {
-    let port: u16 = port.parse().map_err(|error| format!("port {port:?}: {error}"))?;
-    let name = nix::unistd::gethostname().map_err(|error| format!("gethostname: {error}"))?;
-    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).map_err(|error| format!("listen: {error}"))?;
-    let echo = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).map_err(|error| format!("bind: {error}"))?;
-    thread::spawn(pause_and_end);
-    thread::spawn(move || {
-        let mut buffer = [0; 2048];
-        while let Ok((length, from)) = echo.recv_from(&mut buffer) {
-            let _unreachable = echo.send_to(buffer.get(..length).unwrap_or_default(), from);
+fn serve(port: u16, signals: SigSet) {
+    std::thread::spawn(move || pause(&signals));
+    let any = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+    let datagrams = UdpSocket::bind((any, port)).expect("a free port");
+    let connections = TcpListener::bind((any, port)).expect("a free port");
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            if let Ok((length, from)) = datagrams.recv_from(&mut buffer) {
+                let _ = datagrams.send_to(&buffer[..length], from);
+            }
         }
     });
-    loop {
-        let (mut stream, _) = listener.accept().map_err(|error| format!("accept: {error}"))?;
-        let _gone = writeln!(stream, "{}", name.to_string_lossy());
+    let name = nix::unistd::gethostname().expect("a host name");
+    for mut connection in connections.incoming().flatten() {
+        let _ = writeln!(connection, "{}", name.display());
     }
 }

@@ -28,11 +28,8 @@ impl Cluster {
     pub fn find() -> Result<Self, String> {
         let given = |name: &str| env::var_os(name).map(PathBuf::from).ok_or_else(|| format!("{name} is not set"));
         let why = |error| format!("{error}: cargo xtask test --cluster starts one");
-        Ok(Self {
-            kubectl: given("CHAOS_KUBECTL").map_err(why)?,
-            kubeconfig: given("KUBECONFIG").map_err(why)?,
-            state: given("CHAOS_CLUSTER").map_err(why)?,
-        })
+        let state = given("CHAOS_CLUSTER").map_err(why)?;
+        Ok(Self { kubectl: state.join("bin/kubectl"), kubeconfig: given("CHAOS_KUBECONFIG").map_err(why)?, state })
     }
 
     /// The directory with the nodes' files and logs.
@@ -99,10 +96,10 @@ impl Cluster {
 
     /// A command in a node's namespaces.
     pub fn in_node(&self, node: &str) -> Command {
-        let path = self.state.join(node).join("containerd.pid");
-        let pid = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let containerd =
+            super::process_of_node("containerd", node).unwrap_or_else(|| panic!("no containerd on {node}"));
         let mut command = Command::new("nsenter");
-        command.args(["--net", "--mount", "--uts", "-t", pid.trim(), "--"]);
+        command.args(["--net", "--mount", "--uts", "-t", &containerd.to_string(), "--"]);
         command
     }
 

@@ -31,7 +31,7 @@ pub fn process_named(name: &str) -> Option<i32> {
 
 /// The process with this name in the network namespace of a node.
 pub fn process_of_node(name: &str, node: &str) -> Option<i32> {
-    let of_node = fs::metadata(format!("/run/netns/kube-{node}")).ok()?.ino();
+    let of_node = fs::metadata(format!("/run/netns/cluster-{node}")).ok()?.ino();
     numbers().find(|pid| is_called(*pid, name) && netns(*pid) == Some(of_node))
 }
 

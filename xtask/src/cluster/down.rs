@@ -1,137 +1,131 @@
-//! The end of a cluster: no process, mount, interface, namespace or cgroup of it is left.
+//! The end of a cluster: whatever there is of it, also where it never came up. As root. Nothing is believed to be gone
+//! before it was looked for.
 
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use nix::{
     mount::{MntFlags, umount2},
+    net::if_::if_nametoindex,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
-use super::{Cluster, STATE, control::CABLE, ip};
-use crate::{process, progress::step};
+use super::{mounts, namespace::ip, node, state};
+use crate::progress::step;
 
-/// How long what was killed may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// For the kernel to let go.
+const LIMIT: Duration = Duration::from_secs(20);
+const PACE: Duration = Duration::from_millis(50);
 
-impl Cluster {
-    /// Ends what there is of it, also of one that did not start.
-    pub fn down(&self) -> Result<()> {
-        step("end the cluster", || {
-            let begun = Instant::now();
-            while !processes().is_empty() {
-                for pid in processes() {
-                    // It may have ended meanwhile.
-                    let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
-                }
-                if begun.elapsed() > PATIENCE {
-                    bail!("processes that do not end: {:?}", processes());
-                }
-                thread::sleep(Duration::from_millis(50));
-            }
-            for netns in namespaces()? {
-                ip(&format!("netns del {netns}"))?;
-            }
-            // Its other end was in a namespace that is gone.
-            let _gone = ip(&format!("link del {CABLE}"));
-            unmount()?;
-            for cgroup in cgroups(Path::new("/sys/fs/cgroup")) {
-                remove_tree(&cgroup);
-            }
-            self.forget()?;
-            let left = left_over()?;
-            if left.is_empty() { Ok(()) } else { bail!("left over: {}", left.join(", ")) }
-        })
+/// Ends it, and fails if anything is left.
+pub fn run() -> Result<()> {
+    if !state::exists() && left().is_empty() {
+        println!("there is no cluster");
+        return Ok(());
     }
-
-    /// All but the images, which the next cluster wants again.
-    fn forget(&self) -> Result<()> {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return Ok(()) };
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| !path.ends_with("images")) {
-            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.with_context(|| format!("remove {}", path.display()))?;
+    step("end the cluster", || {
+        until(|| {
+            let pids = processes();
+            for pid in &pids {
+                let _ = kill(*pid, Signal::SIGKILL);
+            }
+            pids.is_empty()
+        });
+        for mount in mount_points() {
+            let _ = umount2(mount.as_str(), MntFlags::MNT_DETACH);
+        }
+        if has_link() {
+            ip(&format!("link delete {}", state::HOST_LINK))?;
+        }
+        for name in namespaces() {
+            ip(&format!("netns delete {name}"))?;
+        }
+        until(|| cgroups().iter().rev().map(fs::remove_dir).all(|removed| removed.is_ok()));
+        mounts::remove_targets();
+        until(|| fs::remove_dir_all(state::DIRECTORY).is_ok() || !Path::new(state::DIRECTORY).exists());
+        let left = left();
+        if !left.is_empty() {
+            bail!("left of the cluster:\n{}", left.join("\n"));
         }
         Ok(())
-    }
-}
-
-/// Of the control plane and the nodes: in their network namespaces, or in a node's cgroups.
-fn processes() -> BTreeSet<i32> {
-    let listed = |text: String| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>();
-    let mut all = BTreeSet::new();
-    for netns in namespaces().unwrap_or_default() {
-        all.extend(
-            process::capture(Command::new("ip").args(["netns", "pids", &netns])).map(listed).unwrap_or_default(),
-        );
-    }
-    for cgroup in cgroups(Path::new("/sys/fs/cgroup")).iter().flat_map(|cgroup| tree(cgroup)) {
-        all.extend(fs::read_to_string(cgroup.join("cgroup.procs")).map(listed).unwrap_or_default());
-    }
-    all
-}
-
-fn namespaces() -> Result<Vec<String>> {
-    let list = process::capture(Command::new("ip").args(["netns", "list"]))?;
-    let names = list.lines().filter_map(|line| line.split_whitespace().next());
-    Ok(names.filter(|name| *name == super::CONTROL || name.starts_with("kube-node")).map(str::to_owned).collect())
-}
-
-/// The nodes' own, in every hierarchy.
-fn cgroups(root: &Path) -> Vec<PathBuf> {
-    let within = |dir: &Path| -> Vec<PathBuf> {
-        let entries = fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-        entries.filter(|path| path.is_dir() && !path.is_symlink()).collect()
-    };
-    let first = within(root);
-    let second = first.iter().flat_map(|tree| within(tree));
-    let all: Vec<PathBuf> = first.iter().cloned().chain(second).collect();
-    let is_node = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kube-node"));
-    all.into_iter().filter(is_node).collect()
-}
-
-/// A cgroup and those below it, the deepest first.
-fn tree(cgroup: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(cgroup).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let mut all: Vec<PathBuf> = entries.filter(|path| path.is_dir()).flat_map(|path| tree(&path)).collect();
-    all.push(cgroup.to_owned());
-    all
-}
-
-fn remove_tree(cgroup: &Path) {
-    for one in tree(cgroup) {
-        // What is left is told in the end.
-        let _busy = fs::remove_dir(&one);
-    }
-}
-
-fn mounts() -> Result<Vec<PathBuf>> {
-    let table = fs::read_to_string("/proc/self/mounts").context("read /proc/self/mounts")?;
-    let points = table.lines().filter_map(|line| line.split(' ').nth(1)).map(PathBuf::from);
-    let mut ours: Vec<PathBuf> = points.filter(|point| point.starts_with(STATE)).collect();
-    ours.sort();
-    ours.reverse();
-    Ok(ours)
-}
-
-fn unmount() -> Result<()> {
-    for point in mounts()? {
-        umount2(&point, MntFlags::MNT_DETACH).with_context(|| format!("unmount {}", point.display()))?;
-    }
+    })?;
+    println!("no process, mount, interface, namespace, cgroup or file of the cluster is left");
     Ok(())
 }
 
-fn left_over() -> Result<Vec<String>> {
-    let mut left: Vec<String> = processes().iter().map(|pid| format!("process {pid}")).collect();
-    left.extend(namespaces()?.into_iter().map(|name| format!("network namespace {name}")));
-    left.extend(mounts()?.iter().map(|point| format!("mount {}", point.display())));
-    left.extend(cgroups(Path::new("/sys/fs/cgroup")).iter().map(|path| format!("cgroup {}", path.display())));
-    Ok(left)
+/// What can be found of a cluster.
+fn left() -> Vec<String> {
+    let mut found: Vec<String> = processes().iter().map(|pid| format!("process {pid}")).collect();
+    found.extend(mount_points().iter().map(|mount| format!("mount {mount}")));
+    found.extend(namespaces().iter().map(|name| format!("network namespace {name}")));
+    found.extend(cgroups().iter().map(|dir| format!("cgroup {}", dir.display())));
+    found.extend(has_link().then(|| format!("interface {}", state::HOST_LINK)));
+    found.extend(Path::new(state::DIRECTORY).exists().then(|| format!("directory {}", state::DIRECTORY)));
+    found
+}
+
+fn until(mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() && started.elapsed() < LIMIT {
+        thread::sleep(PACE);
+    }
+}
+
+/// Those in a network namespace or below a cgroup of the cluster: daemons in the one, pods in the other.
+fn processes() -> Vec<Pid> {
+    let spaces: BTreeSet<u64> =
+        namespaces().iter().filter_map(|name| fs::metadata(state::netns(name)).ok()).map(|file| file.ino()).collect();
+    let below = format!("/{}", state::NODE_PREFIX);
+    let ours = |pid: &i32| {
+        let dir = Path::new("/proc").join(pid.to_string());
+        fs::metadata(dir.join("ns/net")).is_ok_and(|file| spaces.contains(&file.ino()))
+            || fs::read_to_string(dir.join("cgroup")).is_ok_and(|text| text.contains(&below))
+    };
+    let pids = names(Path::new("/proc"));
+    pids.iter().filter_map(|name| name.parse().ok()).filter(ours).map(Pid::from_raw).collect()
+}
+
+fn namespaces() -> Vec<String> {
+    let ours = |name: &String| name == state::CONTROL_PLANE || name.starts_with(state::NODE_PREFIX);
+    names(Path::new(state::NETNS)).into_iter().filter(ours).collect()
+}
+
+/// Each before those below it.
+fn cgroups() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for hierarchy in node::hierarchies().unwrap_or_default() {
+        let roots = names(&hierarchy).into_iter().filter(|name| name.starts_with(state::NODE_PREFIX));
+        let mut next: Vec<PathBuf> = roots.map(|name| hierarchy.join(name)).collect();
+        while let Some(dir) = next.pop() {
+            next.extend(names(&dir).iter().map(|name| dir.join(name)).filter(|path| path.is_dir()));
+            found.push(dir);
+        }
+    }
+    found
+}
+
+/// In this process's mount namespace, the newest first.
+fn mount_points() -> Vec<String> {
+    let table = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let points = table.lines().filter(|line| line.contains(state::DIRECTORY));
+    let mut points: Vec<String> = points.filter_map(|line| line.split(' ').nth(1)).map(str::to_owned).collect();
+    points.reverse();
+    points
+}
+
+fn has_link() -> bool {
+    if_nametoindex(state::HOST_LINK).is_ok()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }

@@ -1,241 +1,165 @@
-//! `cargo xtask cluster`: a real Kubernetes on this machine, without virtual machines and without a registry. Every node is a set of
-//! namespaces with a containerd, a kubelet and a kube-proxy of its own; the control plane has a network namespace that holds the switch
-//! between the nodes.
+//! `cargo xtask cluster`: a real Kubernetes on this machine, without virtual machines and without a registry of images. A
+//! node is a network, a mount and a UTS namespace with containerd, a kubelet and kube-proxy of its own; the control plane
+//! has a network namespace, which holds the switch between the nodes. This machine is on that switch, too.
 
-mod control;
+mod control_plane;
+mod daemon;
 mod down;
-mod image;
+mod guest;
+mod kubectl;
+mod machine;
+mod mounts;
+mod namespace;
 mod node;
+mod raised;
 mod setup;
+mod start;
+pub mod state;
+mod switch;
 
 use std::{
     env,
     ffi::OsString,
-    fs::{self, File},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    process::Command,
 };
 
-use anyhow::{Context as _, Error, Result, bail};
+use anyhow::{Context as _, Error, Result};
 
-use crate::{process, progress::step};
+use crate::{artifacts, image, process, toolchain, vm::Boot};
+pub use raised::Raised;
 
-/// Where a cluster keeps what it is made of. Not below /tmp, which tests replace.
-const STATE: &str = "/var/tmp/chaos-cluster";
-/// The network namespace of the control plane.
-const CONTROL: &str = "kube-cp";
-/// Most nodes that the addresses have room for.
-const MOST_NODES: u8 = 16;
-/// How long a part may take to come up, on a machine that builds beside it.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// What to do with the cluster.
+/// What to do with the cluster of this machine.
 #[derive(clap::Subcommand)]
 pub enum Verb {
-    /// Start it; about 10 seconds. The first time its programs are built, which takes about 6 minutes.
+    /// Start one: about 10 s, the first time about 6 minutes more, in which Kubernetes is built.
     Up {
         /// How many nodes.
-        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_NODES)))]
+        #[arg(long, default_value_t = 2)]
         nodes: u8,
-        /// Build the product's image and load it, too.
+        /// One node more, in a virtual machine with a kernel of this series: 5.10, 6.1, 6.12 or 7.2.
+        #[arg(long, value_name = "SERIES")]
+        vm: Option<String>,
+        /// An archive of an image that every node is to have; may be repeated. A virtual machine gets no images later.
         #[arg(long)]
-        product: bool,
+        image: Vec<PathBuf>,
     },
     /// End it; nothing is left.
     Down,
-    /// kubectl, as admin.
+    /// Run kubectl as its administrator.
     Kubectl {
-        /// Its arguments.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        /// For kubectl.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
-    /// Give an image archive to every node.
+    /// Import an archive of an image (OCI or Docker) on every node.
     Load {
-        /// The archive: OCI or Docker.
+        /// The archive.
         archive: PathBuf,
     },
-    /// Run a command in a node's namespaces.
+    /// Run a command in the namespaces of a node, as a shell on that node would.
     Exec {
-        /// node1, node2, ...
+        /// node1, node2, ..., or cp for the control plane.
         node: String,
         /// The command.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<OsString>,
     },
+    /// The part of `up` that needs root.
+    #[command(hide = true)]
+    Start {
+        nodes: u8,
+        programs: PathBuf,
+        images: Vec<PathBuf>,
+        /// A kernel and an initramfs.
+        #[arg(long, num_args = 2)]
+        boot: Vec<PathBuf>,
+    },
+    /// The process that holds a virtual machine.
+    #[command(hide = true)]
+    Boot { number: u8, count: u8, tap: String, image: PathBuf, initramfs: PathBuf },
+    /// What runs in it.
+    #[command(hide = true)]
+    Guest { number: u8, count: u8 },
+    /// What runs in the place of a node's machine.
+    #[command(hide = true)]
+    Machine { number: u8 },
 }
 
-/// Does it, as root.
-pub fn run(verb: &Verb) -> Result<()> {
+/// Does it; as root, through sudo where we are not.
+pub fn run(verb: Verb) -> Result<()> {
+    if let Verb::Up { nodes, vm, image } = verb {
+        // Tests end what is there when they are done.
+        let _lock = crate::setup::lock("cluster")?;
+        up(nodes, vm.as_deref(), &image)?;
+        println!("export KUBECONFIG={}", state::kubeconfig().display());
+        return Ok(());
+    }
     if !process::is_root() {
-        // The tools' places and the user's cache stay the same.
-        let own = env::current_exe().context("find xtask")?;
-        let mut command = process::as_root(own, &["HOME", "PATH", "CHAOS_CACHE", "CARGO"]);
-        return Err(Error::new(command.args(env::args_os().skip(1)).exec()).context("start sudo"));
+        let error = ourselves(env::args_os().skip(1))?.exec();
+        return Err(Error::new(error).context("start sudo"));
     }
-    let cluster = Cluster::default();
     match verb {
-        Verb::Up { nodes, product } => {
-            cluster.up(*nodes)?;
-            if *product {
-                cluster.load_product()?;
-            }
-            println!("KUBECONFIG={}", cluster.kubeconfig().display());
-            Ok(())
+        Verb::Up { .. } => Ok(()),
+        Verb::Down => down::run(),
+        Verb::Kubectl { words } => become_it(kubectl::command().args(words)),
+        Verb::Load { archive } => import(&archive),
+        Verb::Exec { node, words } => become_it(node::command(&node)?.args(words)),
+        Verb::Start { nodes, programs, images, boot } => {
+            let boot = <[PathBuf; 2]>::try_from(boot).ok().map(|[image, initramfs]| Boot { image, initramfs });
+            start::run(nodes, &programs, &images, boot.as_ref())
         }
-        Verb::Down => cluster.down(),
-        Verb::Kubectl { words } => {
-            let mut kubectl = cluster.kubectl();
-            Err(Error::new(kubectl.args(words).exec()).context("start kubectl"))
+        Verb::Boot { number, count, tap, image, initramfs } => {
+            guest::boot(state::Node(number), count, tap, Boot { image, initramfs })
         }
-        Verb::Load { archive } => cluster.load(archive),
-        Verb::Exec { node, words } => {
-            let mut command = cluster.in_node(node)?;
-            Err(Error::new(command.args(words).exec()).context("start nsenter"))
-        }
+        Verb::Guest { number, count } => guest::run(state::Node(number), count),
+        Verb::Machine { number } => machine::run(state::Node(number)),
     }
 }
 
-/// The cluster of this machine: names of namespaces allow for one.
-pub struct Cluster {
-    dir: PathBuf,
-    programs: PathBuf,
+/// Starts a cluster whose nodes have the image of the pods that tests run, and these.
+fn up(nodes: u8, vm: Option<&str>, images: &[PathBuf]) -> Result<()> {
+    state::refuse_a_second()?;
+    let programs = setup::ensure()?;
+    let pod = image::pod()?;
+    let mut words: Vec<OsString> = vec!["cluster".into(), "start".into(), nodes.to_string().into(), programs.into()];
+    words.push(pod.into());
+    for image in images {
+        words.push(image.canonicalize().with_context(|| format!("find {}", image.display()))?.into());
+    }
+    if let Some(series) = vm {
+        crate::setup::for_tests()?;
+        let boot = guest::prepare(series, &artifacts::target())?;
+        words.extend(["--boot".into(), boot.image.into(), boot.initramfs.into()]);
+    }
+    process::run(&mut ourselves(words)?)
 }
 
-impl Default for Cluster {
-    fn default() -> Self {
-        Self { dir: PathBuf::from(STATE), programs: setup::programs() }
-    }
+/// Ends it.
+fn down() -> Result<()> {
+    process::run(&mut ourselves(["cluster", "down"].map(OsString::from))?)
 }
 
-impl Cluster {
-    /// Starts it, with the image of the tests' pods on every node.
-    pub fn up(&self, nodes: u8) -> Result<()> {
-        if self.kubeconfig().exists() {
-            bail!("there is a cluster already, in {STATE}: `cargo xtask cluster down` ends it");
-        }
-        setup::ensure()?;
-        fs::create_dir_all(self.dir.join("images")).with_context(|| format!("create {STATE}/images"))?;
-        image::of_pods(&self.dir.join("images/pod.tar"))?;
-        let started = step(&format!("start a cluster of {nodes} nodes (10 s)"), || self.start(nodes));
-        if started.is_err() {
-            eprintln!("the logs of what did not start are in {STATE}; `cargo xtask cluster down` removes them");
-        }
-        started
-    }
-
-    fn start(&self, nodes: u8) -> Result<()> {
-        self.start_control()?;
-        for number in 1..=nodes {
-            self.start_node(number, nodes)?;
-        }
-        for number in 1..=nodes {
-            let name = format!("node{number}");
-            wait_until(&format!("{name} registers"), || self.asks(&["get", "node", &name]))?;
-        }
-        let mut ready = self.kubectl();
-        ready.args(["wait", "--for=condition=Ready", "node", "--all", "--timeout=120s"]);
-        process::capture(&mut ready)?;
-        wait_until("the default service account is there", || self.asks(&["get", "serviceaccount", "default"]))
-    }
-
-    /// Builds the product's image, quick rather than small, and gives it to every node.
-    pub fn load_product(&self) -> Result<()> {
-        let archive = self.dir.join("product.tar");
-        let how = crate::image::Arguments { debug: true, output: Some(archive.clone()), ..Default::default() };
-        crate::image::run(&how)?;
-        self.load(&archive)
-    }
-
-    /// Gives an image to every node.
-    pub fn load(&self, archive: &Path) -> Result<()> {
-        let archive = archive.canonicalize().with_context(|| format!("find {}", archive.display()))?;
-        for name in self.nodes()? {
-            let mut import = self.in_node(&name)?;
-            process::capture(import.args(["ctr", "-n", "k8s.io", "images", "import"]).arg(&archive))?;
-        }
-        Ok(())
-    }
-
-    /// The admin's kubeconfig; good for the host, too.
-    pub fn kubeconfig(&self) -> PathBuf {
-        self.dir.join("kubeconfig")
-    }
-
-    /// Kubernetes' programs.
-    pub fn programs(&self) -> &Path {
-        &self.programs
-    }
-
-    /// The directory of its state.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    fn kubectl(&self) -> Command {
-        let mut command = Command::new(self.programs.join("kubectl"));
-        command.arg("--kubeconfig").arg(self.kubeconfig());
-        command
-    }
-
-    /// Whether kubectl succeeds with it.
-    fn asks(&self, words: &[&str]) -> bool {
-        process::capture(self.kubectl().args(words)).is_ok()
-    }
-
-    fn nodes(&self) -> Result<Vec<String>> {
-        let entries = fs::read_dir(&self.dir).with_context(|| format!("read {STATE}: is there a cluster?"))?;
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        let mut nodes: Vec<String> = names.filter(|name| self.dir.join(name).join("kubelet.yaml").exists()).collect();
-        nodes.sort();
-        Ok(nodes)
-    }
-
-    /// Enters the namespaces of a node.
-    fn in_node(&self, name: &str) -> Result<Command> {
-        let pid = self.dir.join(name).join("containerd.pid");
-        let pid = fs::read_to_string(&pid).with_context(|| format!("read {}: no such node?", pid.display()))?;
-        let mut command = Command::new("nsenter");
-        command.args(["--net", "--mount", "--uts", "-t", pid.trim(), "--"]);
-        Ok(command)
-    }
-
-    /// Starts a program that goes on; what it prints goes to a file of its name.
-    fn spawn(&self, name: &str, command: &mut Command) -> Result<()> {
-        let path = self.dir.join(format!("{name}.log"));
-        let log = File::create(&path).with_context(|| format!("create {}", path.display()))?;
-        let errors = log.try_clone().with_context(|| format!("open {} again", path.display()))?;
-        // In a group of its own, so that Ctrl-C on this terminal does not reach it.
-        command.stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
-        command.spawn().with_context(|| format!("start {name}")).map(drop)
-    }
-}
-
-/// Runs `ip` with these words.
-fn ip(words: &str) -> Result<()> {
-    process::capture(Command::new("ip").args(words.split_whitespace())).map(drop)
-}
-
-/// A program in a named network namespace.
-fn in_netns(name: &str, program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new("nsenter");
-    command.arg(format!("--net=/run/netns/{name}")).arg("--").arg(program);
-    command
-}
-
-fn write(path: &Path, text: &str) -> Result<()> {
-    fs::write(path, text).with_context(|| format!("write {}", path.display()))
-}
-
-fn wait_until(what: &str, holds: impl Fn() -> bool) -> Result<()> {
-    let begun = Instant::now();
-    while !holds() {
-        if begun.elapsed() > PATIENCE {
-            bail!("waited {} s, in vain, until {what}", PATIENCE.as_secs());
-        }
-        thread::sleep(Duration::from_millis(100));
+/// Imports an archive on every node that can be entered.
+fn import(archive: &Path) -> Result<()> {
+    let kept = start::keep_image(archive)?;
+    for name in node::names()? {
+        process::capture(node::command(&name)?.args(machine::IMPORT).arg(&kept))?;
     }
     Ok(())
+}
+
+/// This program once more, as root.
+fn ourselves(words: impl IntoIterator<Item = OsString>) -> Result<Command> {
+    let program = env::current_exe().context("find our own program")?;
+    let mut command = process::as_root(program, &["CHAOS_CACHE", "PATH"]);
+    // Root's home is another one.
+    command.env("CHAOS_CACHE", toolchain::cache_dir()).args(words);
+    Ok(command)
+}
+
+fn become_it(command: &mut Command) -> Result<()> {
+    let error = command.exec();
+    Err(Error::new(error).context(format!("start {}", command.get_program().display())))
 }

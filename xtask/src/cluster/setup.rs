@@ -1,4 +1,4 @@
-//! What a cluster is made of: Debian's etcd, containerd, runc and CNI plugins, and Kubernetes' own programs, built from its Go modules.
+//! What a cluster needs: system packages, and the programs of Kubernetes, built from source by Go once.
 
 use std::{
     fs,
@@ -6,88 +6,121 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{
     artifacts,
     packages::{self, Tool},
     process,
     progress::step,
-    setup,
-    toolchain::cache_dir,
+    setup, toolchain,
 };
 
-/// As in tests/cluster/go.mod.
-const VERSION: &str = "1.36.3";
+/// The release that `tests/cluster/go.mod` names.
+const KUBERNETES: &str = "1.36.3";
+
 const PROGRAMS: [&str; 6] =
     ["kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet"];
-const TOOLS: [Tool; 7] = [
-    Tool { program: "etcd", package: "etcd-server" },
+
+const TOOLS: [Tool; 8] = [
     Tool { program: "containerd", package: "containerd" },
-    Tool { program: "runc", package: "runc" },
-    Tool { program: "nft", package: "nftables" },
-    Tool { program: "ip", package: "iproute2" },
-    Tool { program: "openssl", package: "openssl" },
     Tool { program: "/usr/lib/cni/bridge", package: "containernetworking-plugins" },
+    Tool { program: "etcd", package: "etcd-server" },
+    Tool { program: "ip", package: "iproute2" },
+    Tool { program: "nft", package: "nftables" },
+    Tool { program: "nsenter", package: "util-linux" },
+    Tool { program: "openssl", package: "openssl" },
+    Tool { program: "runc", package: "runc" },
 ];
 
-/// Where Kubernetes' programs are, or will be.
-pub fn programs() -> PathBuf {
-    cache_dir().join(format!("kubernetes-{VERSION}"))
-}
-
-/// Gets what is missing.
-pub fn ensure() -> Result<()> {
+/// Installs and builds what is missing; returns where the programs of Kubernetes are.
+pub fn ensure() -> Result<PathBuf> {
+    let programs = toolchain::cache_dir().join(format!("kubernetes-{KUBERNETES}"));
+    if !complete(&programs) {
+        let _lock = setup::lock("setup")?;
+        if !complete(&programs) {
+            build(&programs)?;
+        }
+    }
     packages::ensure(&TOOLS)?;
-    let target = programs();
-    let whole = |dir: &Path| PROGRAMS.iter().all(|program| dir.join(program).is_file());
-    if whole(&target) {
-        return Ok(());
-    }
-    let _lock = setup::lock("setup")?;
-    if whole(&target) {
-        return Ok(());
-    }
-    let Some(go) =
-        process::find("go").or_else(|| Some(PathBuf::from("/usr/local/go/bin/go")).filter(|go| go.is_file()))
-    else {
-        bail!("Go is missing, which builds Kubernetes {VERSION}: see https://go.dev/doc/install");
-    };
-    step(&format!("build Kubernetes {VERSION} (6 minutes)"), || build(&go, &target)).with_context(|| {
-        format!("By hand: put {} of Kubernetes {VERSION} into {}", PROGRAMS.join(", "), target.display())
-    })
+    Ok(programs)
 }
 
-fn build(go: &Path, target: &Path) -> Result<()> {
-    let partial = target.with_extension("partial");
-    fs::create_dir_all(&partial).with_context(|| format!("create {}", partial.display()))?;
-    let (major, minor) = VERSION.split_once('.').unwrap_or((VERSION, ""));
+fn complete(dir: &Path) -> bool {
+    PROGRAMS.iter().all(|program| dir.join(program).is_file())
+}
+
+fn build(target: &Path) -> Result<()> {
+    let module = artifacts::workspace().join("tests/cluster");
+    let wanted = wanted_go(&module.join("go.mod"))?;
+    check_go(&wanted)?;
+    let partial = target.with_added_extension("partial");
+    for dir in [&partial, target] {
+        if dir.exists() {
+            fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
+        }
+    }
+    // Clients refuse a server that does not tell its version.
+    let version = "k8s.io/component-base/version";
+    let (major, minor) = KUBERNETES.split_once('.').unwrap_or((KUBERNETES, "0"));
     let minor = minor.split('.').next().unwrap_or(minor);
-    let about = "k8s.io/component-base/version";
-    let flags =
-        format!("-s -w -X {about}.gitVersion=v{VERSION} -X {about}.gitMajor={major} -X {about}.gitMinor={minor}");
-    let mut command = Command::new(go);
-    // The pseudo-package `tool` is what the module's tool block lists.
-    command.args(["install", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags", &flags, "tool"]);
-    command.env("GOBIN", &partial).env("CGO_ENABLED", "0").env("GOFLAGS", "");
-    process::capture(command.current_dir(artifacts::workspace().join("tests/cluster")))?;
-    if target.exists() {
-        fs::remove_dir_all(target).with_context(|| format!("remove {}", target.display()))?;
+    let flags = format!(
+        "-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
+    );
+    let mut go = Command::new("go");
+    go.args(["install", "-trimpath", "-ldflags", &flags, "tool"]);
+    go.current_dir(&module).env("GOBIN", &partial).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly");
+    step(&format!("build Kubernetes {KUBERNETES} with Go (about 6 minutes)"), || process::capture(&mut go))?;
+    if !complete(&partial) {
+        bail!("{} lacks one of {}", partial.display(), PROGRAMS.join(", "));
     }
     fs::rename(&partial, target).with_context(|| format!("rename {} to {}", partial.display(), target.display()))
 }
 
+/// From the line `go 1.26.0`.
+fn wanted_go(path: &Path) -> Result<String> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("go "));
+    line.map(|version| version.trim().to_owned()).ok_or_else(|| anyhow!("{} names no version of Go", path.display()))
+}
+
+fn check_go(wanted: &str) -> Result<()> {
+    let advice = format!(
+        "Kubernetes {KUBERNETES} is built with Go {wanted} or newer. By hand: unpack an archive from https://go.dev/dl and \
+         put its bin directory into PATH"
+    );
+    if process::find("go").is_none() {
+        bail!("Go is missing. {advice}");
+    }
+    let found = process::capture(Command::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local"))?;
+    let found = found.trim().trim_start_matches("go");
+    if numbers(found) < numbers(wanted) {
+        bail!("Go {found} is too old. {advice}");
+    }
+    Ok(())
+}
+
+/// `1.26.8` or `1.27rc1` as numbers that can be compared.
+fn numbers(version: &str) -> Vec<u32> {
+    version
+        .split('.')
+        .map(|part| part.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{PROGRAMS, VERSION};
+    use super::{KUBERNETES, numbers};
 
     #[test]
-    fn the_module_says_the_same() {
-        let path = crate::artifacts::workspace().join("tests/cluster/go.mod");
-        let module = std::fs::read_to_string(path).unwrap();
-        assert!(module.contains(&format!("k8s.io/kubernetes v{VERSION}")));
-        for program in PROGRAMS {
-            assert!(module.contains(&format!("k8s.io/kubernetes/cmd/{program}")), "{program}");
-        }
+    fn versions_of_go_are_compared_as_numbers() {
+        assert!(numbers("1.9.9") < numbers("1.26.0"));
+        assert!(numbers("1.26.0") <= numbers("1.26.8"));
+        assert!(numbers("1.27rc1") > numbers("1.26.8"));
+    }
+
+    #[test]
+    fn the_release_is_that_of_the_go_module() {
+        assert!(include_str!("../../../tests/cluster/go.mod").contains(&format!("k8s.io/kubernetes v{KUBERNETES}")));
     }
 }

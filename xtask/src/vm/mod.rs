@@ -39,6 +39,15 @@ pub fn persistently<T>(mut work: impl FnMut() -> Result<T>) -> Result<T> {
     bail!("no attempt was made")
 }
 
+/// A kernel and its first file system.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// The kernel.
+    pub image: PathBuf,
+    /// With its modules.
+    pub initramfs: PathBuf,
+}
+
 /// One boot for one command.
 pub struct Machine {
     /// `6.12`
@@ -55,6 +64,10 @@ pub struct Machine {
     pub variables: Vec<(OsString, OsString)>,
     /// Kernel modules beside the usual ones.
     pub modules: Vec<String>,
+    /// What to boot, where it is there already: then neither series nor modules count.
+    pub boot: Option<Boot>,
+    /// A tap device that is the machine's eth0.
+    pub tap: Option<String>,
     /// Where the command runs.
     pub directory: PathBuf,
     /// Words of the command.
@@ -72,6 +85,8 @@ impl Machine {
             job: None,
             variables: Vec::new(),
             modules: Vec::new(),
+            boot: None,
+            tap: None,
             directory: artifacts::workspace().to_owned(),
             command,
         }
@@ -81,8 +96,11 @@ impl Machine {
     /// it comes. A kernel that oopses is an error, whatever the command says;
     /// [`EmulatorFault`] where the emulator made it.
     pub fn run(&self, stdout: impl Write + Send + 'static, stderr: impl Write + Send + 'static) -> Result<u8> {
-        let kernel = Kernel::of_series(&self.series)?;
         let scratch = Scratch::new()?;
+        let boot = match &self.boot {
+            Some(boot) => boot.clone(),
+            None => self.prepare(&scratch.path)?,
+        };
         let job = match &self.job {
             Some(dir) => dir.canonicalize().with_context(|| format!("find the job directory {}", dir.display()))?,
             None => scratch.make("job")?,
@@ -92,24 +110,30 @@ impl Machine {
             fs::remove_file(&status).with_context(|| format!("remove {}", status.display()))?;
         }
         write(&job.join("vm.command"), &self.job_file())?;
-        let initramfs = scratch.path.join("initramfs");
-        write(&initramfs, &self.initramfs(&kernel)?)?;
         let console = scratch.path.join("console");
         let guest = qemu::Guest {
             machine: self,
-            image: &kernel.image()?,
-            initramfs: &initramfs,
+            image: &boot.image,
+            initramfs: &boot.initramfs,
             job: &job,
             console: &console,
             sockets: &scratch.path,
         };
-        let ended = guest.run(stdout, stderr).with_context(|| format!("boot {}", kernel.release));
+        let ended = guest.run(stdout, stderr).with_context(|| format!("boot {}", boot.image.display()));
         let log = fs::read(&console).unwrap_or_default();
         let code = console::judge(&log).and(ended).and_then(|()| exit_code(&status));
         if code.as_ref().is_err_and(|error| !error.is::<EmulatorFault>()) {
             eprintln!("{}", console::tail(&log));
         }
         code
+    }
+
+    /// Fetches the kernel where it is missing, and makes the initramfs in `dir`.
+    pub fn prepare(&self, dir: &Path) -> Result<Boot> {
+        let kernel = Kernel::of_series(&self.series)?;
+        let initramfs = dir.join("initramfs");
+        write(&initramfs, &self.initramfs(&kernel)?)?;
+        Ok(Boot { image: kernel.image()?, initramfs })
     }
 
     fn initramfs(&self, kernel: &Kernel) -> Result<Vec<u8>> {

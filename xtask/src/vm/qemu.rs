@@ -88,6 +88,10 @@ impl Guest<'_> {
             Path::new("/"),
         )?);
         qemu.arg("-virtfs").arg(option("local,id=job,mount_tag=job,security_model=none,path=", self.job)?);
+        if let Some(tap) = &self.machine.tap {
+            qemu.args(["-netdev", &format!("tap,id=net,ifname={tap},script=no,downscript=no")]);
+            qemu.args(["-device", "virtio-net-pci,netdev=net"]);
+        }
         qemu.args(["-device", "virtio-serial"]);
         for port in [1, 2] {
             qemu.arg("-chardev").arg(option(&format!("socket,id=port{port},path="), &self.socket(port))?);
