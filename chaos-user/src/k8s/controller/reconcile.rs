@@ -22,7 +22,6 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use std::{
-    collections::BTreeSet,
     fmt::Debug,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -147,11 +146,7 @@ async fn apply(
     for result in futures::future::join_all(writes).await {
         result?;
     }
-    let wanted: BTreeSet<&String> = decision.sets.uses.iter().flat_map(|place| &place.sets).collect();
-    for old in old_sets.iter().filter(|old| !wanted.contains(&old.name_any())) {
-        let api: Api<PeerSet> = Api::namespaced(client.clone(), &old.namespace().unwrap_or_default());
-        api.delete(&old.name_any(), &DeleteParams::default()).await?;
-    }
+    // A set that nobody names any more goes with the experiment, its owner.
     Ok(())
 }
 
