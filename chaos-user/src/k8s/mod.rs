@@ -4,5 +4,6 @@ pub mod agent;
 pub mod api;
 pub mod controller;
 mod draw;
+pub mod plugin;
 mod text;
 mod time;

@@ -7,11 +7,11 @@ mod fan_out;
 mod leader;
 mod outcome;
 mod peers;
-mod reconcile;
-mod select;
+pub(crate) mod reconcile;
+pub(crate) mod select;
 #[cfg(test)]
 mod tests;
-mod world;
+pub(crate) mod world;
 
 use crate::{
     engine::EngineError,
