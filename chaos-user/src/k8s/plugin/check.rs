@@ -137,15 +137,15 @@ fn reasons(rows: &[Row]) -> Vec<String> {
     let mut by_node: Vec<(String, Vec<&str>)> = Vec::new();
     for row in rows {
         let Some(status) = &row.status else { continue };
-        let mut by_reason: Vec<(&str, Vec<String>)> = Vec::new();
+        let mut by_reason: Vec<(&str, Vec<&Capability>)> = Vec::new();
         for one in status.capabilities.iter().filter(|one| !one.supported) {
-            add(&mut by_reason, &one.reason, format!("{} {}", one.fault, one.scope));
+            add(&mut by_reason, &one.reason, one);
         }
-        for (reason, faults) in by_reason {
-            let text = if faults.len() == status.capabilities.len() {
+        for (reason, lacking) in by_reason {
+            let text = if lacking.len() == status.capabilities.len() {
                 format!("no fault: {}", printable(reason))
             } else {
-                format!("not {}: {}", faults.join(", "), printable(reason))
+                format!("no {}: {}", names(&status.capabilities, &lacking).join(", "), printable(reason))
             };
             match by_node.iter_mut().find(|(known, _)| *known == text) {
                 Some((_, nodes)) => nodes.push(&row.name),
@@ -154,6 +154,19 @@ fn reasons(rows: &[Row]) -> Vec<String> {
         }
     }
     by_node.into_iter().map(|(text, nodes)| format!("{}: {text}", nodes.join(", "))).collect()
+}
+
+/// By the fault's name alone where all of it is lacking, else with the scopes.
+fn names(all: &[Capability], lacking: &[&Capability]) -> Vec<String> {
+    let mut by_fault: Vec<(&str, Vec<&str>)> = Vec::new();
+    for one in lacking {
+        add(&mut by_fault, &one.fault, one.scope.as_str());
+    }
+    let name = |(fault, scopes): (&str, Vec<&str>)| {
+        let whole = all.iter().filter(|one| one.fault == fault).count() == scopes.len();
+        if whole { fault.to_owned() } else { format!("{fault} ({})", scopes.join(", ")) }
+    };
+    by_fault.into_iter().map(name).collect()
 }
 
 fn add<'a, T>(to: &mut Vec<(&'a str, Vec<T>)>, key: &'a str, one: T) {
@@ -195,8 +208,8 @@ b     6.12    0.1.0  31s SILENT  locked  partly  no
 c     -       none   -           -
 
 b: locked: Halt x
-a: not loss ingress: no fq
-b: not loss ingress, latency egress, latency ingress: no fq
+a: no loss (ingress): no fq
+b: no loss (ingress), latency: no fq
 ";
         assert_eq!(table(&rows, now + Duration::from_secs(31)), expected);
         let json = document(&rows, now + Duration::from_secs(30));

@@ -197,7 +197,7 @@ mod tests {
         let text = text(&experiment, &[injection], now);
         for part in [
             "verdict     NoEffect\n",
-            "started     2026-01-01T00:00:01.000Z (30s ago)\n",
+            "started     2026-01-01T00:00:01Z (30s ago)\n",
             "targets     2 selected, 1 injected, 1 failed\n",
             "warning     node n2: ?[2J\n",
             "Reverted   True    0s     Over    all\n",

@@ -2,7 +2,7 @@
 
 use super::words::moment;
 use crate::{
-    k8s::api::{Experiment, FaultSum, Injection, TargetRecord, TargetState},
+    k8s::api::{Experiment, FaultSum, Injection, PodTarget, TargetRecord, TargetState},
     observe::{FaultReport, Report, TargetReport, Verdict, merged},
 };
 use kube::ResourceExt;
@@ -14,7 +14,8 @@ pub fn gather(experiment: &Experiment, injections: &[Injection]) -> Report {
     let status = experiment.status.clone().unwrap_or_default();
     let reports = || injections.iter().filter_map(|one| Some((one, one.status.as_ref()?.report.as_ref()?)));
     let mut faults = merged(reports().flat_map(|(_, report)| report.faults.clone()));
-    if faults.is_empty() {
+    let counted = status.faults.iter().any(|sum| sum.seen > 0 || sum.skipped_by_lease > 0);
+    if faults.is_empty() && counted {
         faults = status.faults.iter().map(summed).collect();
     }
     let mut warnings = status.warnings.clone();
@@ -58,7 +59,10 @@ fn targets(injections: &[Injection], known: &[TargetRecord]) -> (Vec<TargetRepor
     let mut all = Vec::new();
     let mut said = Vec::new();
     for one in injections {
-        let Some(status) = &one.status else { continue };
+        let Some(status) = one.status.as_ref().filter(|status| !status.targets.is_empty()) else {
+            all.extend(one.spec.targets.iter().map(asked));
+            continue;
+        };
         let reported = status.report.as_ref().map(|report| report.targets.as_slice()).unwrap_or_default();
         for record in &status.targets {
             let mut target = of_record(record);
@@ -77,6 +81,16 @@ fn targets(injections: &[Injection], known: &[TargetRecord]) -> (Vec<TargetRepor
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
     (all, said)
+}
+
+/// One of which its node has said nothing.
+fn asked(target: &PodTarget) -> TargetReport {
+    TargetReport {
+        kind: "pod".to_owned(),
+        name: format!("{}/{}", target.namespace, target.name),
+        state: format!("{:?}", TargetState::Pending),
+        ..TargetReport::default()
+    }
 }
 
 fn of_record(record: &TargetRecord) -> TargetReport {
@@ -139,7 +153,7 @@ mod tests {
         let status = json!({ "verdict": "NoEffect", "reason": "why", "seed": 9, "startedAt": "2026-01-01T00:00:00Z" });
         let whole = gather(&experiment(status), &nodes);
         assert_eq!((whole.verdict, whole.reason.as_str(), whole.seed), (Verdict::NoEffect, "why", 9));
-        assert_eq!(whole.started_at, "2026-01-01T00:00:00.000Z");
+        assert_eq!(whole.started_at, "2026-01-01T00:00:00Z");
         let states: Vec<_> = whole.targets.iter().map(|one| (one.name.as_str(), one.state.as_str())).collect();
         assert_eq!(states, [("shop/a", "Pending"), ("shop/b", "Reverted"), ("shop/c", "Failed")]);
         assert_eq!(whole.faults.iter().map(|one| one.matched).sum::<u64>(), 7);
@@ -149,11 +163,21 @@ mod tests {
     #[test]
     fn without_injections_the_sums_remain() {
         let status = json!({
-            "verdict": "Pass", "faults": [{ "name": "f", "matched": 5, "injected": 5 }],
+            "verdict": "Pass", "faults": [{ "name": "f", "seen": 5, "matched": 5, "injected": 5 }],
             "targets": [{ "namespace": "shop", "pod": "a", "container": "web", "state": "Gone" }]
         });
         let whole = gather(&experiment(status), &[]);
         assert_eq!((whole.faults[0].injected, whole.targets[0].name.as_str()), (5, "shop/a/web"));
         assert_eq!(gather(&experiment(json!(null)), &[]).verdict, Verdict::Error);
+    }
+
+    #[test]
+    fn a_node_that_has_said_nothing_has_its_targets_all_the_same() {
+        let mut silent = injection("n1", json!(null));
+        silent.spec.targets = vec![PodTarget { namespace: "shop".into(), name: "a".into(), uid: "u".into() }];
+        let status = json!({ "verdict": "Error", "faults": [{ "name": "f" }] });
+        let whole = gather(&experiment(status), &[silent]);
+        assert_eq!((whole.targets[0].name.as_str(), whole.targets[0].state.as_str()), ("shop/a", "Pending"));
+        assert!(whole.faults.is_empty(), "what was never counted is no count of 0");
     }
 }

@@ -58,7 +58,18 @@ pub async fn stop_all(
         None => None,
     };
     let stopped = all(cluster, everywhere, how, show).await;
-    let (locked, mut stopped) = (locked.transpose()?, stopped?);
+    let (locked, mut stopped) = match (locked.transpose(), stopped) {
+        (Ok(locked), Ok(stopped)) => (locked, stopped),
+        (Err(lock), stopped) => {
+            let text = stopped.map_or_else(|error| error.to_string(), |answer| answer.text);
+            show.say(text.trim_end());
+            return Err(lock);
+        }
+        (Ok(locked), Err(error)) => {
+            locked.iter().for_each(|answer| show.say(answer.text.trim_end()));
+            return Err(error);
+        }
+    };
     if let Some(locked) = locked {
         stopped.text.insert_str(0, &locked.text);
         stopped.code = stopped.code.max(locked.code);

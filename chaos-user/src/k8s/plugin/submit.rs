@@ -93,6 +93,9 @@ pub async fn create(
             namespace.unwrap_or_default()
         );
         vec![located(("metadata.name".to_owned(), text))]
+    } else if status.code == 404 {
+        // What is not found when something is made is what it would be in.
+        vec![located(("metadata.namespace".to_owned(), status.message.clone()))]
     } else {
         problems(status).into_iter().map(located).collect()
     };

@@ -35,10 +35,10 @@ pub fn age(age: Duration) -> String {
     }
 }
 
-/// RFC 3339 in UTC; empty for none.
+/// RFC 3339 in UTC, with as many digits as the API server keeps; empty for none.
 #[must_use]
 pub fn moment(time: Option<&Time>) -> String {
-    time.map(|time| humantime::format_rfc3339_millis(SystemTime::from(time.0)).to_string()).unwrap_or_default()
+    time.map(|time| humantime::format_rfc3339(SystemTime::from(time.0)).to_string()).unwrap_or_default()
 }
 
 /// Where an experiment stands; Pending where nobody has looked at it.
