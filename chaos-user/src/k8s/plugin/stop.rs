@@ -112,7 +112,7 @@ async fn end(
                 None => None,
             };
             if std::mem::take(&mut open[index]) {
-                let verdict = verdict.map_or_else(|| "it was deleted".to_owned(), |verdict| verdict);
+                let verdict = verdict.unwrap_or_else(|| "it was deleted".to_owned());
                 text += &format!("{}: stopped ({verdict})\n", title(&experiments[index]));
             }
         }
