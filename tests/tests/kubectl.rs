@@ -111,7 +111,7 @@ fn what_the_api_server_refuses_has_words_and_an_exit_code() {
         "experiments.chaos-ebpf.dev is forbidden: User \"eve\" cannot list resource \"experiments\" in API group \"chaos-ebpf.dev\""}"#;
     let absent = r#"{"kind":"Status","apiVersion":"v1","status":"Failure","code":404,"reason":"NotFound","message":
         "experiments.chaos-ebpf.dev \"cut\" not found","details":{"name":"cut","kind":"experiments"}}"#;
-    let empty = r#"{"kind":"ExperimentList","apiVersion":"chaos-ebpf.dev/v1alpha1","metadata":{},"items":[]}"#;
+    let empty = r#"{"kind":"ExperimentList","apiVersion":"chaos-ebpf.dev/v1alpha1","metadata":{"resourceVersion":"1"},"items":[]}"#;
     let cases: &[(u16, &'static str, &[&str], i32, &str)] = &[
         (
             404,
