@@ -39,7 +39,7 @@ pub async fn stop(cluster: &Cluster, name: &str, how: How, show: &mut dyn Show) 
     if phase(&experiment).is_over() {
         return Ok(Answer { text: format!("{} was over already\n", title(&experiment)), code: ExitCode::Pass });
     }
-    end(cluster, vec![experiment], how, show).await
+    end(cluster, vec![experiment], how, false, show).await
 }
 
 /// Ends all experiments of the namespace, or of all. With `lock`, a Halt comes first: it needs no controller, and is for the whole cluster.
@@ -57,7 +57,9 @@ pub async fn stop_all(
         Some(reason) => Some(halt::lock(cluster, reason, how.timeout).await),
         None => None,
     };
-    let stopped = all(cluster, everywhere, how, show).await;
+    // Then the faults are off, whether the controller says so or not.
+    let off = locked.as_ref().is_some_and(|locked| locked.as_ref().is_ok_and(|one| one.code == ExitCode::Pass));
+    let stopped = all(cluster, everywhere, how, off, show).await;
     let (locked, mut stopped) = match (locked.transpose(), stopped) {
         (Ok(locked), Ok(stopped)) => (locked, stopped),
         (Err(lock), stopped) => {
@@ -77,21 +79,28 @@ pub async fn stop_all(
     Ok(stopped)
 }
 
-async fn all(cluster: &Cluster, everywhere: bool, how: How, show: &mut dyn Show) -> Result<Answer, EngineError> {
+async fn all(
+    cluster: &Cluster,
+    everywhere: bool,
+    how: How,
+    off: bool,
+    show: &mut dyn Show,
+) -> Result<Answer, EngineError> {
     let namespace = (!everywhere).then_some(cluster.namespace.as_str());
     let all = cluster.list::<Experiment>(&cluster.api(namespace), namespace).await?;
     let open: Vec<Experiment> = all.into_iter().filter(|one| !phase(one).is_over()).collect();
     if open.is_empty() {
         return Ok(Answer { text: "no experiment was active\n".to_owned(), code: ExitCode::Pass });
     }
-    end(cluster, open, how, show).await
+    end(cluster, open, how, off, show).await
 }
 
-/// Asks for the end of all, then waits for it.
+/// Asks for the end of all, then waits for it. `off`: no fault of the cluster acts any more.
 async fn end(
     cluster: &Cluster,
     experiments: Vec<Experiment>,
     how: How,
+    off: bool,
     show: &mut dyn Show,
 ) -> Result<Answer, EngineError> {
     let asked = experiments.iter().map(|one| cluster.annotate(one, STOP, how.word()));
@@ -122,12 +131,18 @@ async fn end(
         result?;
     }
     for (_, one) in open.iter().zip(&experiments).filter(|(open, _)| **open) {
-        text += &format!(
-            "{}: asked to stop, and not over within {}; see that the controller runs, or use kubectl chaos stop --all --lock \
-             REASON, which does not need it\n",
-            title(one),
-            humantime::format_duration(how.timeout)
-        );
+        text += &format!("{}: {}\n", title(one), not_over(how.timeout, off));
     }
-    Ok(Answer { text, code: if open.contains(&true) { ExitCode::Error } else { ExitCode::Pass } })
+    Ok(Answer { text, code: if open.contains(&true) && !off { ExitCode::Error } else { ExitCode::Pass } })
+}
+
+fn not_over(timeout: Duration, off: bool) -> String {
+    let timeout = humantime::format_duration(timeout);
+    if off {
+        return format!("its faults are off; its status did not say so within {timeout}: see that the controller runs");
+    }
+    format!(
+        "asked to stop, and not over within {timeout}; see that the controller runs, or use kubectl chaos stop --all --lock \
+         REASON, which does not need it"
+    )
 }
