@@ -1,9 +1,7 @@
 //! The `chaos` command.
 #![forbid(unsafe_code)]
 
-use clap::Parser as _;
-
 fn main() -> std::process::ExitCode {
-    let arguments = chaos::cli::Arguments::parse();
+    let arguments = chaos::cli::Arguments::of_process();
     std::process::ExitCode::from(chaos::cli::main(arguments) as u8)
 }

@@ -7,6 +7,7 @@ mod cleanup;
 mod controller;
 mod crd;
 mod input;
+mod kubectl;
 mod progress;
 mod run;
 mod status;
@@ -21,16 +22,29 @@ use crate::{
 use clap::{Parser, Subcommand, ValueEnum};
 use std::{path::PathBuf, time::Duration};
 
+const EXIT_CODES: &str = "Exit codes: 0 Pass, 1 error of chaos, 2 invalid input, 3 not possible here, 4 NoEffect, 5 Aborted, \
+    6 Fail, 7 Refused.";
+
 /// In-kernel fault injection for containers and services.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
-#[command(
-    after_help = "Exit codes: 0 Pass, 1 error of chaos, 2 invalid input, 3 not possible here, 4 NoEffect, 5 Aborted, \
-    6 Fail, 7 Refused."
-)]
+#[command(after_help = EXIT_CODES)]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
+}
+
+impl Arguments {
+    /// Of this process, which may have been called as a plugin of kubectl.
+    #[must_use]
+    pub fn of_process() -> Self {
+        match std::env::args_os().next() {
+            Some(program) if kubectl::is_plugin(&program) => {
+                Self { command: Command::Kubectl(kubectl::Plugin::parse().arguments) }
+            }
+            _ => Self::parse(),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -139,6 +153,9 @@ enum Command {
     },
     /// Print the custom resource definitions of a cluster as YAML.
     Crd,
+    /// What `kubectl chaos` does, where there is no link of that name.
+    #[command(hide = true)]
+    Kubectl(kubectl::Arguments),
 }
 
 /// What `wait` waits for.
@@ -177,6 +194,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
             controller::controller(controller::Options { namespace, own_namespace, identity, port })
         }
         Command::Crd => crd::crd(),
+        Command::Kubectl(arguments) => kubectl::kubectl(arguments),
     }
 }
 

@@ -24,10 +24,9 @@ impl Progress {
 
     /// Shows all experiments, when it is time.
     pub fn show(&mut self, engine: &Engine, active: &[&Active]) {
-        if Instant::now() < self.next || active.is_empty() {
+        if active.is_empty() || !self.is_due() {
             return;
         }
-        self.next = Instant::now() + Duration::from_millis(if self.terminal { 500 } else { 10_000 });
         let mut text = Vec::new();
         for one in active {
             let Ok(counts) = engine.counts(one) else { continue };
@@ -36,6 +35,17 @@ impl Progress {
                 text.push(format!("{}: {line}", one.plan.name));
             }
         }
+        self.print(&text);
+    }
+
+    /// Is it time to show something?
+    pub fn is_due(&self) -> bool {
+        Instant::now() >= self.next
+    }
+
+    /// Shows these lines in the place of the last ones.
+    pub fn print(&mut self, text: &[String]) {
+        self.next = Instant::now() + Duration::from_millis(if self.terminal { 500 } else { 10_000 });
         self.clear();
         self.shown = if self.terminal { text.len() } else { 0 };
         let mut stderr = stderr().lock();

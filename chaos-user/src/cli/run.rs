@@ -79,7 +79,7 @@ pub fn run(files: &[PathBuf], output: Format, dry_run: bool, yes: bool) -> ExitC
     };
     match before::before(&requests, &mut probes, &signal) {
         Ok(None) => {}
-        Ok(Some(reports)) => return print(&reports, output),
+        Ok(Some(reports)) => return print(&reports, output, Vec::new()),
         Err(error) => return fail(&error),
     }
     let (engine, mut active) = match engine::prepare(requests) {
@@ -90,12 +90,12 @@ pub fn run(files: &[PathBuf], output: Format, dry_run: bool, yes: bool) -> ExitC
         one.warnings.iter().skip(said).for_each(|warning| eprintln!("warning: {}: {warning}", one.plan.name));
     }
     let started = engine.start(&mut active);
-    print(&watch::watch(&engine, active, probes, started, &signal), output)
+    print(&watch::watch(&engine, active, probes, started, &signal), output, Vec::new())
 }
 
-/// The reports on stdout; the gravest of their verdicts.
-fn print(reports: &[Report], output: Format) -> ExitCode {
-    let mut codes: Vec<_> = reports.iter().map(|report| ExitCode::from(report.verdict)).collect();
+/// The reports on stdout; the gravest of their verdicts and of what else went wrong.
+pub fn print(reports: &[Report], output: Format, mut codes: Vec<ExitCode>) -> ExitCode {
+    codes.extend(reports.iter().map(|report| ExitCode::from(report.verdict)));
     match observe::render(reports, output) {
         Ok(text) => print!("{text}"),
         Err(error) => {

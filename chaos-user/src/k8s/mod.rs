@@ -5,6 +5,7 @@ pub mod api;
 mod beat;
 pub mod controller;
 mod draw;
+pub mod plugin;
 mod serve;
 mod text;
 mod time;

@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 /// A count with commas: `12,034`.
-pub(super) fn count(count: u64) -> String {
+pub(crate) fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
@@ -30,6 +30,6 @@ pub(super) fn clock(duration: std::time::Duration) -> String {
 }
 
 /// The text without control characters, which a name from outside could steer a terminal with.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

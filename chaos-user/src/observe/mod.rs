@@ -12,6 +12,9 @@ mod report;
 mod table;
 mod verdict;
 
+pub(crate) use figure::{count, printable};
+pub(crate) use table::{aligned, row};
+
 pub use exit::{ExitCode, combined};
 pub use merge::merged;
 pub use percentile::{LatencyReport, percentile};

@@ -179,12 +179,13 @@ fn probes(report: &Report) -> String {
     aligned(&rows, 2..6)
 }
 
-fn row(cells: &[&str]) -> Vec<String> {
+/// Cells of one row.
+pub(crate) fn row(cells: &[&str]) -> Vec<String> {
     cells.iter().map(|cell| (*cell).to_owned()).collect()
 }
 
 /// The rows with their columns aligned: the numeric ones to the right, the others to the left.
-fn aligned(rows: &[Vec<String>], numeric: Range<usize>) -> String {
+pub(crate) fn aligned(rows: &[Vec<String>], numeric: Range<usize>) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();

@@ -50,6 +50,11 @@ impl Install {
         for what in ["daemonset/chaos-agent", "deployment/chaos-controller"] {
             self.cluster.kubectl(&format!("-n {NAMESPACE} rollout status {what} --timeout=120s"));
         }
+        // A definition is taken before its objects are.
+        let empty = r#"{"apiVersion":"chaos-ebpf.dev/v1alpha1","kind":"Experiment","metadata":{"name":"probe","namespace":"default"},
+            "spec":{"duration":"1s","selector":{"pods":{"all":true}},"faults":[{"network":{"match":{"all":true},"partition":true}}]}}"#;
+        let words = ["create", "--dry-run=server", "-f", "-"];
+        assert!(wait_until(PATIENCE, || self.cluster.ask(&words, empty).is_ok()), "no experiments are taken");
         // Installed is not yet known: NodeAgents say what their kernels can once they have tried it.
         let knows = || self.cluster.list("nodeagents").iter().all(|one| one["status"]["capabilities"].is_array());
         assert!(wait_until(PATIENCE, knows), "the agents do not say what their kernels can");

@@ -10,12 +10,12 @@ mod leader;
 mod outcome;
 mod peers;
 mod prober;
-mod reconcile;
-mod select;
+pub(crate) mod reconcile;
+pub(crate) mod select;
 mod tell;
 #[cfg(test)]
 mod tests;
-mod world;
+pub(crate) mod world;
 
 use crate::{
     engine::EngineError,

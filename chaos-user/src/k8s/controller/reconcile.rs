@@ -110,7 +110,7 @@ fn parameters() -> PatchParams {
 }
 
 /// The experiment's objects of a kind: by its label, and by its UID, since a label may be cut and a name may be used again.
-async fn owned<K>(client: &Client, experiment: &Experiment) -> Result<Vec<K>, kube::Error>
+pub(crate) async fn owned<K>(client: &Client, experiment: &Experiment) -> Result<Vec<K>, kube::Error>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {

@@ -1,0 +1,218 @@
+//! `check`: what each node can do, as its agent has found out.
+
+use super::{
+    Answer,
+    cluster::Cluster,
+    nodes::{agents, heard, lives},
+    words::{age, or_dash},
+};
+use crate::{
+    engine::EngineError,
+    k8s::api::{Capability, NodeAgent, NodeAgentStatus},
+    observe::{ExitCode, aligned, printable, row},
+};
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use std::time::SystemTime;
+
+/// A node; without status: it has no agent.
+struct Row {
+    name: String,
+    status: Option<NodeAgentStatus>,
+}
+
+/// Nodes by faults. `Unsupported` where no fault works on any node.
+///
+/// # Errors
+/// The API server's.
+pub async fn check(cluster: &Cluster, as_json: bool) -> Result<Answer, EngineError> {
+    let agents = agents(cluster).await?;
+    // Who may not see nodes sees those with agents.
+    let nodes = cluster.list::<Node>(&Api::all(cluster.client.clone()), None).await.unwrap_or_default();
+    let rows = rows(agents, nodes.iter().map(ResourceExt::name_any).collect());
+    let now = SystemTime::now();
+    let any = rows.iter().filter_map(|row| row.status.as_ref()).flat_map(|status| &status.capabilities);
+    let code = if any.clone().any(|one| one.supported) { ExitCode::Pass } else { ExitCode::Unsupported };
+    let text = if as_json { format!("{:#}\n", document(&rows, now)) } else { table(&rows, now) };
+    Ok(Answer { text, code })
+}
+
+fn rows(agents: Vec<NodeAgent>, nodes: Vec<String>) -> Vec<Row> {
+    let mut rows: Vec<Row> = agents
+        .into_iter()
+        .map(|agent| Row { name: agent.name_any(), status: Some(agent.status.unwrap_or_default()) })
+        .collect();
+    for name in nodes {
+        if !rows.iter().any(|row| row.name == name) {
+            rows.push(Row { name, status: None });
+        }
+    }
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    rows
+}
+
+fn document(rows: &[Row], now: SystemTime) -> Value {
+    let node = |row: &Row| {
+        let Some(status) = &row.status else { return json!({ "node": row.name, "agent": false }) };
+        json!({
+            "node": row.name,
+            "agent": true,
+            "version": status.version,
+            "kernel": status.kernel,
+            "heartbeat": status.heartbeat,
+            "silent": !lives(status, now),
+            "locked": status.locked,
+            "active": status.active,
+            "capabilities": status.capabilities,
+        })
+    };
+    json!({ "nodes": rows.iter().map(node).collect::<Vec<_>>() })
+}
+
+/// The faults that some agent knows, in the order in which they are tried.
+fn known(rows: &[Row]) -> Vec<&str> {
+    let mut all: Vec<&str> = Vec::new();
+    for one in rows.iter().filter_map(|row| row.status.as_ref()).flat_map(|status| &status.capabilities) {
+        if !all.contains(&one.fault.as_str()) {
+            all.push(&one.fault);
+        }
+    }
+    all
+}
+
+fn table(rows: &[Row], now: SystemTime) -> String {
+    if rows.is_empty() {
+        return "no node has an agent: kubectl apply -k manifests/\n".to_owned();
+    }
+    let faults = known(rows);
+    let mut head = row(&["NODE", "KERNEL", "AGENT", "HEARTBEAT", "LOCK"]);
+    head.extend(faults.iter().map(|fault| fault.to_uppercase()));
+    let mut cells = vec![head];
+    for one in rows {
+        let Some(status) = &one.status else {
+            cells.push(row(&[&one.name, "-", "none", "-", "-"]));
+            continue;
+        };
+        let heartbeat = match heard(status, now) {
+            None => "never".to_owned(),
+            Some(heard) if lives(status, now) => age(heard),
+            Some(heard) => format!("{} SILENT", age(heard)),
+        };
+        let lock = if status.locked.is_some() { "locked" } else { "-" };
+        let mut line = row(&[&one.name, &or_dash(&status.kernel), &or_dash(&status.version), &heartbeat, lock]);
+        line.extend(faults.iter().map(|fault| cell(&status.capabilities, fault).to_owned()));
+        cells.push(line);
+    }
+    let mut text = aligned(&cells, 0..0);
+    let notes = [locks(rows), reasons(rows)].concat();
+    if !notes.is_empty() {
+        text += &format!("\n{}\n", notes.join("\n"));
+    }
+    text
+}
+
+fn cell(capabilities: &[Capability], fault: &str) -> &'static str {
+    let mine: Vec<bool> = capabilities.iter().filter(|one| one.fault == fault).map(|one| one.supported).collect();
+    match (mine.contains(&true), mine.contains(&false)) {
+        (true, false) => "yes",
+        (true, true) => "partly",
+        (false, true) => "no",
+        (false, false) => "-",
+    }
+}
+
+fn locks(rows: &[Row]) -> Vec<String> {
+    let locked = rows.iter().filter_map(|row| Some((&row.name, row.status.as_ref()?.locked.as_ref()?)));
+    let mut all: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (name, reason) in locked {
+        add(&mut all, reason, name);
+    }
+    let line = |(reason, nodes): (&str, Vec<&str>)| format!("{}: locked: {}", nodes.join(", "), printable(reason));
+    all.into_iter().map(line).collect()
+}
+
+/// What is not there and why: what several nodes or faults share is said once.
+fn reasons(rows: &[Row]) -> Vec<String> {
+    let mut by_node: Vec<(String, Vec<&str>)> = Vec::new();
+    for row in rows {
+        let Some(status) = &row.status else { continue };
+        let mut by_reason: Vec<(&str, Vec<&Capability>)> = Vec::new();
+        for one in status.capabilities.iter().filter(|one| !one.supported) {
+            add(&mut by_reason, &one.reason, one);
+        }
+        for (reason, lacking) in by_reason {
+            let text = if lacking.len() == status.capabilities.len() {
+                format!("no fault: {}", printable(reason))
+            } else {
+                format!("no {}: {}", names(&status.capabilities, &lacking).join(", "), printable(reason))
+            };
+            match by_node.iter_mut().find(|(known, _)| *known == text) {
+                Some((_, nodes)) => nodes.push(&row.name),
+                None => by_node.push((text, vec![&row.name])),
+            }
+        }
+    }
+    by_node.into_iter().map(|(text, nodes)| format!("{}: {text}", nodes.join(", "))).collect()
+}
+
+/// By the fault's name alone where all of it is lacking, else with the scopes.
+fn names(all: &[Capability], lacking: &[&Capability]) -> Vec<String> {
+    let mut by_fault: Vec<(&str, Vec<&str>)> = Vec::new();
+    for one in lacking {
+        add(&mut by_fault, &one.fault, one.scope.as_str());
+    }
+    let name = |(fault, scopes): (&str, Vec<&str>)| {
+        let whole = all.iter().filter(|one| one.fault == fault).count() == scopes.len();
+        if whole { fault.to_owned() } else { format!("{fault} ({})", scopes.join(", ")) }
+    };
+    by_fault.into_iter().map(name).collect()
+}
+
+fn add<'a, T>(to: &mut Vec<(&'a str, Vec<T>)>, key: &'a str, one: T) {
+    match to.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, all)) => all.push(one),
+        None => to.push((key, vec![one])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn agent(name: &str, fq: bool, locked: Option<&str>) -> NodeAgent {
+        let can = |fault: &str, scope: &str, supported: bool| json!({ "fault": fault, "scope": scope, "supported": supported, "reason": if supported { "" } else { "no fq" } });
+        serde_json::from_value(json!({
+            "metadata": { "name": name }, "spec": {},
+            "status": {
+                "version": "0.1.0", "kernel": "6.12", "heartbeat": "2026-01-01T00:00:00Z", "locked": locked,
+                "capabilities": [
+                    can("loss", "egress", true), can("loss", "ingress", false), can("latency", "egress", fq),
+                    can("latency", "ingress", fq)
+                ]
+            }
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn nodes_by_faults() {
+        let agents = vec![agent("b", false, Some("Halt x")), agent("a", true, None)];
+        let rows = rows(agents, vec!["a".into(), "c".into()]);
+        let now = SystemTime::from(rows[0].status.as_ref().unwrap().heartbeat.as_ref().unwrap().0);
+        let expected = "\
+NODE  KERNEL  AGENT  HEARTBEAT   LOCK    LOSS    LATENCY
+a     6.12    0.1.0  31s SILENT  -       partly  yes
+b     6.12    0.1.0  31s SILENT  locked  partly  no
+c     -       none   -           -
+
+b: locked: Halt x
+a: no loss (ingress): no fq
+b: no loss (ingress), latency: no fq
+";
+        assert_eq!(table(&rows, now + Duration::from_secs(31)), expected);
+        let json = document(&rows, now + Duration::from_secs(30));
+        assert_eq!((&json["nodes"][0]["silent"], &json["nodes"][2]["agent"]), (&json!(false), &json!(false)));
+    }
+}
