@@ -31,7 +31,7 @@ impl Worker {
         let Some(follow) = &spec.follow else { return };
         for facts in self.pods.values().filter(|pod| !pod.ended && follow.takes(pod, spec.seed)) {
             let known = part.members.contains_key(&facts.uid);
-            if !known && self.policy.namespace(&facts.place.namespace).is_ok() {
+            if !known && self.policy.pod(&facts.place).is_ok() {
                 part.members.insert(facts.uid.clone(), Member::new(facts.clone(), running));
             }
         }

@@ -1,6 +1,6 @@
 //! The node's own policy: a file that no controller can override.
 
-use crate::spec::value::Duration;
+use crate::{resolve::pod::PodRef, spec::value::Duration};
 use serde::{Deserialize, Serialize};
 use std::{fs, io, path::Path};
 
@@ -66,6 +66,21 @@ impl Policy {
         Err(format!("this node's policy allows the namespaces {}, not {namespace}", self.allowed_namespaces.join(", ")))
     }
 
+    /// May this pod be a target?
+    ///
+    /// # Errors
+    /// A sentence that says why not.
+    pub fn pod(&self, place: &PodRef) -> Result<(), String> {
+        self.namespace(&place.namespace)?;
+        if place.host_network && !self.host_network {
+            return Err(format!(
+                "this node's policy forbids pods in the node's network namespace (hostNetwork), as {}/{} is",
+                place.namespace, place.name
+            ));
+        }
+        Ok(())
+    }
+
     /// May an experiment last so long?
     ///
     /// # Errors
@@ -108,6 +123,19 @@ mod tests {
         assert!(policy.namespace("kube-system").unwrap_err().contains("forbids"));
         assert!(policy.duration(Duration::from_secs(3601)).is_err());
         assert!(policy.targets(1001).is_err());
+    }
+
+    #[test]
+    fn pods_of_the_nodes_network_may_be_forbidden() {
+        let place = |host_network| PodRef {
+            namespace: "shop".to_owned(),
+            name: "web".to_owned(),
+            uid: "uid".to_owned(),
+            host_network,
+        };
+        let policy = Policy { host_network: false, ..Policy::default() };
+        assert!(policy.pod(&place(false)).is_ok() && Policy::default().pod(&place(true)).is_ok());
+        assert!(policy.pod(&place(true)).unwrap_err().contains("hostNetwork"));
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl Worker {
         let mut plan = compile::plan(&part.injection, &self.policy, &self.sets)?;
         self.choose(part);
         self.policy.targets(part.members.len()).map_err(EngineError::Refused)?;
+        part.members.values().try_for_each(|one| self.policy.pod(&one.facts.place)).map_err(EngineError::Refused)?;
         let targets = self.locate_all(part)?;
         let warnings = reduce(&mut plan, &targets)?;
         let started_by = part.injection.spec.started_by.clone().unwrap_or_default();
