@@ -232,3 +232,24 @@ fn granted(role: &Value) -> BTreeSet<(String, String)> {
     }
     rights
 }
+
+/// The experiments in the examples of pipelines.
+#[test]
+fn the_experiments_of_pipelines_are_taken() {
+    let Some(shop) = Shop::open() else { return };
+    let read = |name: &str| fs::read_to_string(Install::manifests("ci").join(name)).expect(name);
+    let workflow = read("argo-workflow.yaml");
+    let embedded = workflow.split("manifest: |\n").nth(1).expect("a manifest").replace("          ", "");
+    let stage: Value = serde_json::from_str(&read("spinnaker-stage.json")).expect("JSON");
+    let stage = stage["manifests"][0].to_string().replace("${execution.id.toLowerCase()}", "1");
+    for document in [embedded.as_str(), stage.as_str()] {
+        let words = ["create", "--dry-run=server", "-f", "-", "-n", "default"];
+        shop.scene.cluster.ask(&words, document).unwrap_or_else(|error| panic!("{error}\n{document}"));
+    }
+    for name in ["github-actions.yaml", "Jenkinsfile"] {
+        assert!(
+            read(name).contains("manifests/samples/kubernetes/partition.yaml"),
+            "{name} names a sample that is there"
+        );
+    }
+}

@@ -40,7 +40,11 @@ enum Verb {
     /// Build the product and print where it is.
     Build(build::Arguments),
     /// Show faults on real traffic, measured from outside: before, during and after. As root; under two minutes.
-    Demo,
+    Demo {
+        /// On a Kubernetes cluster that is started for it and ended; as root, about a minute and a half.
+        #[arg(long)]
+        kubernetes: bool,
+    },
     /// Make a network fault that lets every packet pass: both halves, a sample and a test, registered everywhere.
     NewFault {
         /// Words as in drop-syn.
@@ -111,7 +115,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         }
         Verb::Build(arguments) => println!("{}", build::build(&arguments)?.display()),
         Verb::Run { words } => build::run(&words)?,
-        Verb::Demo => return demo::run(),
+        Verb::Demo { kubernetes: true } => return demo::kubernetes::run(),
+        Verb::Demo { kubernetes: false } => return demo::run(),
         Verb::NewFault { name } => new_fault::run(&name)?,
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Clippy => check::clippy()?,

@@ -6,7 +6,7 @@ mod control_plane;
 mod daemon;
 mod down;
 mod guest;
-mod kubectl;
+pub mod kubectl;
 mod machine;
 mod mounts;
 mod namespace;

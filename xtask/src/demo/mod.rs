@@ -1,5 +1,7 @@
 //! `cargo xtask demo`: what the product does to real traffic, with nothing to prepare.
 
+pub mod kubernetes;
+
 use std::{
     ffi::OsString,
     io::{stderr, stdout},

@@ -1,0 +1,105 @@
+//! A benchmark on a Kubernetes cluster: how long after `kubectl apply` has returned the first and the last of twenty pods is under
+//! the fault, and how long after `kubectl delete` has. Every pod sends a datagram a millisecond; what arrives is what counts.
+//! `cargo xtask test --cluster speed` runs it and prints; a bound is not tested, since it would be one of the machine.
+
+use std::{
+    collections::BTreeMap,
+    net::UdpSocket,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use chaos_tests::cluster::{Asked, Pod, Shop, container};
+use serde_json::json;
+
+const PODS: usize = 20;
+const PORT: u16 = 7778;
+
+/// When what came from whom.
+type Arrivals = BTreeMap<String, Vec<Instant>>;
+
+/// Receives in a pod's network namespace until it is told to end.
+fn receive(pod: &Pod, end: &Arc<AtomicBool>) -> thread::JoinHandle<Arrivals> {
+    let netns: OwnedFd = std::fs::File::open(format!("/proc/{}/ns/net", pod.pid)).expect("a namespace").into();
+    let end = Arc::clone(end);
+    thread::spawn(move || {
+        nix::sched::setns(netns.as_fd(), nix::sched::CloneFlags::CLONE_NEWNET).expect("setns");
+        let socket = UdpSocket::bind(("0.0.0.0", PORT)).expect("bind");
+        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
+        let (mut arrivals, mut buffer) = (Arrivals::new(), [0; 64]);
+        while !end.load(Ordering::Relaxed) {
+            if let Ok((_, from)) = socket.recv_from(&mut buffer) {
+                arrivals.entry(from.ip().to_string()).or_default().push(Instant::now());
+            }
+        }
+        arrivals
+    })
+}
+
+/// Milliseconds from a moment to each of these; negative where it was before.
+fn after(moment: Instant, times: impl Iterator<Item = Instant>) -> Vec<f64> {
+    let each = times.map(|time| match time.checked_duration_since(moment) {
+        Some(later) => later.as_secs_f64() * 1000.0,
+        None => -(moment - time).as_secs_f64() * 1000.0,
+    });
+    let mut all: Vec<f64> = each.collect();
+    all.sort_by(f64::total_cmp);
+    all
+}
+
+#[test]
+fn twenty_pods_are_under_it_soon_and_are_let_go_soon() {
+    let Some(shop) = Shop::open() else { return };
+    let crowd: Vec<_> = (0..PODS)
+        .map(|number| {
+            let mut pod =
+                shop.scene.pod(&format!("quick-{number}"), "quick", if number % 2 == 0 { "node1" } else { "node2" });
+            pod["spec"]["containers"] = json!([container("main", &["knock", &shop.db.ip, &PORT.to_string()])]);
+            pod
+        })
+        .collect();
+    let pods = shop.scene.start(&crowd);
+    let end = Arc::new(AtomicBool::new(false));
+    let receiver = receive(&shop.db, &end);
+    thread::sleep(Duration::from_millis(300)); // Until each of them is heard: the sample before the fault.
+    let cut = Asked::apply(&shop.scene, "quick", 120, "quick", &Shop::cut());
+    let applied = Instant::now();
+    cut.await_injected();
+    thread::sleep(Duration::from_millis(500)); // The sample under the fault.
+    let before_delete = Instant::now();
+    cut.delete();
+    let deleted = Instant::now();
+    thread::sleep(Duration::from_millis(1500)); // The sample after it.
+    end.store(true, Ordering::Relaxed);
+    let arrivals = receiver.join().expect("a receiver");
+    assert_eq!(arrivals.len(), PODS, "some pod was never heard");
+    let of = |pod: &Pod| &arrivals[&pod.ip];
+    let last = after(
+        applied,
+        pods.iter().filter_map(|pod| of(pod).iter().copied().filter(|time| *time < before_delete).max()),
+    );
+    let first =
+        after(deleted, pods.iter().filter_map(|pod| of(pod).iter().copied().find(|time| *time >= before_delete)));
+    assert_eq!(first.len(), PODS, "some pod is not let go");
+    println!(
+        "from the return of kubectl apply to the last datagram that got through: first pod {:.0} ms, last of {PODS} {:.0} ms",
+        last[0],
+        last[PODS - 1]
+    );
+    println!(
+        "kubectl delete took {:.0} ms; from its return to the first datagram that got through: first pod {:.0} ms, last of {PODS} {:.0} ms",
+        (deleted - before_delete).as_secs_f64() * 1000.0,
+        first[0],
+        first[PODS - 1]
+    );
+    for pod in &pods {
+        shop.scene
+            .cluster
+            .kubectl(&format!("delete pod {} -n {} --wait=false --grace-period=0", pod.name, shop.scene.namespace));
+    }
+}
