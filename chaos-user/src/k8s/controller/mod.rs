@@ -7,6 +7,7 @@ mod decide;
 mod fan_out;
 mod health;
 mod leader;
+mod orphans;
 mod outcome;
 mod peers;
 mod prober;
@@ -32,13 +33,12 @@ use kube::{
         Controller,
         controller::{Action, Config},
         events::{Recorder, Reporter},
-        reflector::Store,
         watcher,
     },
 };
 use prober::Prober;
 use reconcile::{Context, MANAGER};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use world::{Watched, api};
 
@@ -117,8 +117,8 @@ async fn lead(
     let controller = Controller::new(api::<Experiment>(&client, namespace), watcher::Config::default());
     let experiments = controller.store();
     // A replica leads once.
-    let _first = health.experiments.set(experiments.clone());
-    tokio::spawn(forget(Arc::clone(&context), experiments));
+    let _first = health.experiments.set(experiments);
+    tokio::spawn(orphans::delete(Arc::clone(&context), options.namespace.clone()));
     let controller = controller
         .owns(api::<Injection>(&client, namespace), watcher::Config::default())
         .with_config(Config::default().concurrency(CONCURRENCY))
@@ -132,15 +132,6 @@ async fn lead(
     tokio::select! {
         () = controller => Err(EngineError::Failed("the watch of experiments ended".to_owned())),
         () = candidate.keep() => Err(EngineError::Failed("another controller leads".to_owned())),
-    }
-}
-
-/// Ends the probes of experiments that were deleted.
-async fn forget(context: Arc<Context>, experiments: Store<Experiment>) {
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let uids: BTreeSet<String> = experiments.state().iter().filter_map(|one| one.metadata.uid.clone()).collect();
-        context.prober.retain(|uid| uids.contains(uid));
     }
 }
 
