@@ -22,15 +22,17 @@ const KUBERNETES: &str = "1.36.3";
 const PROGRAMS: [&str; 6] =
     ["kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet"];
 
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 10] = [
     Tool { program: "containerd", package: "containerd" },
     Tool { program: "/usr/lib/cni/bridge", package: "containernetworking-plugins" },
+    Tool { program: "curl", package: "curl" },
     Tool { program: "etcd", package: "etcd-server" },
     Tool { program: "ip", package: "iproute2" },
     Tool { program: "nft", package: "nftables" },
     Tool { program: "nsenter", package: "util-linux" },
     Tool { program: "openssl", package: "openssl" },
     Tool { program: "runc", package: "runc" },
+    Tool { program: "strip", package: "binutils" },
 ];
 
 /// Installs and builds what is missing; returns where the programs of Kubernetes are.
