@@ -33,6 +33,8 @@ const QUEUEING: [&str; 3] = ["bandwidth", "latency", "partition"];
 /// The suite of the smoke test of the other series, and the test: a delay in both directions and both families needs every
 /// hook and every helper of the datapath.
 const SMOKE: (&str, &str) = ("latency", "round_trips");
+/// The suite of package chaos whose tests are ignored unless --full asks for them.
+const ENDURANCE: &str = "endurance";
 /// Tells the tests which binary they are to try.
 const PRODUCT: &str = "CHAOS_BIN";
 /// With it begin the names of the suites that need a Kubernetes cluster.
@@ -78,6 +80,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         None => {
             units(&unit_tests, filter, &mut report);
             on_this_kernel(&kernel_tests, &product, filter, &mut report)?;
+            if arguments.full {
+                endurance(&unit_tests, filter, &mut report);
+            }
             machines(arguments.full, &kernel_tests, &product, filter, &mut report);
             on_a_cluster(&cluster_tests, &product, filter, &mut report);
         }
@@ -103,6 +108,15 @@ fn on_this_kernel(programs: &[Program], product: &Path, filter: Option<&str>, re
         report.add(&format!("{} on this kernel", program.name), || native(&mut command, program, filter));
     }
     Ok(())
+}
+
+/// A thousand experiments in one process, and hundreds of targets at once: minutes, and nothing may run beside them.
+fn endurance(programs: &[Program], filter: Option<&str>, report: &mut Report) {
+    for program in programs.iter().filter(|program| program.name == ENDURANCE) {
+        let mut command = process::as_root(&program.path, &["CARGO_MANIFEST_DIR", "CI", "PATH"]);
+        command.arg("--ignored").args(ONE_BY_ONE);
+        report.add(&format!("{} on this kernel", program.name), || native(&mut command, program, filter));
+    }
 }
 
 /// One cluster for all suites.

@@ -54,8 +54,7 @@ fn complete(dir: &Path) -> bool {
 
 fn build(target: &Path) -> Result<()> {
     let module = artifacts::workspace().join("tests/cluster");
-    let wanted = wanted_go(&module.join("go.mod"))?;
-    check_go(&wanted)?;
+    let go = usable_go(&wanted_go(&module.join("go.mod"))?)?;
     let partial = target.with_added_extension("partial");
     for dir in [&partial, target] {
         if dir.exists() {
@@ -69,7 +68,7 @@ fn build(target: &Path) -> Result<()> {
     let flags = format!(
         "-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
     );
-    let mut go = Command::new("go");
+    let mut go = Command::new(go);
     go.args(["install", "-trimpath", "-ldflags", &flags, "tool"]);
     go.current_dir(&module).env("GOBIN", &partial).env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly");
     step(&format!("build Kubernetes {KUBERNETES} with Go (about 6 minutes)"), || process::capture(&mut go))?;
@@ -86,20 +85,20 @@ fn wanted_go(path: &Path) -> Result<String> {
     line.map(|version| version.trim().to_owned()).ok_or_else(|| anyhow!("{} names no version of Go", path.display()))
 }
 
-fn check_go(wanted: &str) -> Result<()> {
+/// Go, in PATH or where its own archive is unpacked.
+fn usable_go(wanted: &str) -> Result<PathBuf> {
     let advice = format!(
         "Kubernetes {KUBERNETES} is built with Go {wanted} or newer. By hand: unpack an archive from https://go.dev/dl and \
          put its bin directory into PATH"
     );
-    if process::find("go").is_none() {
-        bail!("Go is missing. {advice}");
-    }
-    let found = process::capture(Command::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local"))?;
+    let usual = || Some(PathBuf::from("/usr/local/go/bin/go")).filter(|go| go.is_file());
+    let Some(go) = process::find("go").or_else(usual) else { bail!("Go is missing. {advice}") };
+    let found = process::capture(Command::new(&go).args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local"))?;
     let found = found.trim().trim_start_matches("go");
     if numbers(found) < numbers(wanted) {
         bail!("Go {found} is too old. {advice}");
     }
-    Ok(())
+    Ok(go)
 }
 
 /// `1.26.8` or `1.27rc1` as numbers that can be compared.
