@@ -94,10 +94,14 @@ fn samples() {
         let network = experiment.spec.faults[0].network.as_ref().expect("a network fault");
         assert_ne!(network.direction, Direction::Both);
     }
-    let folder = format!("{}/../manifests/samples", env!("CARGO_MANIFEST_DIR"));
-    for entry in std::fs::read_dir(folder).expect("samples") {
-        let name = entry.expect("entry").file_name().into_string().expect("UTF-8");
-        let text = file(&format!("manifests/samples/{name}"));
-        assert!(parse(&name, &text).is_ok(), "{name}: {:#?}", parse(&name, &text).err());
+    for folder in ["manifests/samples", "manifests/samples/kubernetes"] {
+        let path = format!("{}/../{folder}", env!("CARGO_MANIFEST_DIR"));
+        for entry in std::fs::read_dir(path).expect("samples") {
+            let name = entry.expect("entry").file_name().into_string().expect("UTF-8");
+            if name.ends_with(".yaml") {
+                let text = file(&format!("{folder}/{name}"));
+                assert!(parse(&name, &text).is_ok(), "{name}: {:#?}", parse(&name, &text).err());
+            }
+        }
     }
 }
