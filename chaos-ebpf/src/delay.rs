@@ -90,7 +90,7 @@ impl Departure {
 
 /// netem's `tabledist` (net/sched/sch_netem.c), without its 32-bit limits.
 #[inline(always)]
-fn with_jitter(args: &Latency, draw: u32) -> u64 {
+pub fn with_jitter(args: &Latency, draw: u32) -> u64 {
     if args.jitter == 0 {
         return args.delay;
     }

@@ -140,7 +140,7 @@ fn locked(state: &mut State, rule: &Rule, flow: u64, event: Event) -> Decision {
 
 /// `every`, `nth`, `first` over the packets `position + 1 ..= position + packets`; then `percent`.
 #[inline(always)]
-fn triggered(rule: &Rule, position: u64, packets: u64, flow: u64) -> bool {
+pub fn triggered(rule: &Rule, position: u64, packets: u64, flow: u64) -> bool {
     if rule.flags & RULE_TRIGGER == 0 {
         return true;
     }

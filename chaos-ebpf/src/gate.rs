@@ -119,8 +119,9 @@ fn protocol(wanted: u32, packet: &Packet) -> bool {
     }
 }
 
+/// Is the port in the set?
 #[inline(always)]
-fn port(set: u32, port: u16) -> bool {
+pub fn port(set: u32, port: u16) -> bool {
     let Some(bits) = CHAOS_PORTSETS.get_ptr(set) else { return false };
     // SAFETY: a map value of 1,024 words; a port shifted by 6 is below 1,024.
     let word = unsafe { *bits.cast::<u64>().add(usize::from(port >> 6)) };

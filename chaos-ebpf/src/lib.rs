@@ -1,10 +1,13 @@
 //! The eBPF side of chaos: shared steps of the programs in `bin/`. Empty on other targets, where only the build
 //! dependency on this crate is of use.
 #![no_std]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![cfg_attr(target_arch = "bpf", allow(clippy::missing_safety_doc, reason = "every step runs inside one program"))]
 
 #[cfg(target_arch = "bpf")]
 pub mod arrival;
+#[cfg(target_arch = "bpf")]
+pub mod call;
 #[cfg(target_arch = "bpf")]
 pub mod clock;
 #[cfg(target_arch = "bpf")]

@@ -19,6 +19,13 @@ pub const REJECT_TIME: usize = 6;
 /// Named by `except`.
 pub const REJECT_EXCEPT: usize = 7;
 
+/// The same places, for system calls. Another path.
+pub const REJECT_PATH: usize = REJECT_DIRECTION;
+/// Another kind of file descriptor.
+pub const REJECT_KIND: usize = REJECT_PROTOCOL;
+/// Another thread's name or user.
+pub const REJECT_CALLER: usize = REJECT_CONNECTION;
+
 abi_struct! {
     /// Counters of one rule.
     pub struct Counters {

@@ -5,6 +5,7 @@
 #![no_std]
 
 mod birth;
+mod call;
 mod counters;
 mod packet;
 mod point;
@@ -12,6 +13,7 @@ mod rule;
 mod state;
 
 pub use birth::*;
+pub use call::*;
 pub use counters::*;
 pub use packet::*;
 pub use point::*;
@@ -19,7 +21,7 @@ pub use rule::*;
 pub use state::*;
 
 /// Version of this contract; kept in [`Control::abi`] and compared before a process joins another one's maps.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Most attach points (netns and interface, or cgroup; direction) on a node.
 pub const MAX_POINTS: u32 = 2048;
@@ -86,6 +88,14 @@ pub mod maps {
     pub const BIRTHS: &str = "CHAOS_BIRTHS";
     /// cgroups whose programs are to be told of.
     pub const AWAITED: &str = "CHAOS_AWAITED";
+    /// [`crate::CallList`] by [`crate::CallKey`].
+    pub const CALLS: &str = "CHAOS_CALLS";
+    /// One [`crate::Scopes`].
+    pub const SCOPES: &str = "CHAOS_SCOPES";
+    /// [`crate::CallState`] by rule id.
+    pub const CALL_STATES: &str = "CHAOS_CALLSTATE";
+    /// Rows of the tables by which text is matched: the next row by byte; entry 0: [`crate::GLOB_ACCEPT`].
+    pub const GLOBS: &str = "CHAOS_GLOBS";
     /// When an address was first learned, CLOCK_MONOTONIC in ns, by [`crate::LearnedKey`].
     pub const LEARNED: &str = "CHAOS_LEARNED";
 }

@@ -18,6 +18,8 @@ pub const ACTION_LATENCY: u32 = 6;
 pub const ACTION_BANDWIDTH: u32 = 7;
 /// Not a fault: what matches is taken from the next rule that is one.
 pub const ACTION_EXCEPT: u32 = 8;
+/// A system call fails, or takes longer.
+pub const ACTION_CALL: u32 = 9;
 // new-fault: action
 
 /// [`Rule::flags`]: count what would be hit, harm nothing.
@@ -226,5 +228,30 @@ args! {
         burst @ 1: u64,
         /// Longest wait, ns: what would wait longer is dropped.
         limit @ 2: u64,
+    }
+}
+
+/// [`CallArgs::uid`]: any; a number that is no user (linux/uidgid.h, `INVALID_UID`).
+pub const ANY_UID: u32 = u32::MAX;
+
+args! {
+    /// `ACTION_CALL`.
+    CallArgs {
+        /// The error that is returned, positive; 0: none.
+        errno @ 0: u32,
+        /// Mean delay, ns.
+        delay @ 1: u64,
+        /// As [`Latency::jitter`].
+        jitter @ 2: u64,
+        /// `DIST_*`.
+        distribution @ 3: u32,
+        /// Row at which the match of the path begins, from its end to its begin; 0: any path.
+        path @ 4: u32,
+        /// The same of the thread's name, from its begin to its end.
+        comm @ 5: u32,
+        /// The thread's user in the initial user namespace, or [`ANY_UID`].
+        uid @ 6: u32,
+        /// `KIND_*`.
+        kind @ 7: u32,
     }
 }

@@ -3,7 +3,7 @@
 use super::progress::Progress;
 use crate::{
     engine::{Active, Engine, EngineError, Request, lease::Fate},
-    observe::{self, Ending, FaultPlanned, FaultReport, Report, TargetReport, Unit},
+    observe::{self, Ending, FaultPlanned, FaultReport, Report, TargetReport, planned},
     plan::Plan,
     probe::{Phase, Probes},
     resolve::Target,
@@ -234,11 +234,6 @@ fn judged(ended: Ended, probes: &Probes) -> Report {
 
 fn text(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
-}
-
-fn planned(plan: &Plan) -> Vec<FaultPlanned> {
-    let each = plan.faults.iter();
-    each.map(|fault| FaultPlanned { name: fault.name.clone(), optional: fault.optional, unit: Unit::Packets }).collect()
 }
 
 /// Without verdict, times and probes.

@@ -6,7 +6,12 @@ use super::{
     rules::{Placed, Remembered},
     sets::PlanSets,
 };
-use crate::{kernel::netns::Netns, observe::FaultReport, plan::Plan, resolve::Target};
+use crate::{
+    kernel::netns::Netns,
+    observe::FaultReport,
+    plan::{Plan, call::Candidate},
+    resolve::Target,
+};
 use chaos_abi::State;
 use std::{collections::HashMap, time::SystemTime};
 
@@ -27,6 +32,10 @@ pub struct Active {
     pub(super) known: Known,
     pub(super) netns: HashMap<u64, Netns>,
     pub(super) mechanism: &'static str,
+    /// By which means calls are hit, for each rule of the plan.
+    pub(super) chosen: Vec<Vec<Candidate>>,
+    /// Where the tables of their patterns begin, for each rule of the plan.
+    pub(super) tables: Vec<(u32, u32)>,
     /// Sending ends of veth pairs by netns, with what their queues had dropped before.
     pub(super) queues: HashMap<u64, (Vec<u32>, u64)>,
 }
@@ -45,6 +54,8 @@ impl Active {
             known,
             netns: HashMap::new(),
             mechanism: "tcx",
+            chosen: Vec::new(),
+            tables: Vec::new(),
             queues: HashMap::new(),
         }
     }
@@ -55,6 +66,11 @@ impl Active {
 
     fn mechanism_of(&self, placed: &Placed) -> String {
         let rule = &self.plan.rules[placed.plan];
+        if rule.call.is_some() {
+            let chosen = self.chosen.get(placed.plan).map(Vec::as_slice).unwrap_or_default();
+            let words: std::collections::BTreeSet<&str> = chosen.iter().map(Candidate::mechanism).collect();
+            return words.into_iter().collect::<Vec<_>>().join("+");
+        }
         let scoped = self.targets.get(placed.target).is_some_and(|target| target.scope().is_some());
         let mechanism =
             if scoped { arrivals::mechanism(rule.direction, self.mechanism) } else { self.mechanism.to_owned() };
@@ -84,9 +100,18 @@ impl Engine {
     pub fn memory(&self, active: &Active) -> Result<Vec<(usize, String, Remembered)>, EngineError> {
         let session = self.session();
         let each = active.placed.iter().map(|placed| {
-            let state: State = session.datapath.state(placed.id())?;
-            let memory = Remembered { position: state.position, hits: state.hits };
-            Ok((active.plan.rules[placed.plan].fault, active.target_name(placed).to_owned(), memory))
+            let rule = &active.plan.rules[placed.plan];
+            let memory = match session.seen_calls().filter(|_| rule.call.is_some()) {
+                Some(calls) => {
+                    let state = calls.memory(placed.id())?;
+                    Remembered { position: state.position, hits: state.hits }
+                }
+                None => {
+                    let state: State = session.datapath.state(placed.id())?;
+                    Remembered { position: state.position, hits: state.hits }
+                }
+            };
+            Ok((rule.fault, active.target_name(placed).to_owned(), memory))
         });
         each.collect()
     }

@@ -81,9 +81,14 @@ fn actions(counters: &Counters) -> Actions {
     }
 }
 
-fn rejected(counters: &Counters) -> RejectedBy {
+fn rejected(counters: &Counters, calls: bool) -> RejectedBy {
     let [direction, peer, protocol, port, connection, scope, time, except] = counters.rejected;
-    RejectedBy { direction, peer, protocol, port, connection, scope, time, except }
+    if calls {
+        // Their places are those of what calls do not have: chaos-abi, `REJECT_PATH` and so on.
+        let (path, fd, caller) = (direction, protocol, connection);
+        return RejectedBy { peer, port, time, path, fd, caller, ..RejectedBy::default() };
+    }
+    RejectedBy { direction, peer, protocol, port, connection, scope, time, except, ..RejectedBy::default() }
 }
 
 /// What host names stood for: those that are meant, and those that are spared.
@@ -119,7 +124,7 @@ pub fn counts(session: &Session, plan: &Plan, placed: &Placed, target: &str) -> 
         actions: actions(&counters),
         overflow: counters.overflow,
         skipped_by_lease: counters.skipped_by_lease,
-        rejected_by: rejected(&counters),
+        rejected_by: rejected(&counters, rule.call.is_some()),
         ..FaultReport::default()
     })
 }

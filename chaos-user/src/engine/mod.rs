@@ -3,6 +3,7 @@
 mod active;
 pub mod arrivals;
 pub mod attach;
+pub mod calls;
 pub mod check;
 pub mod collect;
 mod drain;
@@ -24,6 +25,7 @@ pub mod rules;
 pub mod run;
 pub mod session;
 pub mod sets;
+pub mod trial;
 pub mod undo;
 pub mod walk;
 pub mod wants;

@@ -1,6 +1,6 @@
 //! What this kernel lacks is refused before anything is attached.
 
-use super::{EngineError, arrivals, limit};
+use super::{EngineError, arrivals, calls::without_cgroup, limit, trial::Trial};
 use crate::{
     kernel::{error::KernelError, probe},
     plan::Plan,
@@ -25,6 +25,14 @@ pub fn possible(plan: &Plan, targets: &[Target]) -> Result<(), EngineError> {
                 _ => EngineError::Failed(text),
             });
         }
+    }
+    for rule in &plan.rules {
+        let Some(call) = &rule.call else { continue };
+        let path = format!("spec.faults[{}].syscall", rule.fault);
+        if let Some(target) = targets.iter().find(|target| target.cgroup.is_none()) {
+            return Err(EngineError::Unsupported(format!("{path}: {}", without_cgroup(&target.name))));
+        }
+        Trial::get().choose(call).map_err(|why| EngineError::Unsupported(format!("{path}: {why}")))?;
     }
     for target in targets {
         arrivals::possible(plan, target)

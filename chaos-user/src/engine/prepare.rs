@@ -1,11 +1,13 @@
 //! Everything that is made before a fault acts, and more targets for one that acts already.
 
 use super::{
-    Active, Engine, EngineError, Locked, RunEntry, Session, attach, collect, expedite, hosts, limit,
+    Active, Engine, EngineError, Locked, RunEntry, Session, attach, calls, collect, expedite, hosts, limit,
     lookup::Known,
     owner::Owner,
     rules::{self, Remembered, Slots},
-    sets, undo,
+    sets,
+    trial::Trial,
+    undo,
     wants::{self, Around, Want},
 };
 use crate::{
@@ -111,8 +113,23 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Know
     }
     let sets = sets::write(&mut session.datapath, &request.plan, &run.sets, &run.port_sets)?;
     let mut active = Active::new(request.plan, request.warnings, run, sets, known);
+    choose(session, &mut active)?;
     join(locked, session, &mut active, request.targets, &request.remembered)?;
     Ok(active)
+}
+
+/// By which means each of the plan's calls is hit, and the tables of what they are matched with.
+fn choose(session: &mut Session, active: &mut Active) -> Result<(), EngineError> {
+    for rule in &active.plan.rules {
+        let (mut chosen, mut tables) = (Vec::new(), (0, 0));
+        if let Some(call) = &rule.call {
+            chosen = Trial::get().choose(call).map_err(EngineError::Unsupported)?;
+            tables = session.calls()?.tables(call)?;
+        }
+        active.chosen.push(chosen);
+        active.tables.push(tables);
+    }
+    Ok(())
 }
 
 /// Puts an experiment's rules onto more targets. Where its lease runs, they act from here on.
@@ -136,10 +153,11 @@ pub(super) fn join(
         let key = (plan.rules[rule].fault, target.name.clone());
         remembered.get(&key).copied().unwrap_or_default()
     };
-    let slots = Slots { ids: &ids, lease: active.run.lease, first };
+    let slots = Slots { ids: &ids, lease: active.run.lease, first, tables: &active.tables };
     let placed = rules::write(session, &slots, plan, &active.sets, &targets, memory)?;
-    active.placed.extend(placed);
     active.targets.extend(targets);
+    calls::place(session, active, &placed)?;
+    active.placed.extend(placed);
     let wanted = wanted(active, first)?;
     attach(locked, session, active, &wanted)?;
     queues(locked, session, active)

@@ -10,7 +10,9 @@ use crate::{
     plan::Plan,
     resolve::Target,
 };
-use chaos_abi::{ACTION_EXCEPT, MAX_LEASES, MAX_PORT_SETS, MAX_RULES, RULE_CGROUP, Rule, SET_V6, State, maps};
+use chaos_abi::{
+    ACTION_EXCEPT, CallArgs, CallState, MAX_LEASES, MAX_PORT_SETS, MAX_RULES, RULE_CGROUP, Rule, SET_V6, State, maps,
+};
 use nix::errno::Errno;
 use std::collections::BTreeSet;
 
@@ -90,6 +92,8 @@ pub struct Slots<'a> {
     pub lease: u32,
     /// Index of the first of the targets.
     pub first: usize,
+    /// Where the tables of patterns begin, for each rule of the plan.
+    pub tables: &'a [(u32, u32)],
 }
 
 /// Writes rules and their memory; they do nothing before they stand at an attach point and their lease runs.
@@ -104,7 +108,6 @@ pub fn write(
     targets: &[Target],
     remembered: impl Fn(usize, &Target) -> Remembered,
 ) -> Result<Vec<Placed>, EngineError> {
-    let datapath = &mut session.datapath;
     let mut ids = slots.ids.iter().copied();
     let mut placed = Vec::new();
     for (index, (rule_plan, sets)) in plan.rules.iter().zip(sets).enumerate() {
@@ -121,18 +124,36 @@ pub fn write(
                 };
                 sets.apply(&mut rule, condition);
                 rule.lease = slots.lease;
+                if rule_plan.call.is_some() {
+                    let before = remembered(index, target);
+                    call(&mut rule, slots.tables.get(index).copied().unwrap_or_default(), target);
+                    let id = ids.next().ok_or_else(|| EngineError::Failed("a rule was not reserved".into()))?;
+                    let state = CallState { position: before.position, hits: before.hits };
+                    session.calls()?.remember(id, state)?;
+                    put(&mut session.datapath, id, rule, State::zeroed())?;
+                    entry.ids.push(id);
+                    continue;
+                }
                 if let Some(scope) = target.scope() {
                     (rule.cgroup, rule.level) = (scope.id, scope.level);
                     rule.flags |= RULE_CGROUP;
                 }
                 let id = ids.next().ok_or_else(|| EngineError::Failed("a rule was not reserved".into()))?;
-                put(datapath, id, rule, state)?;
+                put(&mut session.datapath, id, rule, state)?;
                 entry.ids.push(id);
             }
             placed.push(entry);
         }
     }
     Ok(placed)
+}
+
+/// What a rule for system calls has that others have not.
+fn call(rule: &mut Rule, (path, comm): (u32, u32), target: &Target) {
+    rule.args = CallArgs { path, comm, ..CallArgs::decode(&rule.args) }.encode();
+    if let Some(scope) = &target.cgroup {
+        (rule.cgroup, rule.level) = (scope.id, scope.level);
+    }
 }
 
 fn put(datapath: &mut Datapath, id: u32, rule: Rule, state: State) -> Result<(), KernelError> {

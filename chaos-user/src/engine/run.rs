@@ -191,6 +191,10 @@ impl Engine {
     fn remove(&self, active: &Active) -> Result<(), EngineError> {
         let mut locked = self.home.lock()?;
         let mut session = self.session();
+        let detached = session.known_calls().map_or(Ok(()), |calls| {
+            active.tables.iter().for_each(|tables| calls.forget(*tables));
+            calls.remove(&active.run.rules)
+        });
         let cleared = release::clear(&mut session.datapath, &active.run);
         if cleared.is_ok() {
             locked.journal.runs.retain(|run| run.lease != active.run.lease);
@@ -198,6 +202,6 @@ impl Engine {
         let gone = undo::let_go(&mut locked, &mut session, &active.netns);
         let saved = locked.save();
         cleared?;
-        gone.and(saved)
+        gone.and(saved).and(detached)
     }
 }

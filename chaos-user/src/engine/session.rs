@@ -1,7 +1,7 @@
 //! What one process holds: the maps and the descriptors of links. A link lives as long as somebody holds it, so SIGKILL takes
 //! the programs of this process with it, and those that another one holds too stay.
 
-use super::{EngineError, Locked};
+use super::{EngineError, Locked, calls::Calls};
 use crate::kernel::{bpf, datapath::Datapath, error::KernelError};
 use std::{
     collections::HashMap,
@@ -17,6 +17,7 @@ pub struct Session {
     pub held: HashMap<u32, Vec<OwnedFd>>,
     /// Jiffies per second.
     pub hz: u64,
+    calls: Option<Calls>,
 }
 
 /// Shared between the experiments of a process.
@@ -39,7 +40,7 @@ impl Session {
             }
         };
         let hz = datapath.hz()?;
-        Ok(Self { datapath, held: HashMap::new(), hz })
+        Ok(Self { datapath, held: HashMap::new(), hz, calls: None })
     }
 
     /// Loads a set of maps that no journal names.
@@ -49,7 +50,29 @@ impl Session {
     pub fn private() -> Result<Self, KernelError> {
         let datapath = Datapath::load()?;
         let hz = datapath.hz()?;
-        Ok(Self { datapath, held: HashMap::new(), hz })
+        Ok(Self { datapath, held: HashMap::new(), hz, calls: None })
+    }
+
+    /// The faults of system calls; their object is read when it is first needed.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn calls(&mut self) -> Result<&mut Calls, KernelError> {
+        if self.calls.is_none() {
+            self.calls = Some(Calls::new(&self.datapath)?);
+        }
+        self.calls.as_mut().ok_or_else(|| KernelError::new("find", "system calls", nix::errno::Errno::ENOENT))
+    }
+
+    /// The same, where there are any.
+    pub fn known_calls(&mut self) -> Option<&mut Calls> {
+        self.calls.as_mut()
+    }
+
+    /// The same, to look at.
+    #[must_use]
+    pub fn seen_calls(&self) -> Option<&Calls> {
+        self.calls.as_ref()
     }
 
     /// Holds the links of an attach point that another process made.

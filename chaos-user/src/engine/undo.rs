@@ -11,6 +11,9 @@ pub fn roll_back(locked: &mut Locked, session: &mut Session, spared: &[u32]) {
     let gone = |run: &RunEntry| run.owner() == me && !spared.contains(&run.lease);
     let mine: Vec<RunEntry> = locked.journal.runs.iter().filter(|run| gone(run)).cloned().collect();
     for run in &mine {
+        if let Some(calls) = session.known_calls() {
+            let _first_error_counts = calls.remove(&run.rules);
+        }
         let _first_error_counts = release::clear(&mut session.datapath, run);
     }
     locked.journal.runs.retain(|run| !gone(run));
@@ -52,6 +55,7 @@ pub fn release(
         std::mem::take(&mut active.placed).into_iter().partition(|placed| placed.target == target);
     active.placed = left;
     let rules: Vec<u32> = gone.iter().flat_map(|placed| placed.ids.iter().copied()).collect();
+    let detached = session.known_calls().map_or(Ok(()), |calls| calls.remove(&rules));
     let empty = release::take_rules(&mut session.datapath, &active.run.points, &rules)?;
     active.run.rules.retain(|id| !rules.contains(id));
     active.run.points.retain(|id| !empty.contains(id));
@@ -63,5 +67,5 @@ pub fn release(
         active.netns.remove(&inode);
         active.queues.remove(&inode);
     }
-    locked.save().and(released)
+    locked.save().and(released).and(detached)
 }

@@ -77,7 +77,7 @@ fn twice(target: &Target) -> Option<(&Interface, &Interface)> {
 /// # Errors
 /// What the kernel says.
 pub fn local_addresses(plan: &Plan, netns: &Netns) -> Result<Vec<IpAddr>, KernelError> {
-    if plan.rules.iter().all(|rule| rule.condition.any_peer) {
+    if plan.rules.iter().all(|rule| rule.condition.any_peer || rule.call.is_some()) {
         return Ok(Vec::new());
     }
     let list = netns.enter(|| address::list(&mut Rtnl::open()?))??;
@@ -135,7 +135,7 @@ pub fn wants(
                 } else {
                     rule.direction.egress()
                 };
-                one.target == index && wanted && goes_on(rule, target, interface, around)
+                one.target == index && wanted && rule.call.is_none() && goes_on(rule, target, interface, around)
             };
             let (groups, queue) = groups(plan, placed.iter().filter(acts), &interface.name);
             let dns = hosts && ingress && (interface.loopback || carries(target, interface));
@@ -166,7 +166,8 @@ pub fn wants(
             });
         }
     }
-    if wants.iter().all(|want| want.groups.is_empty()) {
+    let acts = plan.rules.iter().any(|rule| rule.call.is_none());
+    if acts && wants.iter().all(|want| want.groups.is_empty()) {
         return Err(format!(
             "{} has no interface but loopback: no fault could act; match.interfaces: [lo] names it",
             target.name
@@ -202,7 +203,8 @@ fn larger(one: Option<Queue>, other: Option<Queue>) -> Option<Queue> {
 }
 
 fn check_once(plan: &Plan, target: &Target) -> Result<(), String> {
-    let Some(rule) = plan.rules.iter().find(|rule| rule.condition.interfaces.is_empty()) else { return Ok(()) };
+    let anywhere = |rule: &&RulePlan| rule.call.is_none() && rule.condition.interfaces.is_empty();
+    let Some(rule) = plan.rules.iter().find(anywhere) else { return Ok(()) };
     let Some((upper, lower)) = twice(target) else { return Ok(()) };
     Err(format!(
         "spec.faults[{}].network.match.interfaces: {} of {} stands on {}, and a packet that passes both would be decided twice; \

@@ -2,6 +2,10 @@
 //! thread's netns, links on cgroups that belong to their descriptors alone, objects by id, and test runs of programs that another
 //! process loaded.
 
+mod program;
+
+pub use program::{Program, attach_kprobe, attach_to_cgroup, attach_tracing, load_program, load_types};
+
 use super::{error::KernelError, seam};
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info, bpf_prog_type};
 use chaos_abi::{NO_DEVICE, POINT_DNS, PROGRAM_DNS, Point};

@@ -5,6 +5,7 @@
 
 use super::{
     bpf::{self, Hook, StubMaps},
+    calls::Shared,
     clock, dist,
     error::KernelError,
     tables::{Entry, Tables},
@@ -18,7 +19,7 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 /// Entry of the cgroups' table of tail calls.
@@ -78,7 +79,7 @@ pub fn map_error(op: &'static str, object: &str, error: &MapError) -> KernelErro
 }
 
 /// The same for any error of aya.
-pub(super) fn load_error(op: &'static str, object: &str, error: &dyn std::error::Error) -> KernelError {
+pub(crate) fn load_error(op: &'static str, object: &str, error: &dyn std::error::Error) -> KernelError {
     let mut words = error.to_string();
     let mut errno = Errno::EIO;
     let mut source = error.source();
@@ -174,6 +175,22 @@ impl Datapath {
         }
         let control = Control { abi: ABI_VERSION, reserved: 0, generation: 1 };
         self.control.set(0, control, 0).map_err(|e| map_error("fill map", names::CONTROL, &e))
+    }
+
+    /// The descriptors that the programs of system calls share with those of packets.
+    #[must_use]
+    pub fn call_maps(&self) -> Shared {
+        let fd = |data: &MapData| data.fd().as_fd().as_raw_fd();
+        [
+            (names::CONTROL, fd(self.control.map())),
+            (names::LEASES, fd(self.leases.map())),
+            (names::RULES, fd(self.rules.map())),
+            (names::COUNTERS, fd(self.counters.map())),
+            (names::ADDRS, fd(self.addrs.map())),
+            (names::PREFIXES, fd(self.prefixes.map())),
+            (names::ADDR_PORTS, fd(self.addr_ports.map())),
+            (names::PORT_SETS, fd(self.port_sets.map())),
+        ]
     }
 
     /// Puts the programs into their tables again: see [`super::tables`].

@@ -2,6 +2,8 @@
 pub mod address;
 pub mod births;
 pub mod bpf;
+pub mod btf;
+pub mod calls;
 pub mod clock;
 pub mod counters;
 pub mod datapath;

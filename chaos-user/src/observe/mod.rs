@@ -24,7 +24,7 @@ pub use report::{
     Actions, FaultReport, Gap, HostAddresses, MissedPeer, PhaseReport, ProbeReport, RejectedBy, Report, Samples,
     TargetReport, Verdict,
 };
-pub use verdict::{Ending, FaultPlanned, Unit, judge};
+pub use verdict::{Ending, FaultPlanned, Unit, judge, planned};
 
 #[cfg(test)]
 mod tests;

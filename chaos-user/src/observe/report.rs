@@ -174,11 +174,20 @@ pub struct RejectedBy {
     /// Named in except.
     #[serde(default)]
     pub except: u64,
+    /// Calls: another path.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub path: u64,
+    /// Calls: another kind of file descriptor.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fd: u64,
+    /// Calls: another thread's name or user.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub caller: u64,
 }
 
 impl RejectedBy {
     /// All counts with their names, in the order of the tests.
-    pub const fn entries(&self) -> [(&'static str, u64); 8] {
+    pub const fn entries(&self) -> [(&'static str, u64); 11] {
         [
             ("direction", self.direction),
             ("peer", self.peer),
@@ -188,6 +197,9 @@ impl RejectedBy {
             ("scope", self.scope),
             ("time", self.time),
             ("except", self.except),
+            ("path", self.path),
+            ("fd", self.fd),
+            ("caller", self.caller),
         ]
     }
 }

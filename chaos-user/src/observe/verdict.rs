@@ -1,6 +1,8 @@
 //! How an experiment is judged.
 
 use super::figure::count;
+use crate::plan::Plan;
+
 use super::report::{FaultReport, ProbeReport, RejectedBy, Verdict};
 
 /// How an experiment came to its end, as the engine saw it.
@@ -52,6 +54,16 @@ impl Unit {
     fn counted(self, number: u64) -> String {
         format!("{} {}{}", count(number), self.one(), if number == 1 { "" } else { "s" })
     }
+}
+
+/// What the verdict depends on of each fault of a plan.
+pub fn planned(plan: &Plan) -> Vec<FaultPlanned> {
+    let each = plan.faults.iter().map(|fault| FaultPlanned {
+        name: fault.name.clone(),
+        optional: fault.optional,
+        unit: if fault.calls { Unit::Calls } else { Unit::Packets },
+    });
+    each.collect()
 }
 
 /// The verdict and its reason, a sentence that is empty with Pass.

@@ -1,7 +1,7 @@
 //! Conditions on a packet, as sets that the kernel looks up.
 
 use crate::spec::{
-    Connections, PacketMatch,
+    Connections, PacketMatch, SyscallMatch,
     value::{Cidr, HostPattern, PortRange, Protocol},
 };
 use std::collections::BTreeSet;
@@ -65,6 +65,12 @@ impl Condition {
             resolved: spec.peers.iter().any(|peer| peer.pods.is_some() || peer.service.is_some()).then(BTreeSet::new),
             any_peer: spec.peers.is_empty(),
         }
+    }
+
+    /// What a system call's peer is to be.
+    #[must_use]
+    pub fn of_call(spec: &SyscallMatch) -> Self {
+        Self::of(&PacketMatch { peers: spec.peers.clone(), ports: spec.ports.clone(), ..PacketMatch::default() })
     }
 
     /// Alike but for the peers, of which both have some: one rule can serve both.

@@ -1,6 +1,8 @@
 //! Step 3: what to do. An experiment becomes rules that do not know their targets yet; pure.
 
+pub mod call;
 mod condition;
+pub mod glob;
 mod rule;
 
 pub use condition::{Condition, PeerAddress};
@@ -23,7 +25,7 @@ pub struct Plan {
     pub dry_run: bool,
     /// What to do where a node cannot serve a fault.
     pub on_unsupported: OnUnsupported,
-    /// The network faults, in the order in which they act.
+    /// The faults, in the order in which they act.
     pub rules: Vec<RulePlan>,
     /// Names of all faults, in the order of the file.
     pub faults: Vec<FaultName>,
@@ -36,6 +38,8 @@ pub struct FaultName {
     pub name: String,
     /// No effect of this one does not spoil the verdict.
     pub optional: bool,
+    /// It counts calls, not packets.
+    pub calls: bool,
 }
 
 /// What cannot be planned, with the field that says so.
@@ -82,7 +86,11 @@ pub fn plan(experiment: &Experiment, seed: u64) -> Result<Plan, Vec<Refusal>> {
         on_unsupported: spec.on_unsupported,
         rules,
         faults: faults
-            .map(|(index, fault)| FaultName { name: fault.display_name(index), optional: fault.optional })
+            .map(|(index, fault)| FaultName {
+                name: fault.display_name(index),
+                optional: fault.optional,
+                calls: fault.syscall.is_some(),
+            })
             .collect(),
     })
 }

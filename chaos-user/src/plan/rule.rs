@@ -1,19 +1,22 @@
 //! A fault becomes a rule.
 
-use super::{Condition, Refusal};
+use super::{
+    Condition, Refusal,
+    call::{self, CallPlan},
+};
 use crate::{
     faults::{self, Queue},
     spec::{Direction, Fault, Per, When},
 };
 use chaos_abi::{
-    ALWAYS, ARGS, PER_CONNECTION, PER_EVENT, PER_PEER, RULE_DRY_RUN, RULE_SPARE_NODE, RULE_TRIGGER, RULE_WINDOW, Rule,
-    State, mix,
+    ACTION_CALL, ALWAYS, ARGS, PER_CONNECTION, PER_EVENT, PER_PEER, RULE_DRY_RUN, RULE_SPARE_NODE, RULE_TRIGGER,
+    RULE_WINDOW, Rule, State, mix,
 };
 
 /// Most `except` entries that differ in more than their peers: each takes a place in the walk.
 const MOST_EXCEPTS: usize = 8;
 
-/// One network fault, for any target.
+/// One fault, for any target.
 #[derive(Clone, Debug)]
 pub struct RulePlan {
     /// Index of the fault in the file.
@@ -36,6 +39,8 @@ pub struct RulePlan {
     pub per_packet: bool,
     /// The mean delay asked for, ns; for the report.
     pub requested_delay: Option<u64>,
+    /// What it asks of system calls; None: it is a network fault.
+    pub call: Option<CallPlan>,
     rule: Rule,
 }
 
@@ -76,10 +81,7 @@ impl RulePlan {
 /// What this build cannot do.
 pub fn compile(index: usize, fault: &Fault, seed: u64, dry_run: bool) -> Result<RulePlan, Refusal> {
     let path = format!("spec.faults[{index}]");
-    let Some(network) = &fault.network else {
-        let message = "syscall faults are not part of this release; network faults are".to_owned();
-        return Err(Refusal { path: format!("{path}.syscall"), message });
-    };
+    let Some(network) = &fault.network else { return syscall(index, fault, seed, dry_run) };
     let Some(compiled) = faults::compile(network) else {
         return Err(Refusal { path: format!("{path}.network"), message: "has no action".to_owned() });
     };
@@ -108,6 +110,38 @@ pub fn compile(index: usize, fault: &Fault, seed: u64, dry_run: bool) -> Result<
         queue: compiled.queue,
         per_packet: network.per_packet,
         requested_delay: delay,
+        call: None,
+        rule,
+    })
+}
+
+/// A fault of system calls.
+fn syscall(index: usize, fault: &Fault, seed: u64, dry_run: bool) -> Result<RulePlan, Refusal> {
+    let path = format!("spec.faults[{index}]");
+    let Some(syscall) = &fault.syscall else {
+        return Err(Refusal { path, message: "has neither network nor syscall".to_owned() });
+    };
+    if fault.when.per != Per::Event {
+        let message = "calls have no connection or peer of their own; leave it out".to_owned();
+        return Err(Refusal { path: format!("{path}.when.per"), message });
+    }
+    let call = call::plan(syscall, &format!("{path}.syscall"))?;
+    let mut rule = Rule { action: ACTION_CALL, args: call.args.encode(), ..Rule::zeroed() };
+    rule.seed = mix(seed ^ mix(index as u64));
+    when(&mut rule, &fault.when);
+    rule.flags |= if dry_run { RULE_DRY_RUN } else { 0 };
+    Ok(RulePlan {
+        fault: index,
+        kind: "syscall",
+        phase: faults::phase(ACTION_CALL),
+        direction: Direction::Egress,
+        condition: Condition::of_call(&syscall.matches),
+        excepts: Vec::new(),
+        except_of: Vec::new(),
+        queue: None,
+        per_packet: false,
+        requested_delay: (call.args.delay != 0).then_some(call.args.delay),
+        call: Some(call),
         rule,
     })
 }

@@ -49,6 +49,14 @@ impl Host {
         Ok(Self { proc: proc.to_owned(), netns: netns.to_owned(), unified: unified(&mounts), legacy: legacy.collect() })
     }
 
+    /// Mount of the whole cgroup2 hierarchy of this machine.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn cgroup2() -> Result<PathBuf, String> {
+        Self::this().map_err(|problem| problem.text)?.unified
+    }
+
     /// A file of a process.
     pub fn of(&self, pid: i32, file: &str) -> PathBuf {
         self.proc.join(pid.to_string()).join(file)

@@ -22,7 +22,7 @@ mod rules;
 mod scalar;
 mod schema;
 mod selector;
-mod suggest;
+pub(crate) mod suggest;
 mod syscall;
 mod trigger;
 pub mod value;

@@ -9,8 +9,7 @@ use super::{
 use crate::{
     engine::{Active, Asker, EngineError, Remembered, Request, lease::Fate, possible::reduce},
     k8s::api::{InjectionPhase, Stop},
-    observe::{Ending, FaultPlanned, Gap, Report, TargetReport, Unit, judge, merged},
-    plan::Plan,
+    observe::{Ending, Gap, Report, TargetReport, judge, merged, planned},
 };
 use chaos_abi::LEASE_FINISH;
 use nix::time::{ClockId, clock_gettime};
@@ -272,11 +271,6 @@ fn report(part: &Part, active: &Active, ending: &Ending) -> Report {
         faults: part.counted.clone(),
         probes: Vec::new(),
     }
-}
-
-fn planned(plan: &Plan) -> Vec<FaultPlanned> {
-    let each = plan.faults.iter();
-    each.map(|fault| FaultPlanned { name: fault.name.clone(), optional: fault.optional, unit: Unit::Packets }).collect()
 }
 
 /// RFC 3339 in UTC.

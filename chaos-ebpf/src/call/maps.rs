@@ -1,0 +1,20 @@
+//! The maps of the system calls' programs; each process has its own. Names and layout are chaos-abi's.
+
+use aya_ebpf::{
+    btf_maps::{Array, HashMap},
+    macros::btf_map,
+};
+use chaos_abi::{CallKey, CallList, CallState, MAX_CALLS, MAX_GLOB_ROWS, MAX_RULES, Scopes};
+
+/// Rules by cgroup, hook and call.
+#[btf_map]
+pub static CHAOS_CALLS: HashMap<CallKey, CallList, { MAX_CALLS as usize }, 0> = HashMap::new();
+/// Where targets lie.
+#[btf_map]
+pub static CHAOS_SCOPES: Array<Scopes, 1, 0> = Array::new();
+/// What rules remember.
+#[btf_map]
+pub static CHAOS_CALLSTATE: Array<CallState, { MAX_RULES as usize }, 0> = Array::new();
+/// Rows by which text is matched.
+#[btf_map]
+pub static CHAOS_GLOBS: Array<[u16; 256], { MAX_GLOB_ROWS as usize }, 0> = Array::new();

@@ -1,0 +1,229 @@
+//! Faults of system calls: one pass over the rules that mean a call of the running thread.
+//!
+//! The programs of these hooks may be interrupted by another thread on the same CPU and may hold no lock: what they write is
+//! written by atomic instructions, and nothing is kept per CPU but counters.
+
+pub mod decide;
+pub mod file;
+pub mod glob;
+pub mod hooks;
+pub mod kernel;
+pub mod maps;
+pub mod path;
+pub mod socket;
+pub mod task;
+pub mod wait;
+
+use crate::maps::{CHAOS_CONTROL, CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_RULES};
+use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
+use chaos_abi::{
+    ACTION_CALL, ANY_UID, CallArgs, CallKey, CallList, Counters, HOOK_CGROUP, KIND_ANY, Lease, MAX_LEVELS,
+    MAX_RULES_PER_CALL, NEEDS_KIND, NEEDS_PEER, REJECT_CALLER, REJECT_KIND, REJECT_PATH, REJECT_PEER, REJECT_PORT,
+    REJECT_TIME, RULE_DRY_RUN, RULE_WINDOW, Rule,
+};
+use maps::{CHAOS_CALLS, CHAOS_SCOPES};
+
+/// What a hook knows of the call. Addresses are the kernel's, as numbers.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// `HOOK_*`.
+    pub hook: u32,
+    /// Its number.
+    pub number: u32,
+    /// `struct file`, or 0.
+    pub file: u64,
+    /// `struct vfsmount` of what the call is about, or 0.
+    pub mnt: u64,
+    /// `struct dentry`, or 0.
+    pub dentry: u64,
+    /// `struct sockaddr` of the peer, or 0.
+    pub address: u64,
+    /// `struct socket`, or 0.
+    pub socket: u64,
+    /// The peer, once it is known.
+    pub peer: socket::Peer,
+    /// The cgroup whose rules are looked at.
+    pub cgroup: u64,
+    /// What the descriptor is, once it is known.
+    pub kind: u32,
+    /// Unused.
+    pub reserved: u32,
+}
+
+impl Call {
+    /// A call of which nothing but its number is known.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(hook: u32, number: u32) -> Self {
+        Self {
+            hook,
+            number,
+            file: 0,
+            mnt: 0,
+            dentry: 0,
+            address: 0,
+            socket: 0,
+            peer: socket::Peer::NONE,
+            cgroup: 0,
+            kind: KIND_ANY,
+            reserved: 0,
+        }
+    }
+}
+
+/// The error that the call is to return, negative; 0: it goes on.
+#[inline(always)]
+pub fn act(call: &mut Call) -> i64 {
+    let Some(scopes) = CHAOS_SCOPES.get(0) else { return 0 };
+    for place in 0..MAX_LEVELS as u32 {
+        // SAFETY: a map value that user space writes.
+        let count = unsafe { (&raw const scopes.count).read_volatile() };
+        if place >= count {
+            break;
+        }
+        // SAFETY: takes a number, cannot fail; 0 where the thread lies higher up.
+        let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(scopes.levels[place as usize] as i32) };
+        call.cgroup = cgroup;
+        let key = CallKey { cgroup, number: call.number, hook: call.hook };
+        // SAFETY: the value is written whole, and a program sees it with the old or the new rules.
+        if let Some(list) = unsafe { CHAOS_CALLS.get(key) } {
+            let error = rules(list, call);
+            if error != 0 {
+                return error;
+            }
+        }
+    }
+    0
+}
+
+/// The rules of one cgroup. A call that one has failed is not the next one's.
+#[inline(never)]
+fn rules(list: &CallList, call: &mut Call) -> i64 {
+    let Some(control) = CHAOS_CONTROL.get(0) else { return 0 };
+    if call.hook != HOOK_CGROUP {
+        if list.needs & NEEDS_KIND != 0 {
+            call.kind = file::kind(call);
+        }
+        if list.needs & NEEDS_PEER != 0 {
+            call.peer = socket::peer(call);
+        }
+    }
+    for place in 0..MAX_RULES_PER_CALL as u32 {
+        // SAFETY: a map value that user space writes.
+        let count = unsafe { (&raw const list.count).read_volatile() };
+        if place >= count {
+            break;
+        }
+        let id = list.rules[place as usize];
+        let error = rule(id, control.generation, call);
+        if error != 0 {
+            return error;
+        }
+    }
+    0
+}
+
+/// The error that one rule has the call return.
+#[inline(never)]
+fn rule(id: u32, generation: u64, call: &Call) -> i64 {
+    let Some(rule) = CHAOS_RULES.get(id) else { return 0 };
+    // A list that was read while it was written may name a rule of another cgroup.
+    if rule.action != ACTION_CALL || rule.cgroup != call.cgroup {
+        return 0;
+    }
+    let Some(lease) = CHAOS_LEASES.get(rule.lease) else { return 0 };
+    if !crate::rule::runs(lease, generation) {
+        return 0;
+    }
+    let Some(counters) = CHAOS_COUNTERS.get_ptr_mut(id) else { return 0 };
+    let jiffies = crate::clock::jiffies();
+    if jiffies >= lease.end {
+        return 0;
+    }
+    // SAFETY: fields of this CPU's map value, by atomic instructions.
+    let count = |field: *mut u64| unsafe { add(field) };
+    if jiffies >= lease.until {
+        count(unsafe { &raw mut (*counters).skipped_by_lease });
+        return 0;
+    }
+    count(unsafe { &raw mut (*counters).seen });
+    let args = CallArgs::decode(&rule.args);
+    let why = rejected(rule, &args, lease, call);
+    if why < 8 {
+        count(unsafe { &raw mut (*counters).rejected[why & 7] });
+        return 0;
+    }
+    count(unsafe { &raw mut (*counters).matched });
+    count(unsafe { &raw mut (*counters).skbs });
+    apply(id, rule, &args, counters)
+}
+
+/// Adds one, by an instruction that kernels of any age have (`BPF_XADD`). By hand: for this CPU the compiler knows no atomics.
+///
+/// # Safety
+/// `field` is a field of a map value.
+#[inline(always)]
+unsafe fn add(field: *mut u64) {
+    // SAFETY: the caller's; one instruction on 8 aligned bytes.
+    unsafe { core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) field, in(reg) 1_u64, options(nostack)) };
+}
+
+const PASS: usize = usize::MAX;
+
+/// [`PASS`], or the `REJECT_*` of the first test that failed.
+#[inline(always)]
+fn rejected(rule: &Rule, args: &CallArgs, lease: &Lease, call: &Call) -> usize {
+    if args.kind != KIND_ANY && args.kind != call.kind {
+        return REJECT_KIND;
+    }
+    if rule.ports != 0 && !(call.peer.family != 0 && crate::gate::port(rule.ports, call.peer.port)) {
+        return REJECT_PORT;
+    }
+    if rule.peers != 0 && !socket::is_peer(rule, &call.peer) {
+        return REJECT_PEER;
+    }
+    if args.uid != ANY_UID && args.uid != task::user() {
+        return REJECT_CALLER;
+    }
+    if args.comm != 0 && !task::is_named(args.comm) {
+        return REJECT_CALLER;
+    }
+    if call.hook != HOOK_CGROUP && args.path != 0 && !path::matches(args.path, call) {
+        return REJECT_PATH;
+    }
+    if rule.flags & RULE_WINDOW != 0 {
+        let since = crate::clock::now().wrapping_sub(lease.start);
+        if since < rule.after || (rule.until != 0 && since >= rule.until) {
+            return REJECT_TIME;
+        }
+    }
+    PASS
+}
+
+/// Trigger and dice; then the delay, then the error.
+#[inline(always)]
+fn apply(id: u32, rule: &Rule, args: &CallArgs, counters: *mut Counters) -> i64 {
+    // SAFETY: fields of this CPU's map value, by atomic instructions.
+    let count = |field: *mut u64| unsafe { add(field) };
+    let Some(position) = decide::hit(id, rule) else {
+        count(unsafe { &raw mut (*counters).skipped });
+        return 0;
+    };
+    if rule.flags & RULE_DRY_RUN != 0 {
+        count(unsafe { &raw mut (*counters).skipped });
+        count(unsafe { &raw mut (*counters).would_inject });
+        return 0;
+    }
+    count(unsafe { &raw mut (*counters).injected });
+    if args.delay != 0 {
+        count(unsafe { &raw mut (*counters).delayed });
+        wait::busy(wait::duration(rule.seed, position, args));
+    }
+    if args.errno == 0 {
+        return 0;
+    }
+    count(unsafe { &raw mut (*counters).errors });
+    // Only what a caller takes for an error (linux/err.h, MAX_ERRNO): a program of this kind may return anything.
+    -i64::from(args.errno & 0xfff)
+}

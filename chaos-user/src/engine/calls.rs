@@ -1,0 +1,179 @@
+//! Faults of system calls: which programs stand where, and which rules they find there.
+//!
+//! All of it belongs to this process and goes with it; the journal has the rules' ids and nothing more to undo.
+
+use super::{Active, EngineError, Session, rules::Placed, trial};
+use crate::{
+    kernel::{
+        calls::{Image, Stand},
+        datapath::{Datapath, map_error},
+        error::KernelError,
+    },
+    plan::call::{CallPlan, Candidate},
+};
+use chaos_abi::{CallKey, CallList, CallState, MAX_LEVELS, MAX_RULES_PER_CALL, NEEDS_KIND, NEEDS_PEER, Scopes, maps};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    os::fd::OwnedFd,
+};
+
+/// The rules for a call of a cgroup, with what they need to know.
+type List = Vec<(u32, u32)>;
+
+/// A process's side of the system calls' faults.
+pub struct Calls {
+    image: Image,
+    /// What is attached, by place, with the rules that need it.
+    stands: HashMap<Stand, (Vec<OwnedFd>, BTreeSet<u32>)>,
+    /// By cgroup, hook and number; with the depth of the cgroup.
+    lists: BTreeMap<(u64, u32, u32), (u32, List)>,
+}
+
+impl Calls {
+    /// With the maps of this datapath.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn new(datapath: &Datapath) -> Result<Self, KernelError> {
+        let root = trial::cgroup_root()?;
+        Ok(Self { image: Image::new(&datapath.call_maps(), &root)?, stands: HashMap::new(), lists: BTreeMap::new() })
+    }
+
+    /// Writes the tables of a fault's patterns: the rows at which path and name begin.
+    ///
+    /// # Errors
+    /// ENOSPC where there is no room.
+    pub fn tables(&mut self, plan: &CallPlan) -> Result<(u32, u32), KernelError> {
+        let mut add = |rows: &Option<Vec<_>>| rows.as_ref().map_or(Ok(0), |rows| self.image.maps.add_globs(rows));
+        Ok((add(&plan.paths)?, add(&plan.comm)?))
+    }
+
+    /// Gives them back.
+    pub fn forget(&mut self, (path, comm): (u32, u32)) {
+        self.image.maps.remove_globs(path);
+        self.image.maps.remove_globs(comm);
+    }
+
+    /// What a rule is to remember.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn remember(&mut self, id: u32, state: CallState) -> Result<(), KernelError> {
+        self.image.maps.states.set(id, state, 0).map_err(|e| map_error("fill map", maps::CALL_STATES, &e))
+    }
+
+    /// What a rule remembers.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn memory(&self, id: u32) -> Result<CallState, KernelError> {
+        self.image.maps.states.get(&id, 0).map_err(|e| map_error("read map", maps::CALL_STATES, &e))
+    }
+
+    /// Puts a rule where it is to be found, and programs where they are to find it. Programs first: the rules do nothing before
+    /// their lease runs.
+    ///
+    /// # Errors
+    /// What the kernel says; E2BIG where a call has too many rules or targets lie at too many depths.
+    pub fn place(&mut self, id: u32, cgroup: (u64, u32), needs: u32, chosen: &[Candidate]) -> Result<(), EngineError> {
+        for candidate in chosen {
+            for stand in &candidate.stands {
+                self.stand(id, stand)?;
+            }
+            let key = (cgroup.0, candidate.hook, candidate.number);
+            let (_, list) = self.lists.entry(key).or_insert((cgroup.1, Vec::new()));
+            if list.len() == MAX_RULES_PER_CALL {
+                let text = format!("more than {MAX_RULES_PER_CALL} faults for one call of one target");
+                return Err(EngineError::Unsupported(text));
+            }
+            list.push((id, needs));
+            self.write(key)?;
+        }
+        self.write_levels()
+    }
+
+    fn stand(&mut self, id: u32, stand: &Stand) -> Result<(), KernelError> {
+        if let Some((_, rules)) = self.stands.get_mut(stand) {
+            rules.insert(id);
+            return Ok(());
+        }
+        let program = self.image.load(stand)?;
+        let links = self.image.attach(stand, &program)?;
+        self.stands.insert(stand.clone(), (links, BTreeSet::from([id])));
+        Ok(())
+    }
+
+    fn write(&mut self, key: (u64, u32, u32)) -> Result<(), KernelError> {
+        let (cgroup, hook, number) = key;
+        let entry = CallKey { cgroup, number, hook };
+        let rules = self.lists.get(&key).map(|(_, list)| list.as_slice()).unwrap_or_default();
+        if rules.is_empty() {
+            self.lists.remove(&key);
+            return super::rules::gone(self.image.maps.calls.remove(&entry), "write map", maps::CALLS);
+        }
+        let mut list = CallList { count: rules.len() as u32, needs: 0, rules: [0; MAX_RULES_PER_CALL] };
+        for (to, (id, needs)) in list.rules.iter_mut().zip(rules) {
+            *to = *id;
+            list.needs |= needs;
+        }
+        self.image.maps.calls.insert(entry, list, 0).map_err(|e| map_error("write map", maps::CALLS, &e))
+    }
+
+    fn write_levels(&mut self) -> Result<(), EngineError> {
+        let levels: BTreeSet<u32> = self.lists.values().map(|(level, _)| *level).collect();
+        if levels.len() > MAX_LEVELS {
+            let text = format!("targets lie at more than {MAX_LEVELS} depths of the cgroup tree");
+            return Err(EngineError::Unsupported(text));
+        }
+        let mut scopes = Scopes { count: levels.len() as u32, ..Scopes::zeroed() };
+        scopes.levels.iter_mut().zip(levels).for_each(|(to, level)| *to = level);
+        let error = |e| EngineError::from(map_error("write map", maps::SCOPES, &e));
+        self.image.maps.scopes.set(0, scopes, 0).map_err(error)
+    }
+
+    /// Takes rules away, and programs that no other rule needs.
+    ///
+    /// # Errors
+    /// The first that the kernel refused; the rest is gone.
+    pub fn remove(&mut self, gone: &[u32]) -> Result<(), EngineError> {
+        let mut result = Ok(());
+        let touched = |(_, list): &(u32, List)| list.iter().any(|(id, _)| gone.contains(id));
+        let keys: Vec<_> = self.lists.iter().filter(|(_, list)| touched(list)).map(|(key, _)| *key).collect();
+        for key in keys {
+            if let Some((_, list)) = self.lists.get_mut(&key) {
+                list.retain(|(id, _)| !gone.contains(id));
+            }
+            result = result.and(self.write(key).map_err(EngineError::from));
+        }
+        for (_, rules) in self.stands.values_mut() {
+            rules.retain(|id| !gone.contains(id));
+        }
+        self.stands.retain(|_, (_, rules)| !rules.is_empty());
+        result.and(self.write_levels())
+    }
+}
+
+/// Puts the rules of system calls of an experiment's targets from `first` on in their places.
+///
+/// # Errors
+/// By exit code; the caller rolls back.
+pub(super) fn place(session: &mut Session, active: &Active, placed: &[Placed]) -> Result<(), EngineError> {
+    for one in placed {
+        let Some(plan) = &active.plan.rules[one.plan].call else { continue };
+        let target = &active.targets[one.target];
+        let scope = target.cgroup.as_ref().ok_or_else(|| EngineError::Unsupported(without_cgroup(&target.name)))?;
+        let kind = if plan.kind == chaos_abi::KIND_ANY { 0 } else { NEEDS_KIND };
+        let needs = kind | if plan.peers { NEEDS_PEER } else { 0 };
+        let chosen: Vec<Candidate> = active.chosen[one.plan].clone();
+        session.calls()?.place(one.id(), (scope.id, scope.level), needs, &chosen)?;
+    }
+    Ok(())
+}
+
+/// Why system calls of a target cannot be hit.
+#[must_use]
+pub fn without_cgroup(target: &str) -> String {
+    format!(
+        "{target} has no cgroup by which its processes could be told from others; select by cgroup, pid, unit or container"
+    )
+}

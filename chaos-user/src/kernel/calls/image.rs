@@ -1,0 +1,132 @@
+//! The object of the system calls' programs, ready to be loaded as often as needed.
+
+use super::{
+    super::{
+        bpf::{self, Program},
+        btf::Btf,
+        error::KernelError,
+    },
+    CallMaps, Shared, Stand, Way, stand,
+};
+use crate::kernel::datapath::load_error;
+use aya_obj::{Function, Object, btf::BtfFeatures};
+use chaos_abi::{OFFSET_CS, OFFSET_MAGIC, OFFSETS};
+use nix::errno::Errno;
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd, OwnedFd, RawFd},
+    sync::OnceLock,
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/call"));
+const WHAT: &str = "programs of system calls";
+/// `mov` of a 64-bit register from an immediate (linux/bpf.h, BPF_ALU64 | BPF_MOV | BPF_K).
+const MOV: u8 = 0xb7;
+
+/// The programs, with the maps that they use.
+pub struct Image {
+    functions: HashMap<String, Function>,
+    types: OwnedFd,
+    /// The running kernel's type information; the reason where it has none.
+    kernel: Result<Btf, KernelError>,
+    root: OwnedFd,
+    /// The maps of this process.
+    pub maps: CallMaps,
+}
+
+fn error(op: &'static str, cause: &dyn std::error::Error) -> KernelError {
+    load_error(op, WHAT, cause)
+}
+
+impl Image {
+    /// Reads the object and makes its maps; `shared` are those that it has in common with others.
+    ///
+    /// # Errors
+    /// What the kernel says of maps and types; ENOENT without a cgroup2 tree at `root`.
+    pub fn new(shared: &Shared, root: &std::path::Path) -> Result<Self, KernelError> {
+        let maps = CallMaps::new()?;
+        static PARSED: OnceLock<Result<Object, KernelError>> = OnceLock::new();
+        let parsed = PARSED.get_or_init(|| Object::parse(OBJECT).map_err(|e| error("read", &e)));
+        let mut object = parsed.clone()?;
+        let features = BtfFeatures::new(true, false, true, true, false, false, false, false);
+        let types = object.fixup_and_sanitize_btf(&features).map_err(|e| error("read types of", &e))?;
+        let types = types.ok_or_else(|| KernelError::malformed("read types of", WHAT, "there are none"))?;
+        let types = bpf::load_types(&types.to_bytes())?;
+        let text = object.functions.keys().map(|(section, _)| *section).collect();
+        let all: HashMap<&str, RawFd> = shared.iter().copied().chain(maps.descriptors()).collect();
+        let known = std::mem::take(&mut object.maps);
+        // What the object shares of functions with the programs for packets is in it, too, and wants maps that it does not have;
+        // a program that used one would not be loaded.
+        let used = known.iter().map(|(name, map)| (name.as_str(), all.get(name.as_str()).copied().unwrap_or(-1), map));
+        object.relocate_maps(used, &text).map_err(|e| error("link", &e))?;
+        object.relocate_calls(&text).map_err(|e| error("link", &e))?;
+        let kernel = Btf::of_kernel();
+        let programs = object.programs.iter().filter_map(|(name, program)| {
+            let mut function = object.functions.get(&program.function_key())?.clone();
+            if let Ok(kernel) = &kernel {
+                patch(&mut function, kernel);
+            }
+            Some((name.clone(), function))
+        });
+        let functions = programs.collect();
+        Ok(Self { functions, types, kernel, root: stand::open_root(root)?, maps })
+    }
+
+    /// Loads the program of a place; it does nothing until it is attached.
+    ///
+    /// # Errors
+    /// `unsupported` where this kernel does not have the place or cannot change what it returns.
+    pub fn load(&self, stand: &Stand) -> Result<OwnedFd, KernelError> {
+        let function = self
+            .functions
+            .get(stand.program)
+            .ok_or_else(|| KernelError::new("find program", stand.program, Errno::ENOENT))?;
+        let target = match stand.way {
+            Way::Entry | Way::Security => Some(self.target(&stand.function)?),
+            Way::Kprobe => {
+                self.kernel.as_ref().map_err(Clone::clone)?;
+                None
+            }
+            Way::Cgroup(_) => None,
+        };
+        let (kind, attach) = stand.way.types();
+        let program = Program {
+            name: stand.program,
+            kind,
+            attach,
+            code: &function.instructions,
+            types: self.types.as_fd(),
+            functions: &function.func_info.func_info_bytes(),
+            function_size: function.func_info_rec_size as u32,
+            target,
+        };
+        stand::load(stand, &program)
+    }
+
+    /// Attaches a loaded program.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn attach(&self, stand: &Stand, program: &OwnedFd) -> Result<Vec<OwnedFd>, KernelError> {
+        stand.attach(program.as_fd(), self.root.as_fd())
+    }
+
+    fn target(&self, function: &str) -> Result<u32, KernelError> {
+        let kernel = self.kernel.as_ref().map_err(Clone::clone)?;
+        kernel.function(function).ok_or_else(|| {
+            KernelError::new("find function", function, Errno::ENOENT).unsupported("this kernel has no such function")
+        })
+    }
+}
+
+/// Writes the kernel's offsets over the placeholders. What this kernel lacks reads from address 0 on, which fails and gives zero.
+fn patch(function: &mut Function, kernel: &Btf) {
+    for instruction in function.instructions.iter_mut().filter(|instruction| instruction.code == MOV) {
+        let place = instruction.imm.wrapping_sub(OFFSET_MAGIC);
+        if let Some((_, path)) = OFFSETS.iter().find(|(index, _)| *index == place) {
+            let offset = kernel.offset(path);
+            debug_assert!(offset.is_some() || place == OFFSET_CS, "{path}");
+            instruction.imm = offset.map_or(0, |offset| offset as i32);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The maps of a process's own.
+
+use super::super::{datapath::map_error, dist, error::KernelError};
+use crate::plan::glob::{self, Row};
+use aya::maps::{Array, HashMap, IterableMap as _, LpmTrie, MapData, PerCpuArray};
+use aya_obj::generated::BPF_F_NO_PREALLOC;
+use chaos_abi::{
+    AddrKey, AddrPortKey, CallKey, CallList, CallState, Control, Counters, DIST_SIZE, Lease, MAX_CALLS, MAX_GLOB_ROWS,
+    MAX_RULES, Rule, Scopes, maps as names,
+};
+use nix::errno::Errno;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+
+/// Descriptors of maps by name.
+pub type Shared = [(&'static str, RawFd); 8];
+
+/// Stand-ins for the maps that programs share with those of packets, for a trial of which no map of a node may know.
+pub struct SharedMaps {
+    control: Array<MapData, Control>,
+    leases: Array<MapData, Lease>,
+    rules: Array<MapData, Rule>,
+    counters: PerCpuArray<MapData, Counters>,
+    addrs: HashMap<MapData, AddrKey, u32>,
+    prefixes: LpmTrie<MapData, AddrKey, u32>,
+    addr_ports: HashMap<MapData, AddrPortKey, u32>,
+    port_sets: Array<MapData, [u64; 1024]>,
+}
+
+impl SharedMaps {
+    /// Makes them, with room for one rule.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn private() -> Result<Self, KernelError> {
+        let error = |e| map_error("make map", "of a trial", &e);
+        Ok(Self {
+            control: Array::create(1, 0).map_err(error)?,
+            leases: Array::create(2, 0).map_err(error)?,
+            rules: Array::create(2, 0).map_err(error)?,
+            counters: PerCpuArray::create(2, 0).map_err(error)?,
+            addrs: HashMap::create(1, 0).map_err(error)?,
+            prefixes: LpmTrie::create(1, BPF_F_NO_PREALLOC).map_err(error)?,
+            addr_ports: HashMap::create(1, 0).map_err(error)?,
+            port_sets: Array::create(1, 0).map_err(error)?,
+        })
+    }
+
+    /// Writes rule 1 and its lease, which is lease 1.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn set(&mut self, rule: Rule, control: Control, lease: Lease) -> Result<(), KernelError> {
+        let error = |e| map_error("fill map", "of a trial", &e);
+        self.control.set(0, control, 0).map_err(error)?;
+        self.leases.set(1, lease, 0).map_err(error)?;
+        self.rules.set(1, rule, 0).map_err(error)
+    }
+
+    /// Their descriptors.
+    #[must_use]
+    pub fn descriptors(&self) -> Shared {
+        let fd = |data: &MapData| data.fd().as_fd().as_raw_fd();
+        [
+            (names::CONTROL, fd(self.control.map())),
+            (names::LEASES, fd(self.leases.map())),
+            (names::RULES, fd(self.rules.map())),
+            (names::COUNTERS, fd(self.counters.map())),
+            (names::ADDRS, fd(self.addrs.map())),
+            (names::PREFIXES, fd(self.prefixes.map())),
+            (names::ADDR_PORTS, fd(self.addr_ports.map())),
+            (names::PORT_SETS, fd(self.port_sets.map())),
+        ]
+    }
+}
+
+/// The maps, typed.
+#[allow(missing_docs, reason = "named as in chaos_abi::maps, where each is described")]
+pub struct CallMaps {
+    pub calls: HashMap<MapData, CallKey, CallList>,
+    pub scopes: Array<MapData, Scopes>,
+    pub states: Array<MapData, CallState>,
+    globs: Array<MapData, Row>,
+    dist: Array<MapData, [i16; DIST_SIZE]>,
+    /// Rows in use: where they begin, and how many.
+    used: Vec<(u32, u32)>,
+}
+
+impl CallMaps {
+    /// Makes them.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn new() -> Result<Self, KernelError> {
+        let error = |e| map_error("make map", "of system calls", &e);
+        let mut dist = Array::create(3, 0).map_err(error)?;
+        for (index, table) in dist::tables().iter().enumerate() {
+            dist.set(index as u32, table, 0).map_err(error)?;
+        }
+        Ok(Self {
+            calls: HashMap::create(MAX_CALLS, 0).map_err(error)?,
+            scopes: Array::create(1, 0).map_err(error)?,
+            states: Array::create(MAX_RULES, 0).map_err(error)?,
+            globs: Array::create(MAX_GLOB_ROWS, 0).map_err(error)?,
+            dist,
+            used: Vec::new(),
+        })
+    }
+
+    /// Their descriptors by name.
+    pub(super) fn descriptors(&self) -> [(&'static str, RawFd); 5] {
+        let fd = |data: &MapData| data.fd().as_fd().as_raw_fd();
+        [
+            (names::CALLS, fd(self.calls.map())),
+            (names::SCOPES, fd(self.scopes.map())),
+            (names::CALL_STATES, fd(self.states.map())),
+            (names::GLOBS, fd(self.globs.map())),
+            (names::DIST, fd(self.dist.map())),
+        ]
+    }
+
+    /// Writes a table by which text is matched; the row at which it begins.
+    ///
+    /// # Errors
+    /// ENOSPC where there is no room for it.
+    pub fn add_globs(&mut self, rows: &[Row]) -> Result<u32, KernelError> {
+        let count = rows.len() as u32;
+        let mut first = u32::from(glob::FIRST);
+        self.used.sort_unstable();
+        for (start, length) in &self.used {
+            if first + count <= *start {
+                break;
+            }
+            first = start + length;
+        }
+        if first + count > MAX_GLOB_ROWS {
+            let detail = format!("{count} states are needed; {MAX_GLOB_ROWS} are all that there are");
+            return Err(KernelError::new("fill map", names::GLOBS, Errno::ENOSPC).with_detail(detail));
+        }
+        let moved = first - u32::from(glob::FIRST);
+        for (place, row) in rows.iter().enumerate() {
+            let mut row = *row;
+            for next in row.iter_mut().skip(1).filter(|next| **next >= glob::FIRST) {
+                *next += u16::try_from(moved).unwrap_or(0);
+            }
+            self.globs.set(first + place as u32, row, 0).map_err(|e| map_error("fill map", names::GLOBS, &e))?;
+        }
+        self.used.push((first, count));
+        Ok(first)
+    }
+
+    /// Gives the rows back.
+    pub fn remove_globs(&mut self, first: u32) {
+        self.used.retain(|(start, _)| *start != first);
+    }
+}

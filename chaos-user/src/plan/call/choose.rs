@@ -1,0 +1,131 @@
+//! By which mechanism a call is hit: the best one that knows what the match asks for and that the kernel has; pure.
+
+use super::{
+    CallPlan,
+    table::{self, Group, KIND, PATH, PEER, Row},
+};
+use crate::{
+    kernel::calls::{Stand, Way},
+    spec::Mechanism,
+};
+use chaos_abi::{HOOK_CGROUP, HOOK_ENTRY};
+
+/// A way to hit a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Where programs are to stand.
+    pub stands: Vec<Stand>,
+    /// [`chaos_abi::CallKey::hook`].
+    pub hook: u32,
+    /// [`chaos_abi::CallKey::number`].
+    pub number: u32,
+}
+
+impl Candidate {
+    /// Its word in specs and reports.
+    #[must_use]
+    pub fn mechanism(&self) -> &'static str {
+        match self.stands.first().map(|stand| stand.way) {
+            Some(Way::Entry) => "entry",
+            Some(Way::Kprobe) => "kprobe",
+            Some(Way::Cgroup(_)) => "cgroup",
+            Some(Way::Security) | None => "lsm",
+        }
+    }
+}
+
+/// All ways to hit a call that know what the plan asks for, the best one first; and why the others do not.
+#[must_use]
+pub fn candidates(plan: &CallPlan, name: &str) -> (Vec<Candidate>, Vec<String>) {
+    let Some((row, number)) = table::find(name) else { return (Vec::new(), vec!["there is no such call".to_owned()]) };
+    let (mut all, mut reasons) = (Vec::new(), Vec::new());
+    let wanted = |mechanism| plan.mechanism == Mechanism::Auto || plan.mechanism == mechanism;
+    let needs = plan.needs();
+    let mut add = |mechanism: Mechanism, knows: u8, candidate: Candidate| {
+        if !wanted(mechanism) {
+            return;
+        }
+        let unknown = needs & !knows;
+        if unknown == 0 {
+            all.push(candidate);
+        } else {
+            reasons.push(format!("{}: {} not known there", candidate.mechanism(), words(unknown)));
+        }
+    };
+    let at_entry = if row.descriptor { PATH | KIND } else { 0 };
+    for (mechanism, way, program) in
+        [(Mechanism::Entry, Way::Entry, "entry"), (Mechanism::Kprobe, Way::Kprobe, "kprobe")]
+    {
+        let stand = Stand { way, function: table::entry(row.name), program };
+        add(mechanism, at_entry, Candidate { stands: vec![stand], hook: HOOK_ENTRY, number });
+    }
+    if let Some(hook) = row.hook {
+        for function in hook.functions {
+            let stand = Stand { way: Way::Security, function: (*function).to_owned(), program: hook.program };
+            add(Mechanism::Lsm, hook.knows, Candidate { stands: vec![stand], hook: hook.number, number });
+        }
+    } else if wanted(Mechanism::Lsm) {
+        reasons.push("lsm: the call passes no security hook of its own".to_owned());
+    }
+    match row.group {
+        Some(group) if wanted(Mechanism::Cgroup) => cgroup(plan, &row, group, needs, &mut all, &mut reasons),
+        None if plan.mechanism == Mechanism::Cgroup => {
+            reasons.push("cgroup: only connect, bind, socket and sending to an address have such hooks".to_owned());
+        }
+        _ => {}
+    }
+    (all, reasons)
+}
+
+fn cgroup(plan: &CallPlan, row: &Row, group: Group, needs: u8, all: &mut Vec<Candidate>, reasons: &mut Vec<String>) {
+    let missing: Vec<&str> = group.calls.iter().copied().filter(|call| !plan.calls.iter().any(|c| c == call)).collect();
+    if !missing.is_empty() {
+        reasons.push(format!("cgroup: cannot tell {} from {}: name all of them", row.name, missing.join(" and ")));
+        return;
+    }
+    let unknown = needs & !(KIND | PEER);
+    if unknown != 0 {
+        reasons.push(format!("cgroup: {} not known there", words(unknown)));
+        return;
+    }
+    let stand = |hook: &crate::kernel::calls::CgroupHook| Stand {
+        way: Way::Cgroup(*hook),
+        function: format!("cgroup {}", hook.program()),
+        program: hook.program(),
+    };
+    all.push(Candidate { stands: group.hooks.iter().map(stand).collect(), hook: HOOK_CGROUP, number: group.number });
+}
+
+fn words(unknown: u8) -> String {
+    let all = [(PATH, "paths"), (KIND, "fd"), (PEER, "ports and peers")];
+    let named: Vec<&str> = all.iter().filter(|(bit, _)| unknown & bit != 0).map(|(_, word)| *word).collect();
+    format!("{} {}", named.join(" and "), if named.len() == 1 && named[0] == "fd" { "is" } else { "are" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::plan_of;
+    use super::*;
+
+    fn mechanisms(matches: &str, calls: &str, name: &str) -> Vec<&'static str> {
+        candidates(&plan_of(matches, calls), name).0.iter().map(Candidate::mechanism).collect()
+    }
+
+    #[test]
+    fn by_what_is_known_where() {
+        assert_eq!(mechanisms("{all: true}", "[openat]", "openat"), ["entry", "kprobe", "lsm"]);
+        assert_eq!(mechanisms("{paths: [/a]}", "[openat]", "openat"), ["lsm"]);
+        assert_eq!(mechanisms("{paths: [/a]}", "[read]", "read"), ["entry", "kprobe", "lsm"]);
+        assert_eq!(mechanisms("{ports: [80]}", "[connect]", "connect"), ["lsm", "cgroup"]);
+        assert_eq!(mechanisms("{all: true}", "[fsync]", "fsync"), ["entry", "kprobe"]);
+        assert_eq!(mechanisms("{all: true}", "[getpid]", "getpid"), ["entry", "kprobe"]);
+    }
+
+    #[test]
+    fn calls_that_a_hook_cannot_tell_apart() {
+        let (all, reasons) = candidates(&plan_of("{all: true}", "[sendto]"), "sendto");
+        assert!(all.iter().all(|c| c.mechanism() != "cgroup"));
+        assert_eq!(reasons, ["cgroup: cannot tell sendto from sendmsg and sendmmsg: name all of them"]);
+        assert!(mechanisms("{all: true}", "[sendto, sendmsg, sendmmsg]", "sendto").contains(&"cgroup"));
+    }
+}
