@@ -13,3 +13,4 @@ pub mod scene;
 pub mod stats;
 pub mod sys;
 pub mod traffic;
+pub mod victim;

@@ -1,5 +1,7 @@
 //! The system calls that neither std nor nix offers safely: the only unsafe code of the tests.
 
+pub mod raw;
+
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -168,10 +170,15 @@ fn bpf_open(command: u32, attribute: &mut [u8]) -> io::Result<OwnedFd> {
 
 /// Raises this process's limit of open files to the hard limit: a thousand connections need two thousand.
 pub fn raise_file_limit() -> io::Result<()> {
+    raise_file_limit_but_for(0)
+}
+
+/// The same, but for so many files: who opens as many as there may be can have these later.
+pub fn raise_file_limit_but_for(reserve: u64) -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a local that lives across the call.
     check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
-    limit.rlim_cur = limit.rlim_max;
+    limit.rlim_cur = limit.rlim_max.saturating_sub(reserve);
     // SAFETY: as above; the kernel only reads it.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(drop)
 }
