@@ -17,7 +17,7 @@ pub mod wait;
 use crate::maps::{CHAOS_CONTROL, CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_RULES};
 use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
 use chaos_abi::{
-    ACTION_CALL, ANY_UID, CallArgs, CallKey, CallList, Counters, HOOK_CGROUP, KIND_ANY, Lease, MAX_LEVELS,
+    ACTION_CALL, ANY_UID, CallArgs, CallKey, Counters, HOOK_CGROUP, KIND_ANY, Lease, MAX_LEVELS,
     MAX_RULES_PER_CALL, NEEDS_KIND, NEEDS_PEER, REJECT_CALLER, REJECT_KIND, REJECT_PATH, REJECT_PEER, REJECT_PORT,
     REJECT_TIME, RULE_DRY_RUN, RULE_WINDOW, Rule,
 };
@@ -86,9 +86,9 @@ pub fn act(call: &mut Call) -> i64 {
         let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(scopes.levels[place as usize] as i32) };
         call.cgroup = cgroup;
         let key = CallKey { cgroup, number: call.number, hook: call.hook };
-        // SAFETY: the value is written whole, and a program sees it with the old or the new rules.
-        if let Some(list) = unsafe { CHAOS_CALLS.get(key) } {
-            let error = rules(list, call);
+        // SAFETY: only presence is asked.
+        if unsafe { CHAOS_CALLS.get(key) }.is_some() {
+            let error = chaos_call_rules(call);
             if error != 0 {
                 return error;
             }
@@ -97,9 +97,18 @@ pub fn act(call: &mut Call) -> i64 {
     0
 }
 
-/// The rules of one cgroup. A call that one has failed is not the next one's.
+/// The rules of the call's cgroup. A call that one has failed is not the next one's.
+///
+/// A global function in BPF, as the next two: the verifier looks at each once, whatever calls it (Linux 5.13 for those that take
+/// a pointer, kernel/bpf/btf.c, `btf_prepare_func_args`).
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn rules(list: &CallList, call: &mut Call) -> i64 {
+pub extern "C" fn chaos_call_rules(call: *mut Call) -> i64 {
+    // SAFETY: the caller's variable; it is not NULL, but the verifier wants to see that tested.
+    let Some(call) = (unsafe { call.as_mut() }) else { return 0 };
+    let key = CallKey { cgroup: call.cgroup, number: call.number, hook: call.hook };
+    // SAFETY: the value is written whole, and a program sees it with the old or the new rules.
+    let Some(list) = (unsafe { CHAOS_CALLS.get(key) }) else { return 0 };
     let Some(control) = CHAOS_CONTROL.get(0) else { return 0 };
     if call.hook != HOOK_CGROUP {
         if list.needs & NEEDS_KIND != 0 {
@@ -116,7 +125,7 @@ fn rules(list: &CallList, call: &mut Call) -> i64 {
             break;
         }
         let id = list.rules[place as usize];
-        let error = rule(id, control.generation, call);
+        let error = chaos_call_rule(id, control.generation, call);
         if error != 0 {
             return error;
         }
@@ -125,8 +134,11 @@ fn rules(list: &CallList, call: &mut Call) -> i64 {
 }
 
 /// The error that one rule has the call return.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn rule(id: u32, generation: u64, call: &Call) -> i64 {
+pub extern "C" fn chaos_call_rule(id: u32, generation: u64, call: *const Call) -> i64 {
+    // SAFETY: as above.
+    let Some(call) = (unsafe { call.as_ref() }) else { return 0 };
     let Some(rule) = CHAOS_RULES.get(id) else { return 0 };
     // A list that was read while it was written may name a rule of another cgroup.
     if rule.action != ACTION_CALL || rule.cgroup != call.cgroup {
@@ -189,7 +201,7 @@ fn rejected(rule: &Rule, args: &CallArgs, lease: &Lease, call: &Call) -> usize {
     if args.comm != 0 && !task::is_named(args.comm) {
         return REJECT_CALLER;
     }
-    if call.hook != HOOK_CGROUP && args.path != 0 && !path::matches(args.path, call) {
+    if call.hook != HOOK_CGROUP && args.path != 0 && path::chaos_call_path(args.path, call) == 0 {
         return REJECT_PATH;
     }
     if rule.flags & RULE_WINDOW != 0 {

@@ -34,9 +34,18 @@ struct Walk {
     state: u64,
 }
 
-/// Does the path of what the call is about agree with the glob that begins at this row?
+/// Does the path of what the call is about agree with the glob that begins at this row? 1: yes. Global for the reason given in
+/// [`super::chaos_call_rules`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn chaos_call_path(row: u32, call: *const Call) -> u32 {
+    // SAFETY: the caller's variable; it is not NULL, but the verifier wants to see that tested.
+    let Some(call) = (unsafe { call.as_ref() }) else { return 0 };
+    u32::from(matches(row, call))
+}
+
 #[inline(always)]
-pub fn matches(row: u32, call: &Call) -> bool {
+fn matches(row: u32, call: &Call) -> bool {
     let (mut mnt, mut dentry) = (call.mnt, call.dentry);
     if dentry == 0 {
         let open = if call.hook == HOOK_ENTRY { file::of(call) } else { call.file };

@@ -4,7 +4,7 @@
 
 mod program;
 
-pub use program::{Program, attach_kprobe, attach_to_cgroup, attach_tracing, load_program, load_types};
+pub use program::{Program, Types, attach_kprobe, attach_to_cgroup, attach_tracing, load_program, load_types};
 
 use super::{error::KernelError, seam};
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info, bpf_prog_type};
@@ -36,7 +36,7 @@ fn call_fd(cmd: bpf_cmd, attr: &mut bpf_attr) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> bpf_insn {
+pub(super) fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> bpf_insn {
     let mut i = bpf_insn { code, _bitfield_align_1: [], _bitfield_1: Default::default(), off, imm };
     i.set_dst_reg(dst);
     i.set_src_reg(src);

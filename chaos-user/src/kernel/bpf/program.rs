@@ -11,6 +11,17 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
+/// Type information of a program.
+#[derive(Clone, Copy)]
+pub struct Types<'a> {
+    /// As [`load_types`] made it.
+    pub loaded: BorrowedFd<'a>,
+    /// Which of its functions has which type.
+    pub functions: &'a [u8],
+    /// The size of one such entry, bytes.
+    pub size: u32,
+}
+
 /// A program that aya cannot load.
 pub struct Program<'a> {
     /// Its name, for people; the kernel keeps 15 characters.
@@ -21,12 +32,8 @@ pub struct Program<'a> {
     pub attach: bpf_attach_type,
     /// Its instructions.
     pub code: &'a [bpf_insn],
-    /// Its type information ([`load_types`]).
-    pub types: BorrowedFd<'a>,
-    /// Which of its functions has which type.
-    pub functions: &'a [u8],
-    /// The size of one such entry, bytes.
-    pub function_size: u32,
+    /// Its type information; None: it has but one function, and needs none.
+    pub types: Option<Types<'a>>,
     /// The kernel's function at which it stands, by its id in the kernel's type information.
     pub target: Option<u32>,
 }
@@ -60,7 +67,11 @@ pub fn load_program(program: &Program, object: &str) -> Result<OwnedFd, KernelEr
                 let text = text.trim_end_matches('\0').trim();
                 let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("processed ")).collect();
                 let error = KernelError::new("load program for", object, errno);
-                error.with_detail(lines[lines.len().saturating_sub(4)..].join("\n"))
+                // What it says at last is the reason.
+                match lines.last() {
+                    Some(last) => error.with_detail(*last),
+                    None => error,
+                }
             })
         }
     })
@@ -75,10 +86,12 @@ fn load_logged(program: &Program, log: &mut [u8]) -> Result<OwnedFd, Errno> {
     load.insns = program.code.as_ptr() as u64;
     load.insn_cnt = program.code.len() as u32;
     load.license = c"GPL".as_ptr() as u64;
-    load.prog_btf_fd = program.types.as_raw_fd() as u32;
-    load.func_info = program.functions.as_ptr() as u64;
-    load.func_info_rec_size = program.function_size;
-    load.func_info_cnt = (program.functions.len() as u32).checked_div(program.function_size).unwrap_or(0);
+    if let Some(types) = &program.types {
+        load.prog_btf_fd = types.loaded.as_raw_fd() as u32;
+        load.func_info = types.functions.as_ptr() as u64;
+        load.func_info_rec_size = types.size;
+        load.func_info_cnt = (types.functions.len() as u32).checked_div(types.size).unwrap_or(0);
+    }
     load.attach_btf_id = program.target.unwrap_or(0);
     if !log.is_empty() {
         load.log_level = 1;

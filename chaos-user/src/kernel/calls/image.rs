@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        bpf::{self, Program},
+        bpf::{self, Program, Types},
         btf::Btf,
         error::KernelError,
     },
@@ -28,7 +28,7 @@ pub struct Image {
     functions: HashMap<String, Function>,
     types: OwnedFd,
     /// The running kernel's type information; the reason where it has none.
-    kernel: Result<Btf, KernelError>,
+    kernel: &'static Result<Btf, KernelError>,
     root: OwnedFd,
     /// The maps of this process.
     pub maps: CallMaps,
@@ -48,7 +48,7 @@ impl Image {
         static PARSED: OnceLock<Result<Object, KernelError>> = OnceLock::new();
         let parsed = PARSED.get_or_init(|| Object::parse(OBJECT).map_err(|e| error("read", &e)));
         let mut object = parsed.clone()?;
-        let features = BtfFeatures::new(true, false, true, true, false, false, false, false);
+        let features = BtfFeatures::new(true, true, true, true, false, false, false, false);
         let types = object.fixup_and_sanitize_btf(&features).map_err(|e| error("read types of", &e))?;
         let types = types.ok_or_else(|| KernelError::malformed("read types of", WHAT, "there are none"))?;
         let types = bpf::load_types(&types.to_bytes())?;
@@ -60,10 +60,10 @@ impl Image {
         let used = known.iter().map(|(name, map)| (name.as_str(), all.get(name.as_str()).copied().unwrap_or(-1), map));
         object.relocate_maps(used, &text).map_err(|e| error("link", &e))?;
         object.relocate_calls(&text).map_err(|e| error("link", &e))?;
-        let kernel = Btf::of_kernel();
+        let kernel = Btf::shared();
         let programs = object.programs.iter().filter_map(|(name, program)| {
             let mut function = object.functions.get(&program.function_key())?.clone();
-            if let Ok(kernel) = &kernel {
+            if let Ok(kernel) = kernel {
                 patch(&mut function, kernel);
             }
             Some((name.clone(), function))
@@ -95,9 +95,11 @@ impl Image {
             kind,
             attach,
             code: &function.instructions,
-            types: self.types.as_fd(),
-            functions: &function.func_info.func_info_bytes(),
-            function_size: function.func_info_rec_size as u32,
+            types: Some(Types {
+                loaded: self.types.as_fd(),
+                functions: &function.func_info.func_info_bytes(),
+                size: function.func_info_rec_size as u32,
+            }),
             target,
         };
         stand::load(stand, &program)
@@ -127,6 +129,43 @@ fn patch(function: &mut Function, kernel: &Btf) {
             let offset = kernel.offset(path);
             debug_assert!(offset.is_some() || place == OFFSET_CS, "{path}");
             instruction.imm = offset.map_or(0, |offset| offset as i32);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::calls::SharedMaps;
+    use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
+
+    /// The verifier of any kernel goes through the programs as if they were kprobes, whatever else it allows.
+    #[test]
+    fn every_program_passes_the_verifier() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let shared = SharedMaps::private().unwrap();
+        let image = Image::new(&shared.descriptors(), std::path::Path::new("/")).unwrap();
+        for (name, function) in &image.functions {
+            if ["kprobe", "connect4", "connect6", "bind4", "bind6", "sendmsg4", "sendmsg6", "sock_create"].contains(&name.as_str()) {
+                continue;
+            }
+            let program = Program {
+                name,
+                kind: bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+                attach: bpf_attach_type::BPF_CGROUP_INET_INGRESS,
+                code: &function.instructions,
+                types: Some(Types {
+                    loaded: image.types.as_fd(),
+                    functions: &function.func_info.func_info_bytes(),
+                    size: function.func_info_rec_size as u32,
+                }),
+                target: None,
+            };
+            if let Err(error) = bpf::load_program(&program, name) {
+                panic!("{name}: {error}");
+            }
         }
     }
 }

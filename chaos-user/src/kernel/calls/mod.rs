@@ -6,7 +6,9 @@
 mod image;
 mod maps;
 mod stand;
+mod trial;
 
 pub use image::Image;
 pub use maps::{CallMaps, Shared, SharedMaps};
 pub use stand::{CgroupHook, Stand, Way};
+pub use trial::{ERROR, THREAD, stand_trial};

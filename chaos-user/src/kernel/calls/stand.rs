@@ -5,7 +5,6 @@ use super::super::{
     error::KernelError,
 };
 use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
-use nix::errno::Errno;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// By which means a program sees a call.
@@ -108,15 +107,14 @@ impl Stand {
 /// `unsupported` where the kernel does not have the function or lets nobody change what it returns.
 pub(super) fn load(stand: &Stand, program: &Program) -> Result<OwnedFd, KernelError> {
     bpf::load_program(program, &stand.function).map_err(|error| {
-        let last = error.detail.as_deref().and_then(|log| log.trim().lines().last()).unwrap_or("").to_owned();
-        match (error.errno, stand.way) {
-            (Errno::EINVAL | Errno::EACCES | Errno::EPERM, Way::Kprobe)
-                if last.contains("cannot use helper") || last.contains("unknown func") =>
-            {
-                error.unsupported("the kernel was built without CONFIG_BPF_KPROBE_OVERRIDE")
-            }
-            _ => error,
+        let said = error.detail.as_deref().unwrap_or("");
+        if stand.way == Way::Kprobe && (said.contains("cannot use helper") || said.contains("unknown func")) {
+            return error.unsupported("the kernel was built without CONFIG_BPF_KPROBE_OVERRIDE");
         }
+        if stand.way == Way::Entry && said.contains("not modifiable") {
+            return error.unsupported("needs CONFIG_FUNCTION_ERROR_INJECTION, or Linux 7.1");
+        }
+        error
     })
 }
 
