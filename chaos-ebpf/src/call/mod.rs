@@ -17,9 +17,9 @@ pub mod wait;
 use crate::maps::{CHAOS_CONTROL, CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_RULES};
 use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
 use chaos_abi::{
-    ACTION_CALL, ANY_UID, CallArgs, CallKey, Counters, HOOK_CGROUP, KIND_ANY, Lease, MAX_LEVELS,
-    MAX_RULES_PER_CALL, NEEDS_KIND, NEEDS_PEER, REJECT_CALLER, REJECT_KIND, REJECT_PATH, REJECT_PEER, REJECT_PORT,
-    REJECT_TIME, RULE_DRY_RUN, RULE_WINDOW, Rule,
+    ACTION_CALL, ANY_UID, CallArgs, CallKey, Counters, HOOK_CGROUP, KIND_ANY, Lease, MAX_LEVELS, MAX_RULES_PER_CALL,
+    NEEDS_KIND, NEEDS_PEER, REJECT_CALLER, REJECT_KIND, REJECT_PATH, REJECT_PEER, REJECT_PORT, REJECT_TIME,
+    RULE_DRY_RUN, RULE_WINDOW, Rule,
 };
 use maps::{CHAOS_CALLS, CHAOS_SCOPES};
 
@@ -76,14 +76,12 @@ impl Call {
 #[inline(always)]
 pub fn act(call: &mut Call) -> i64 {
     let Some(scopes) = CHAOS_SCOPES.get(0) else { return 0 };
-    for place in 0..MAX_LEVELS as u32 {
-        // SAFETY: a map value that user space writes.
-        let count = unsafe { (&raw const scopes.count).read_volatile() };
-        if place >= count {
-            break;
-        }
+    let mut place = 0;
+    // SAFETY: a map value that user space writes.
+    while place < MAX_LEVELS && place < unsafe { (&raw const scopes.count).read_volatile() } as usize {
         // SAFETY: takes a number, cannot fail; 0 where the thread lies higher up.
-        let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(scopes.levels[place as usize] as i32) };
+        let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(scopes.levels[place] as i32) };
+        place = opaque(place + 1);
         call.cgroup = cgroup;
         let key = CallKey { cgroup, number: call.number, hook: call.hook };
         // SAFETY: only presence is asked.
@@ -95,6 +93,16 @@ pub fn act(call: &mut Call) -> i64 {
         }
     }
     0
+}
+
+/// The same number, of which the compiler knows nothing: it leaves loops as they are then. Unrolled, there would be a place for each
+/// turn from which a function is called, and the verifier of Linux 7.2 looks at a function once for each chain of such places
+/// (kernel/bpf/liveness.c, `analyze_subprog`): seconds for each program.
+#[inline(always)]
+fn opaque(mut value: usize) -> usize {
+    // SAFETY: no instruction at all.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
+    value
 }
 
 /// The rules of the call's cgroup. A call that one has failed is not the next one's.
@@ -118,13 +126,11 @@ pub extern "C" fn chaos_call_rules(call: *mut Call) -> i64 {
             call.peer = socket::peer(call);
         }
     }
-    for place in 0..MAX_RULES_PER_CALL as u32 {
-        // SAFETY: a map value that user space writes.
-        let count = unsafe { (&raw const list.count).read_volatile() };
-        if place >= count {
-            break;
-        }
-        let id = list.rules[place as usize];
+    let mut place = 0;
+    // SAFETY: a map value that user space writes.
+    while place < MAX_RULES_PER_CALL && place < unsafe { (&raw const list.count).read_volatile() } as usize {
+        let id = list.rules[place];
+        place = opaque(place + 1);
         let error = chaos_call_rule(id, control.generation, call);
         if error != 0 {
             return error;

@@ -47,12 +47,11 @@ impl Trial {
         match way {
             Way::Entry => self.entry.get_or_init(|| tried(&stand(&table::entry("getsid"), "entry"), &session)),
             Way::Kprobe => self.kprobe.get_or_init(|| tried(&stand(&table::entry("getsid"), "kprobe"), &session)),
-            Way::Security => {
-                self.security.get_or_init(|| tried(&stand("security_task_getsid", "plain"), &session))
-            }
+            Way::Security => self.security.get_or_init(|| tried(&stand("security_task_getsid", "plain"), &session)),
             Way::Cgroup(_) => self.cgroup.get_or_init(|| {
                 let hook = CgroupHook::SockCreate;
-                let stand = Stand { way: Way::Cgroup(hook), function: "cgroup sock_create".into(), program: hook.program() };
+                let stand =
+                    Stand { way: Way::Cgroup(hook), function: "cgroup sock_create".into(), program: hook.program() };
                 tried(&stand, &socket)
             }),
         }

@@ -148,7 +148,9 @@ mod tests {
         let shared = SharedMaps::private().unwrap();
         let image = Image::new(&shared.descriptors(), std::path::Path::new("/")).unwrap();
         for (name, function) in &image.functions {
-            if ["kprobe", "connect4", "connect6", "bind4", "bind6", "sendmsg4", "sendmsg6", "sock_create"].contains(&name.as_str()) {
+            if ["kprobe", "connect4", "connect6", "bind4", "bind6", "sendmsg4", "sendmsg6", "sock_create"]
+                .contains(&name.as_str())
+            {
                 continue;
             }
             let program = Program {
