@@ -21,6 +21,7 @@ use chaos_abi::{
     NEEDS_KIND, NEEDS_PEER, REJECT_CALLER, REJECT_KIND, REJECT_PATH, REJECT_PEER, REJECT_PORT, REJECT_TIME,
     RULE_DRY_RUN, RULE_WINDOW, Rule,
 };
+use kernel::opaque;
 use maps::{CHAOS_CALLS, CHAOS_SCOPES};
 
 /// What a hook knows of the call. Addresses are the kernel's, as numbers.
@@ -93,16 +94,6 @@ pub fn act(call: &mut Call) -> i64 {
         }
     }
     0
-}
-
-/// The same number, of which the compiler knows nothing: it leaves loops as they are then. Unrolled, there would be a place for each
-/// turn from which a function is called, and the verifier of Linux 7.2 looks at a function once for each chain of such places
-/// (kernel/bpf/liveness.c, `analyze_subprog`): seconds for each program.
-#[inline(always)]
-fn opaque(mut value: usize) -> usize {
-    // SAFETY: no instruction at all.
-    unsafe { core::arch::asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
-    value
 }
 
 /// The rules of the call's cgroup. A call that one has failed is not the next one's.

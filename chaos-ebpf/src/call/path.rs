@@ -6,7 +6,7 @@
 use super::{
     Call, file,
     glob::{accepts, step},
-    kernel::{offset, pointer, read},
+    kernel::{offset, opaque, pointer, read},
     task,
 };
 use aya_ebpf::helpers::generated::bpf_loop;
@@ -123,8 +123,10 @@ fn next_bytes(walk: &mut Walk) -> bool {
     if walk.left >= 8 {
         walk.left -= 8;
         let bytes = read::<u64>(walk.name + walk.left);
-        for place in 0..8 {
+        let mut place = 0;
+        while place < 8 {
             row = step(row, (bytes >> (56 - 8 * place)) as u8);
+            place = opaque(place + 1);
         }
     } else {
         walk.left -= 1;

@@ -2,7 +2,7 @@
 
 use super::{
     glob,
-    kernel::{offset, pointer, read},
+    kernel::{offset, opaque, pointer, read},
 };
 use aya_ebpf::helpers::generated::{
     bpf_get_current_comm, bpf_get_current_task, bpf_get_current_task_btf, bpf_get_current_uid_gid, bpf_task_pt_regs,
@@ -62,11 +62,10 @@ pub fn is_named(row: u32) -> bool {
     // SAFETY: an array of that length; the kernel ends it with zero.
     unsafe { bpf_get_current_comm(name.as_mut_ptr().cast(), COMM as u32) };
     let mut row = row;
-    for byte in name {
-        if byte == 0 || row == u32::from(GLOB_DEAD) {
-            break;
-        }
-        row = glob::step(row, byte);
+    let mut place = 0;
+    while place < COMM && name[place] != 0 && row != u32::from(GLOB_DEAD) {
+        row = glob::step(row, name[place]);
+        place = opaque(place + 1);
     }
     glob::accepts(row)
 }

@@ -41,7 +41,8 @@ impl Trial {
     }
 
     fn of(&self, way: Way) -> &Result<(), String> {
-        let session = || nix::unistd::getsid(None).map(drop);
+        // Of a process that is named: the caller's own session is told without asking the security hook.
+        let session = || nix::unistd::getsid(Some(nix::unistd::Pid::this())).map(drop);
         let socket = || std::net::UdpSocket::bind("127.0.0.1:0").map(drop).map_err(|e| errno_of(&e));
         let stand = |function: &str, program| Stand { way, function: function.to_owned(), program };
         match way {
