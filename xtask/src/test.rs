@@ -32,7 +32,11 @@ const MAIN_SERIES: &str = "6.12";
 const QUEUEING: [&str; 3] = ["bandwidth", "latency", "partition"];
 /// The suite of the smoke test of the other series, and the test: a delay in both directions and both families needs every
 /// hook and every helper of the datapath.
-const SMOKE: (&str, &str) = ("latency", "round_trips");
+const SMOKE: [&str; 2] = ["latency", CALLS];
+/// Their tests: what these names begin with or contain.
+const SMOKE_TESTS: [&str; 3] = ["round_trips", "every_call_that_check_promises", "paths_are_those"];
+/// The suite that runs in every machine: which calls can be hit, and how, differs most from kernel to kernel.
+const CALLS: &str = "syscalls";
 /// The suite of package chaos whose tests are ignored unless --full asks for them.
 const ENDURANCE: &str = "endurance";
 /// Tells the tests which binary they are to try.
@@ -207,34 +211,37 @@ fn machine(series: &str, full: bool, programs: &[Program], product: &Path, filte
     let (extent, filter) = match (full, series == MAIN_SERIES) {
         (true, _) => ("all", filter),
         (false, true) => ("what queues", filter),
-        (false, false) => ("smoke test", filter.or(Some(SMOKE.1))),
+        (false, false) => ("smoke test", filter),
     };
     let chosen = |program: &&Program| {
         let name = program.name.as_str();
         match extent {
             "all" => !KERNEL_INDEPENDENT.contains(&name),
-            "what queues" => QUEUEING.contains(&name),
-            _ => name == SMOKE.0,
+            "what queues" => QUEUEING.contains(&name) || name == CALLS,
+            _ => SMOKE.contains(&name),
         }
     };
     let suites: Vec<&Program> = programs.iter().filter(chosen).collect();
-    report.add(&format!("Linux {series}, {extent}"), || in_machine(series, &suites, product, filter));
+    let filters: Vec<&str> = match filter {
+        None if extent == "smoke test" => SMOKE_TESTS.into(),
+        other => other.into_iter().collect(),
+    };
+    report.add(&format!("Linux {series}, {extent}"), || in_machine(series, &suites, product, &filters));
 }
 
-/// The filter, which may be empty, then the test programs.
+/// The filters, of which there may be none, then the test programs. A test runs whose name contains one of them.
 const LOOP: &str = r#"
 filter=$1; shift; failed=0
 for suite; do
     name=${suite##*/}; echo "==> ${name%-*} on Linux $(uname -r)" >&2
-    "$suite" --test-threads=1 --show-output ${filter:+"$filter"} || failed=1
+    "$suite" --test-threads=1 --show-output $filter || failed=1
 done
 exit $failed"#;
 
 /// One boot for all suites.
-fn in_machine(series: &str, suites: &[&Program], product: &Path, filter: Option<&str>) -> Result<Tally> {
+fn in_machine(series: &str, suites: &[&Program], product: &Path, filters: &[&str]) -> Result<Tally> {
     let Some(first) = suites.first() else { return Ok(Tally::default()) };
-    let mut command: Vec<OsString> =
-        ["/bin/sh", "-c", LOOP, "sh", filter.unwrap_or_default()].map(OsString::from).into();
+    let mut command: Vec<OsString> = ["/bin/sh", "-c", LOOP, "sh", &filters.join(" ")].map(OsString::from).into();
     command.extend(suites.iter().map(|suite| suite.path.clone().into()));
     let directory = first.directory.clone();
     let machine = Machine {

@@ -49,7 +49,26 @@ fn table(check: &Check) -> String {
             let _infallible = writeln!(text, "  -> {remedy}");
         }
     }
+    calls(check, &mut text);
     text
+}
+
+/// Calls by mechanism, then those that cannot be hit by reason.
+fn calls(check: &Check, text: &mut String) {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for row in &check.calls {
+        // The reason names the call in front; what follows is the same for many.
+        let why = row.why.as_deref().map(|why| why.strip_prefix(&row.call).unwrap_or(why).trim_start());
+        let key = row.mechanism.as_ref().map_or_else(|| why.unwrap_or("no").to_owned(), |by| format!("by {by}"));
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, names)) => names.push(&row.call),
+            None => groups.push((key, vec![&row.call])),
+        }
+    }
+    groups.sort_by_key(|(key, _)| !key.starts_with("by "));
+    for (key, names) in groups {
+        let _infallible = writeln!(text, "\nsystem calls {key}:\n  {}", names.join(" "));
+    }
 }
 
 fn name(row: &Row) -> String {
@@ -89,6 +108,7 @@ mod tests {
             arch: "x86_64".to_owned(),
             mechanism: Some("tcx"),
             note: None,
+            calls: Vec::new(),
             faults: vec![row("loss", None), row("latency", Some("no fq")), row("bandwidth", Some("no fq"))],
         };
         let text = table(&check);

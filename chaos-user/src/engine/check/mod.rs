@@ -3,6 +3,7 @@
 //! alone proves little: an ifb on Linux 6.1 attaches and loses everything.
 
 mod act;
+mod calls;
 mod case;
 mod judge;
 mod scope;
@@ -17,6 +18,7 @@ use crate::{
     observe::FaultReport,
     resolve::{CgroupScope, NetnsRef, ScopedBy, Target, TargetKind},
 };
+pub use calls::CallRow;
 use case::{Case, cases};
 use serde::Serialize;
 use std::{
@@ -42,6 +44,8 @@ pub struct Check {
     pub note: Option<String>,
     /// By fault, variant and direction.
     pub faults: Vec<Row>,
+    /// System calls, by name.
+    pub calls: Vec<CallRow>,
 }
 
 /// One fault in one direction.
@@ -137,6 +141,7 @@ fn run(dry_run: bool) -> Check {
         mechanism: None,
         note: None,
         faults: Vec::new(),
+        calls: calls::rows(),
     };
     match open() {
         Ok((engine, mechanism)) => {

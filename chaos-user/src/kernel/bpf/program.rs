@@ -68,7 +68,6 @@ pub fn load_program(program: &Program, object: &str) -> Result<OwnedFd, KernelEr
                 let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("processed ")).collect();
                 let error = KernelError::new("load program for", object, errno);
                 // What it says at last is the reason.
-                if std::env::var_os("CHAOS_LOG").is_some() { eprintln!("{}", lines[lines.len().saturating_sub(30)..].join("\n")); }
                 match lines.last() {
                     Some(last) => error.with_detail(*last),
                     None => error,

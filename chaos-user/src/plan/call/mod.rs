@@ -39,6 +39,20 @@ pub struct CallPlan {
 }
 
 impl CallPlan {
+    /// All calls of a name, with an error.
+    #[must_use]
+    pub fn of_all(name: &str) -> Self {
+        Self {
+            calls: vec![name.to_owned()],
+            mechanism: Mechanism::Auto,
+            paths: None,
+            comm: None,
+            peers: false,
+            kind: KIND_ANY,
+            args: CallArgs { errno: 1, uid: ANY_UID, ..CallArgs::default() },
+        }
+    }
+
     /// What must be known of a call ([`table::PATH`] and so on).
     #[must_use]
     pub fn needs(&self) -> u8 {
