@@ -35,6 +35,10 @@ impl Found {
         self.errors.push(Finding::new(node.path().key(field), message));
     }
 
+    fn warn(&mut self, node: &Node<'_>, message: impl Into<String>) {
+        self.warnings.push(Finding::new(node.path().clone(), message));
+    }
+
     fn warn_at(&mut self, node: &Node<'_>, field: &str, message: impl Into<String>) {
         self.warnings.push(Finding::new(node.path().key(field), message));
     }
@@ -73,6 +77,7 @@ const RULES: &[Rule] = &[
     duration::jitter_for_its_options,
     syscall::errno_or_latency,
     syscall::known_groups,
+    syscall::deadly,
     syscall::selects_something,
     syscall::all_stands_alone,
     probe::one_of_http_and_tcp,

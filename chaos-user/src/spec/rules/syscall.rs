@@ -32,6 +32,25 @@ pub(super) fn known_groups(spec: &Node<'_>, found: &mut Found) {
     }
 }
 
+/// Programs do not survive everything.
+pub(super) fn deadly(spec: &Node<'_>, found: &mut Found) {
+    const DEADLY: [(&[&str], &str); 2] = [
+        (&["mmap", "brk", "mprotect", "@memory"], "programs that get no memory mostly end, and new ones do not begin"),
+        (
+            &["execve", "execveat", "clone", "clone3", "@process"],
+            "what the target starts meanwhile, it does not start: a shell ends",
+        ),
+    ];
+    for syscall in syscalls(spec).iter().filter(|syscall| syscall.has("errno")) {
+        for call in syscall.items("calls") {
+            let risk = DEADLY.iter().find(|(calls, _)| call.as_text().is_some_and(|name| calls.contains(&name)));
+            if let Some((_, risk)) = risk {
+                found.warn(&call, *risk);
+            }
+        }
+    }
+}
+
 /// A match names calls by a property, or says `all: true`.
 pub(super) fn selects_something(spec: &Node<'_>, found: &mut Found) {
     for matches in syscalls(spec).iter().filter_map(|syscall| syscall.get("match")).filter(Node::is_object) {
