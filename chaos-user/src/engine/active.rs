@@ -125,6 +125,9 @@ impl Engine {
         for one in &placed {
             let mut report = collect::report(&session, &active.plan, one, active.target_name(one))?;
             report.mechanism = active.mechanism_of(one);
+            if active.plan.rules[one.plan].call.is_some() {
+                report.recursion_misses = session.seen_calls().map_or(0, |calls| calls.misses(one.id()));
+            }
             reports.push(report);
         }
         drop(session);

@@ -5,6 +5,7 @@
 use super::{Active, EngineError, Session, rules::Placed, trial};
 use crate::{
     kernel::{
+        bpf,
         calls::{Image, Stand},
         datapath::{Datapath, map_error},
         error::KernelError,
@@ -14,17 +15,25 @@ use crate::{
 use chaos_abi::{CallKey, CallList, CallState, MAX_LEVELS, MAX_RULES_PER_CALL, NEEDS_KIND, NEEDS_PEER, Scopes, maps};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
 };
 
 /// The rules for a call of a cgroup, with what they need to know.
 type List = Vec<(u32, u32)>;
 
+/// A program in its place.
+struct Standing {
+    program: OwnedFd,
+    // Held, or it would be detached.
+    _links: Vec<OwnedFd>,
+    /// The rules that need it.
+    rules: BTreeSet<u32>,
+}
+
 /// A process's side of the system calls' faults.
 pub struct Calls {
     image: Image,
-    /// What is attached, by place, with the rules that need it.
-    stands: HashMap<Stand, (Vec<OwnedFd>, BTreeSet<u32>)>,
+    stands: HashMap<Stand, Standing>,
     /// By cgroup, hook and number; with the depth of the cgroup.
     lists: BTreeMap<(u64, u32, u32), (u32, List)>,
 }
@@ -70,6 +79,14 @@ impl Calls {
         self.image.maps.states.get(&id, 0).map_err(|e| map_error("read map", maps::CALL_STATES, &e))
     }
 
+    /// How often the kernel left out the programs of a rule, for whichever thread's call: a thread that was interrupted in one keeps others
+    /// of its CPU out of it (kernel/bpf/trampoline.c, `__bpf_prog_enter_recur`).
+    #[must_use]
+    pub fn misses(&self, id: u32) -> u64 {
+        let mine = self.stands.values().filter(|standing| standing.rules.contains(&id));
+        mine.map(|standing| bpf::recursion_misses(standing.program.as_fd())).sum()
+    }
+
     /// Puts a rule where it is to be found, and programs where they are to find it. Programs first: the rules do nothing before
     /// their lease runs.
     ///
@@ -93,13 +110,13 @@ impl Calls {
     }
 
     fn stand(&mut self, id: u32, stand: &Stand) -> Result<(), KernelError> {
-        if let Some((_, rules)) = self.stands.get_mut(stand) {
-            rules.insert(id);
+        if let Some(standing) = self.stands.get_mut(stand) {
+            standing.rules.insert(id);
             return Ok(());
         }
         let program = self.image.load(stand)?;
         let links = self.image.attach(stand, &program)?;
-        self.stands.insert(stand.clone(), (links, BTreeSet::from([id])));
+        self.stands.insert(stand.clone(), Standing { program, _links: links, rules: BTreeSet::from([id]) });
         Ok(())
     }
 
@@ -145,10 +162,10 @@ impl Calls {
             }
             result = result.and(self.write(key).map_err(EngineError::from));
         }
-        for (_, rules) in self.stands.values_mut() {
-            rules.retain(|id| !gone.contains(id));
+        for standing in self.stands.values_mut() {
+            standing.rules.retain(|id| !gone.contains(id));
         }
-        self.stands.retain(|_, (_, rules)| !rules.is_empty());
+        self.stands.retain(|_, standing| !standing.rules.is_empty());
         result.and(self.write_levels())
     }
 }

@@ -4,7 +4,9 @@
 
 mod program;
 
-pub use program::{Program, Types, attach_kprobe, attach_to_cgroup, attach_tracing, load_program, load_types};
+pub use program::{
+    Program, Types, attach_kprobe, attach_to_cgroup, attach_tracing, load_program, load_types, recursion_misses,
+};
 
 use super::{error::KernelError, seam};
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info, bpf_prog_type};

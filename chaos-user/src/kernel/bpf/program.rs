@@ -1,9 +1,10 @@
 //! Programs that aya 0.14 cannot load or attach: `fmod_ret`, and those that get the maps of another object.
 
-use super::{attributes, call_fd};
+use super::{attributes, call, call_fd};
 use crate::kernel::{error::KernelError, seam};
 use aya_obj::generated::{
-    PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, bpf_attach_type, bpf_cmd, bpf_insn, bpf_prog_type, perf_event_attr,
+    PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, bpf_attach_type, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type,
+    perf_event_attr,
 };
 use nix::errno::Errno;
 use std::{
@@ -102,6 +103,18 @@ fn load_logged(program: &Program, log: &mut [u8]) -> Result<OwnedFd, Errno> {
         *to = from as std::ffi::c_char;
     }
     call_fd(bpf_cmd::BPF_PROG_LOAD, &mut attr)
+}
+
+/// How often the kernel left a program out because it was running on that CPU already (Linux 5.12); 0 where it does not say.
+#[must_use]
+pub fn recursion_misses(program: BorrowedFd) -> u64 {
+    // SAFETY: a struct of integers: zero is valid.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut attr = attributes();
+    attr.info.bpf_fd = program.as_raw_fd() as u32;
+    attr.info.info_len = size_of::<bpf_prog_info>() as u32;
+    attr.info.info = (&raw mut info) as u64;
+    call(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr).map_or(0, |_| info.recursion_misses)
 }
 
 /// Attaches an `fmod_ret` or LSM program to the function that it was loaded for. The link lives as long as its descriptors.

@@ -5,7 +5,7 @@ use super::super::{
     error::KernelError,
 };
 use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// By which means a program sees a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,5 +124,5 @@ pub(super) fn load(stand: &Stand, program: &Program) -> Result<OwnedFd, KernelEr
 /// ENOENT where none is mounted.
 pub(super) fn open_root(path: &std::path::Path) -> Result<OwnedFd, KernelError> {
     let file = std::fs::File::open(path).map_err(|e| KernelError::from_io("open", path.display().to_string(), &e))?;
-    Ok(file.as_fd().try_clone_to_owned().map_err(|e| KernelError::from_io("open", path.display().to_string(), &e))?)
+    Ok(file.into())
 }
