@@ -129,6 +129,42 @@ fn one_container_of_two_is_hit() {
     cut.delete();
 }
 
+/// What connect(2) says to a process of a container's cgroup, in its pod's network namespace.
+fn connect_as(pid: i32, address: &str) -> String {
+    let table = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a cgroup");
+    let path = table.lines().find_map(|line| line.strip_prefix("0::")).expect("a cgroup of version 2");
+    let mount = chaos_tests::net::cgroup::find_mount().expect("a cgroup2 mount");
+    let procs = format!("{}{path}/cgroup.procs", mount.display());
+    let connect = format!("exec 3<>/dev/tcp/{address}/80");
+    let script = format!("echo $$ >{procs} && exec nsenter --net -t {pid} -- bash -c '{connect}'");
+    let output = Command::new("bash").args(["-c", &script]).output().expect("bash");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// By the cgroup's hooks, which every kernel of a node has from Linux 5.18 on.
+#[test]
+fn calls_of_one_container_fail_and_its_neighbours_do_not() {
+    let Some(shop) = Shop::open() else { return };
+    let mut pod = shop.scene.pod("calls", "calls", "node1");
+    pod["spec"]["containers"] = json!([container("first", &["pause"]), container("second", &["pause"])]);
+    shop.scene.start(&[pod]);
+    let pods = json!({ "labelSelector": { "matchLabels": { "app": "calls" } }, "containers": ["second"] });
+    let syscall = json!({ "calls": ["connect"], "errno": "EHOSTDOWN", "match": { "ports": [80] } });
+    let spec = json!({ "duration": "60s", "selector": { "pods": pods }, "faults": [{ "syscall": syscall }] });
+    let asked = Asked::apply_spec(&shop.scene, "calls", &spec);
+    asked.await_injected();
+    let pod = shop.scene.cluster.get("pod", &shop.scene.namespace, "calls").expect("a pod");
+    let (second, first) = if pod["status"]["containerStatuses"][0]["name"] == "second" { (0, 1) } else { (1, 0) };
+    let hit = connect_as(pid_of(shop, "calls", second), &shop.db.ip);
+    assert!(hit.contains("Host is down"), "the container that was named: {hit}");
+    let spared = connect_as(pid_of(shop, "calls", first), &shop.db.ip);
+    assert_eq!(spared, "", "its neighbour in the pod");
+    assert_eq!(shop.web[0].asks(&shop.db.ip).as_deref(), Some("db"), "another pod");
+    asked.stop("finish");
+    let over = asked.await_over();
+    assert_eq!((over.verdict(), over.count("injected")), ("Pass", 1), "{}", over.reason());
+}
+
 /// It shares the network with the node's own programs: only its own traffic is hit.
 #[test]
 fn a_pod_in_the_nodes_network_is_hit_alone() {

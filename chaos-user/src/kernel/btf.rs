@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(btf.offset("path.dentry"), Some(8));
         let (file, mnt) = (btf.offset("file.f_path"), btf.offset("file.f_path.mnt"));
         assert!(file.is_some() && file == mnt);
-        assert_eq!(btf.offset("pt_regs.no_such|pt_regs.orig_ax|pt_regs.syscallno").is_some(), true);
+        assert!(btf.offset("pt_regs.no_such|pt_regs.orig_ax|pt_regs.syscallno").is_some());
         assert_eq!(btf.offset("file.no_such"), None);
     }
 
