@@ -24,6 +24,14 @@ use chaos_abi::{
 use kernel::opaque;
 use maps::{CHAOS_CALLS, CHAOS_SCOPES};
 
+/// Adds one to a counter.
+macro_rules! count {
+    ($counters:expr, $($field:tt)*) => {
+        // SAFETY: a field of this CPU's map value, by an atomic instruction.
+        unsafe { add(&raw mut (*$counters).$($field)*) }
+    };
+}
+
 /// What a hook knows of the call. Addresses are the kernel's, as numbers.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -87,7 +95,8 @@ pub fn act(call: &mut Call) -> i64 {
         let key = CallKey { cgroup, number: call.number, hook: call.hook };
         // SAFETY: only presence is asked.
         if unsafe { CHAOS_CALLS.get(key) }.is_some() {
-            let error = chaos_call_rules(call);
+            // SAFETY: our variable.
+            let error = unsafe { chaos_call_rules(call) };
             if error != 0 {
                 return error;
             }
@@ -102,7 +111,7 @@ pub fn act(call: &mut Call) -> i64 {
 /// a pointer, kernel/bpf/btf.c, `btf_prepare_func_args`).
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn chaos_call_rules(call: *mut Call) -> i64 {
+pub unsafe extern "C" fn chaos_call_rules(call: *mut Call) -> i64 {
     // SAFETY: the caller's variable; it is not NULL, but the verifier wants to see that tested.
     let Some(call) = (unsafe { call.as_mut() }) else { return 0 };
     let key = CallKey { cgroup: call.cgroup, number: call.number, hook: call.hook };
@@ -122,7 +131,8 @@ pub extern "C" fn chaos_call_rules(call: *mut Call) -> i64 {
     while place < MAX_RULES_PER_CALL && place < unsafe { (&raw const list.count).read_volatile() } as usize {
         let id = list.rules[place];
         place = opaque(place + 1);
-        let error = chaos_call_rule(id, control.generation, call);
+        // SAFETY: the caller's variable.
+        let error = unsafe { chaos_call_rule(id, control.generation, call) };
         if error != 0 {
             return error;
         }
@@ -133,7 +143,7 @@ pub extern "C" fn chaos_call_rules(call: *mut Call) -> i64 {
 /// The error that one rule has the call return.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn chaos_call_rule(id: u32, generation: u64, call: *const Call) -> i64 {
+pub unsafe extern "C" fn chaos_call_rule(id: u32, generation: u64, call: *const Call) -> i64 {
     // SAFETY: as above.
     let Some(call) = (unsafe { call.as_ref() }) else { return 0 };
     let Some(rule) = CHAOS_RULES.get(id) else { return 0 };
@@ -150,21 +160,19 @@ pub extern "C" fn chaos_call_rule(id: u32, generation: u64, call: *const Call) -
     if jiffies >= lease.end {
         return 0;
     }
-    // SAFETY: fields of this CPU's map value, by atomic instructions.
-    let count = |field: *mut u64| unsafe { add(field) };
     if jiffies >= lease.until {
-        count(unsafe { &raw mut (*counters).skipped_by_lease });
+        count!(counters, skipped_by_lease);
         return 0;
     }
-    count(unsafe { &raw mut (*counters).seen });
+    count!(counters, seen);
     let args = CallArgs::decode(&rule.args);
     let why = rejected(rule, &args, lease, call);
     if why < 8 {
-        count(unsafe { &raw mut (*counters).rejected[why & 7] });
+        count!(counters, rejected[why & 7]);
         return 0;
     }
-    count(unsafe { &raw mut (*counters).matched });
-    count(unsafe { &raw mut (*counters).skbs });
+    count!(counters, matched);
+    count!(counters, skbs);
     apply(id, rule, &args, counters)
 }
 
@@ -198,7 +206,8 @@ fn rejected(rule: &Rule, args: &CallArgs, lease: &Lease, call: &Call) -> usize {
     if args.comm != 0 && !task::is_named(args.comm) {
         return REJECT_CALLER;
     }
-    if call.hook != HOOK_CGROUP && args.path != 0 && path::chaos_call_path(args.path, call) == 0 {
+    // SAFETY: the caller's variable.
+    if call.hook != HOOK_CGROUP && args.path != 0 && unsafe { path::chaos_call_path(args.path, call) } == 0 {
         return REJECT_PATH;
     }
     if rule.flags & RULE_WINDOW != 0 {
@@ -213,26 +222,24 @@ fn rejected(rule: &Rule, args: &CallArgs, lease: &Lease, call: &Call) -> usize {
 /// Trigger and dice; then the delay, then the error.
 #[inline(always)]
 fn apply(id: u32, rule: &Rule, args: &CallArgs, counters: *mut Counters) -> i64 {
-    // SAFETY: fields of this CPU's map value, by atomic instructions.
-    let count = |field: *mut u64| unsafe { add(field) };
     let Some(position) = decide::hit(id, rule) else {
-        count(unsafe { &raw mut (*counters).skipped });
+        count!(counters, skipped);
         return 0;
     };
     if rule.flags & RULE_DRY_RUN != 0 {
-        count(unsafe { &raw mut (*counters).skipped });
-        count(unsafe { &raw mut (*counters).would_inject });
+        count!(counters, skipped);
+        count!(counters, would_inject);
         return 0;
     }
-    count(unsafe { &raw mut (*counters).injected });
+    count!(counters, injected);
     if args.delay != 0 {
-        count(unsafe { &raw mut (*counters).delayed });
+        count!(counters, delayed);
         wait::busy(wait::duration(rule.seed, position, args));
     }
     if args.errno == 0 {
         return 0;
     }
-    count(unsafe { &raw mut (*counters).errors });
+    count!(counters, errors);
     // Only what a caller takes for an error (linux/err.h, MAX_ERRNO): a program of this kind may return anything.
     -i64::from(args.errno & 0xfff)
 }

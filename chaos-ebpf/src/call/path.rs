@@ -38,7 +38,7 @@ struct Walk {
 /// [`super::chaos_call_rules`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn chaos_call_path(row: u32, call: *const Call) -> u32 {
+pub unsafe extern "C" fn chaos_call_path(row: u32, call: *const Call) -> u32 {
     // SAFETY: the caller's variable; it is not NULL, but the verifier wants to see that tested.
     let Some(call) = (unsafe { call.as_ref() }) else { return 0 };
     u32::from(matches(row, call))
