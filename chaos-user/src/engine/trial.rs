@@ -10,6 +10,10 @@ use crate::{
     plan::call::{CallPlan, Candidate, LONGEST_BUSY, candidates, table},
     resolve::Host,
 };
+use aya::{
+    programs::ProgramType,
+    sys::{BpfHelper, is_helper_supported},
+};
 use nix::errno::Errno;
 use std::{path::PathBuf, sync::OnceLock};
 
@@ -111,6 +115,11 @@ fn errno_of(error: &std::io::Error) -> Errno {
 
 /// Does a program there have `call` fail with the error that is asked for?
 fn tried(stand: &Stand, call: &(dyn Fn() -> Result<(), Errno> + Sync)) -> Result<(), String> {
+    // What the programs themselves need, and the trial's does not.
+    let loops = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_loop);
+    if !loops.map_err(|error| format!("probe helper bpf_loop: {error}"))? {
+        return Err("programs for calls need Linux 5.17 (bpf_loop)".to_owned());
+    }
     let root = cgroup_root().map_err(|e| e.to_string())?;
     let _held = stand_trial(stand, Btf::shared().as_ref().ok(), &root).map_err(|error| error.to_string())?;
     let outcome = std::thread::scope(|scope| {
