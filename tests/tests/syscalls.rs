@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use chaos_tests::need;
 use chaos_tests::net::Cgroup;
@@ -57,14 +58,17 @@ fn outside(calls: &[&str]) -> Victim {
     Victim::start(command)
 }
 
-/// By the mechanism of each call that this kernel has, as `chaos check` says.
-fn promised(chaos: &Chaos) -> BTreeMap<String, String> {
-    let output = chaos.command(&["check", "-o", "json"]);
-    let check: serde_json::Value =
-        serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", output.text()));
-    let rows = check["calls"].as_array().unwrap();
-    let row = |row: &serde_json::Value| Some((row["call"].as_str()?.into(), row["mechanism"].as_str()?.into()));
-    rows.iter().filter_map(row).collect()
+/// By the mechanism of each call that this kernel has, as `chaos check` says; asked once.
+fn promised(chaos: &Chaos) -> &'static BTreeMap<String, String> {
+    static PROMISED: OnceLock<BTreeMap<String, String>> = OnceLock::new();
+    PROMISED.get_or_init(|| {
+        let output = chaos.command(&["check", "-o", "json"]);
+        let check: serde_json::Value =
+            serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", output.text()));
+        let rows = check["calls"].as_array().unwrap();
+        let row = |row: &serde_json::Value| Some((row["call"].as_str()?.into(), row["mechanism"].as_str()?.into()));
+        rows.iter().filter_map(row).collect()
+    })
 }
 
 /// A place for a victim, and how to name it in an experiment.
@@ -72,10 +76,15 @@ fn scene() -> Option<(Chaos, Cgroup, Cgroup, String)> {
     if !need::root() || !need::product() || !need::cgroup2() {
         return None;
     }
+    let chaos = Chaos::find().unwrap();
+    if promised(&chaos).is_empty() {
+        need::absent("programs for calls: they need Linux 5.17");
+        return None;
+    }
     let slice = Cgroup::new("calls");
     let cgroup = slice.child("victim");
     let target = format!("cgroup: {}", cgroup.name());
-    Some((Chaos::find().unwrap(), slice, cgroup, target))
+    Some((chaos, slice, cgroup, target))
 }
 
 fn fault(calls: &[&str], rest: &str) -> String {
@@ -92,10 +101,6 @@ fn inject(chaos: &Chaos, target: &str, fault: &str) -> Running {
 fn every_call_that_check_promises_fails_once_and_only_inside() {
     let Some((chaos, _slice, cgroup, target)) = scene() else { return };
     let promised = promised(&chaos);
-    if promised.is_empty() {
-        need::absent("programs for calls: they need Linux 5.17");
-        return;
-    }
     for call in CGROUP_CALLS {
         assert!(promised.contains_key(call), "{call} can be hit on any kernel from Linux 5.18 on: {promised:?}");
     }
