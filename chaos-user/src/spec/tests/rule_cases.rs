@@ -378,4 +378,9 @@ pub(super) const WARNINGS: &[Case] = &[
         "latency: { delay: 10ms, correlation: 25 }",
         &["spec.faults[0].network.latency.correlation: has no effect without jitter"],
     ),
+    (
+        "[openat]",
+        "[openat, brk]",
+        &["spec.faults[1].syscall.calls[1]: programs that get no memory mostly end, and new ones do not begin"],
+    ),
 ];
