@@ -49,3 +49,11 @@ pub fn opaque(mut value: usize) -> usize {
     unsafe { core::arch::asm!("/* {0} */", inout(reg) value, options(pure, nomem, nostack, preserves_flags)) };
     value
 }
+
+/// Zero, of which the verifier knows nothing. Before Linux 6.7 it looks at the first turn of `bpf_loop` alone (kernel/bpf/verifier.c,
+/// `set_loop_callback_state`): what a variable can only be in later turns it would take for impossible, and remove.
+#[inline(always)]
+pub fn unknown_zero() -> u64 {
+    // There is nothing to be read there, which gives zero.
+    read::<u64>(0)
+}

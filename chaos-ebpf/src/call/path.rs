@@ -6,7 +6,7 @@
 use super::{
     Call, file,
     glob::{accepts, step},
-    kernel::{offset, opaque, pointer, read},
+    kernel::{offset, opaque, pointer, read, unknown_zero},
     task,
 };
 use aya_ebpf::helpers::generated::bpf_loop;
@@ -57,6 +57,7 @@ fn matches(row: u32, call: &Call) -> bool {
     if mnt == 0 || dentry == 0 || file::has_no_namespace(mnt) {
         return false;
     }
+    let zero = unknown_zero();
     let fs = pointer(task::task() + offset!(OFFSET_TASK_FS));
     let mut walk = Walk {
         row: u64::from(row),
@@ -64,9 +65,9 @@ fn matches(row: u32, call: &Call) -> bool {
         dentry,
         root_mnt: pointer(fs + offset!(OFFSET_FS_ROOT_MNT)),
         root_dentry: pointer(fs + offset!(OFFSET_FS_ROOT_DENTRY)),
-        name: 0,
-        left: 0,
-        state: 0,
+        name: zero,
+        left: zero,
+        state: zero,
     };
     // SAFETY: the callback's context is this variable, which outlives the call.
     unsafe { bpf_loop(TURNS, turn as *mut c_void, (&raw mut walk).cast(), 0) };
