@@ -113,9 +113,14 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Know
     }
     let sets = sets::write(&mut session.datapath, &request.plan, &run.sets, &run.port_sets)?;
     let mut active = Active::new(request.plan, request.warnings, run, sets, known);
-    choose(session, &mut active)?;
-    join(locked, session, &mut active, request.targets, &request.remembered)?;
-    Ok(active)
+    let made = choose(session, &mut active)
+        .and_then(|()| join(locked, session, &mut active, request.targets, &request.remembered));
+    if made.is_err()
+        && let Some(calls) = session.known_calls()
+    {
+        active.tables.iter().for_each(|tables| calls.forget(*tables));
+    }
+    made.map(|()| active)
 }
 
 /// By which means each of the plan's calls is hit, and the tables of what they are matched with.
@@ -156,8 +161,9 @@ pub(super) fn join(
     let slots = Slots { ids: &ids, lease: active.run.lease, first, tables: &active.tables };
     let placed = rules::write(session, &slots, plan, &active.sets, &targets, memory)?;
     active.targets.extend(targets);
+    // Known before anything can fail, so that what was placed is taken back.
+    active.placed.extend(placed.iter().cloned());
     calls::place(session, active, &placed)?;
-    active.placed.extend(placed);
     let wanted = wanted(active, first)?;
     attach(locked, session, active, &wanted)?;
     queues(locked, session, active)

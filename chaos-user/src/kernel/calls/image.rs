@@ -142,9 +142,7 @@ mod tests {
     /// The verifier of any kernel goes through the programs as if they were kprobes, whatever else it allows.
     #[test]
     fn every_program_passes_the_verifier() {
-        if !nix::unistd::geteuid().is_root() {
-            return;
-        }
+        crate::kernel::testing::root_or_return!();
         let shared = SharedMaps::private().unwrap();
         let image = Image::new(&shared.descriptors(), std::path::Path::new("/")).unwrap();
         for (name, function) in &image.functions {
