@@ -231,3 +231,44 @@ fn what_this_kernel_cannot_is_refused_with_the_reason() {
     assert_eq!(ended.output.code, 3, "{}", ended.output.text());
     assert!(ended.output.text().contains("cannot tell sendto from sendmsg and sendmmsg"), "{}", ended.output.text());
 }
+
+/// A thread that is to sleep does so in parallel with others, and is free when the owner is gone.
+#[test]
+fn threads_sleep_and_a_dead_owner_wakes_them() {
+    let Some((chaos, _slice, cgroup, target)) = scene() else { return };
+    if !promised(&chaos).contains_key("openat") {
+        need::absent("calls of files: this kernel lets no program fail them");
+        return;
+    }
+    let path = format!("/tmp/chaos-sleep-{}", std::process::id());
+    std::fs::write(&path, "x").unwrap();
+    let slow =
+        |delay: &str| fault(&["openat"], &format!("latency: {{ delay: {delay} }}, match: {{ paths: [\"{path}\"] }}"));
+    let victim = inside(&cgroup, &["--path", &path], &["openat"]);
+    let experiment = Experiment::on(&target).duration("120s").fault(&slow("700ms"));
+    let running = Running::start(&chaos, &experiment);
+    if running.wait_for("injected", "40s").code != 0 {
+        let text = running.ended().output.text();
+        assert!(text.contains("openat cannot be hit on this kernel"), "{text}");
+        need::absent(&format!("sleeping calls: {text}"));
+        return;
+    }
+    let begin = std::time::Instant::now();
+    assert_eq!(victim.go(), [("openat".to_owned(), "ok".to_owned())]);
+    assert!(begin.elapsed() >= std::time::Duration::from_millis(700), "{:?}", begin.elapsed());
+    let report = running.finish_any().report().clone();
+    assert_eq!(report.only_fault().injected(), 1, "{report:?}");
+
+    let victim = inside(&cgroup, &["--path", &path], &["openat"]);
+    let running = inject(&chaos, &target, &slow("60s"));
+    let begin = std::time::Instant::now();
+    let killer = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        running.kill9();
+    });
+    assert_eq!(victim.go(), [("openat".to_owned(), "ok".to_owned())]);
+    killer.join().unwrap();
+    assert!(begin.elapsed() < std::time::Duration::from_secs(30), "{:?}", begin.elapsed());
+    assert!(!std::fs::read_to_string("/proc/mounts").unwrap().contains("fuse"), "a mount is left");
+    std::fs::remove_file(path).unwrap();
+}

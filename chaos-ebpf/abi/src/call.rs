@@ -8,6 +8,8 @@ pub const MAX_RULES_PER_CALL: usize = 16;
 pub const MAX_LEVELS: usize = 8;
 /// Most triples of a cgroup, a hook and a call that have rules, per process.
 pub const MAX_CALLS: u32 = 16_384;
+/// The longest delay for which a thread may keep its CPU, ns; it sleeps where it is to be longer.
+pub const LONGEST_BUSY: u64 = 200_000;
 /// Rows of the tables by which paths and names are matched, per process: 2 MiB.
 pub const MAX_GLOB_ROWS: u32 = 4096;
 

@@ -10,6 +10,7 @@ mod counters;
 mod packet;
 mod point;
 mod rule;
+mod sleep;
 mod state;
 
 pub use birth::*;
@@ -18,6 +19,7 @@ pub use counters::*;
 pub use packet::*;
 pub use point::*;
 pub use rule::*;
+pub use sleep::*;
 pub use state::*;
 
 /// Version of this contract; kept in [`Control::abi`] and compared before a process joins another one's maps.
@@ -96,6 +98,12 @@ pub mod maps {
     pub const CALL_STATES: &str = "CHAOS_CALLSTATE";
     /// Rows of the tables by which text is matched: the next row by byte; entry 0: [`crate::GLOB_ACCEPT`].
     pub const GLOBS: &str = "CHAOS_GLOBS";
+    /// Decided sleeps of calls.
+    pub const SLEEPS: &str = "CHAOS_SLEEPS";
+    /// The process that makes threads wait.
+    pub const SLEEPER: &str = "CHAOS_SLEEPER";
+    /// Until when they do.
+    pub const SLOTS: &str = "CHAOS_SLOTS";
     /// When an address was first learned, CLOCK_MONOTONIC in ns, by [`crate::LearnedKey`].
     pub const LEARNED: &str = "CHAOS_LEARNED";
 }

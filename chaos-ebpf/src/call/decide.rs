@@ -29,7 +29,7 @@ pub fn hit(id: u32, rule: &Rule) -> Option<u64> {
 /// # Safety
 /// `field` is a field of a map value.
 #[inline(always)]
-unsafe fn fetch_add(field: *mut u64) -> u64 {
+pub(super) unsafe fn fetch_add(field: *mut u64) -> u64 {
     let mut value = 1_u64;
     // SAFETY: the caller's; one instruction on 8 aligned bytes.
     unsafe {

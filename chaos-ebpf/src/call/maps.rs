@@ -4,7 +4,10 @@ use aya_ebpf::{
     btf_maps::{Array, HashMap},
     macros::btf_map,
 };
-use chaos_abi::{CallKey, CallList, CallState, MAX_CALLS, MAX_GLOB_ROWS, MAX_RULES, Scopes};
+use chaos_abi::{
+    CallKey, CallList, CallState, MAX_CALLS, MAX_GLOB_ROWS, MAX_RULES, MAX_SLEEPS, SLEEP_SLOTS, Scopes, Sleep,
+    SleepServer,
+};
 
 /// Rules by cgroup, hook and call.
 #[btf_map]
@@ -18,3 +21,12 @@ pub static CHAOS_CALLSTATE: Array<CallState, { MAX_RULES as usize }, 0> = Array:
 /// Rows by which text is matched.
 #[btf_map]
 pub static CHAOS_GLOBS: Array<[u16; 256], { MAX_GLOB_ROWS as usize }, 0> = Array::new();
+/// Sleeps that are decided, by thread.
+#[btf_map]
+pub static CHAOS_SLEEPS: HashMap<u32, Sleep, { MAX_SLEEPS as usize }, 0> = HashMap::new();
+/// Who makes threads wait.
+#[btf_map]
+pub static CHAOS_SLEEPER: Array<SleepServer, 1, 0> = Array::new();
+/// Until when, by slot; CLOCK_MONOTONIC in ns.
+#[btf_map]
+pub static CHAOS_SLOTS: Array<u64, { SLEEP_SLOTS as usize }, 0> = Array::new();

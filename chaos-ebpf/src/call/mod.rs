@@ -10,6 +10,7 @@ pub mod hooks;
 pub mod kernel;
 pub mod maps;
 pub mod path;
+pub mod sleep;
 pub mod socket;
 pub mod task;
 pub mod wait;
@@ -17,9 +18,9 @@ pub mod wait;
 use crate::maps::{CHAOS_CONTROL, CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_RULES};
 use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
 use chaos_abi::{
-    ACTION_CALL, ANY_UID, CallArgs, CallKey, Counters, HOOK_CGROUP, KIND_ANY, Lease, MAX_LEVELS, MAX_RULES_PER_CALL,
-    NEEDS_KIND, NEEDS_PEER, REJECT_CALLER, REJECT_KIND, REJECT_PATH, REJECT_PEER, REJECT_PORT, REJECT_TIME,
-    RULE_DRY_RUN, RULE_WINDOW, Rule,
+    ACTION_CALL, ANY_UID, CallArgs, CallKey, Counters, HOOK_CGROUP, KIND_ANY, LONGEST_BUSY, Lease, MAX_LEVELS,
+    MAX_RULES_PER_CALL, NEEDS_KIND, NEEDS_PEER, REJECT_CALLER, REJECT_KIND, REJECT_PATH, REJECT_PEER, REJECT_PORT,
+    REJECT_TIME, RULE_DRY_RUN, RULE_WINDOW, Rule,
 };
 use kernel::opaque;
 use maps::{CHAOS_CALLS, CHAOS_SCOPES};
@@ -173,7 +174,7 @@ pub unsafe extern "C" fn chaos_call_rule(id: u32, generation: u64, call: *const 
     }
     count!(counters, matched);
     count!(counters, skbs);
-    apply(id, rule, &args, counters)
+    apply(id, rule, &args, call, counters)
 }
 
 /// Adds one, by an instruction that kernels of any age have (`BPF_XADD`). By hand: for this CPU the compiler knows no atomics.
@@ -221,7 +222,7 @@ fn rejected(rule: &Rule, args: &CallArgs, lease: &Lease, call: &Call) -> usize {
 
 /// Trigger and dice; then the delay, then the error.
 #[inline(always)]
-fn apply(id: u32, rule: &Rule, args: &CallArgs, counters: *mut Counters) -> i64 {
+fn apply(id: u32, rule: &Rule, args: &CallArgs, call: &Call, counters: *mut Counters) -> i64 {
     let Some(position) = decide::hit(id, rule) else {
         count!(counters, skipped);
         return 0;
@@ -231,11 +232,25 @@ fn apply(id: u32, rule: &Rule, args: &CallArgs, counters: *mut Counters) -> i64 
         count!(counters, would_inject);
         return 0;
     }
-    count!(counters, injected);
     if args.delay != 0 {
+        let duration = wait::duration(rule.seed, position, args);
+        // A sleep is asked for where the program for it stands, and there alone.
+        if args.delay + args.jitter > LONGEST_BUSY && duration > LONGEST_BUSY {
+            if !sleep::leave(id, call.number, duration, args.errno) {
+                count!(counters, skipped);
+                return 0;
+            }
+            count!(counters, injected);
+            count!(counters, delayed);
+            if args.errno != 0 {
+                count!(counters, errors);
+            }
+            return 0;
+        }
         count!(counters, delayed);
-        wait::busy(wait::duration(rule.seed, position, args));
+        wait::busy(duration);
     }
+    count!(counters, injected);
     if args.errno == 0 {
         return 0;
     }

@@ -176,6 +176,14 @@ fn format(text: &str) -> Result<Format, String> {
 /// Runs the command; its exit code.
 #[must_use]
 pub fn main(arguments: Arguments) -> ExitCode {
+    // Before there are threads: a copy of this process would inherit the locks that they hold.
+    if matches!(
+        arguments.command,
+        Command::Run { .. } | Command::Agent { .. } | Command::Check { .. } | Command::Plan { .. }
+    ) && let Err(error) = crate::kernel::sleep::prepare()
+    {
+        return fail(&error.into());
+    }
     match arguments.command {
         Command::Run { files, output, dry_run, yes } => run::run(&files, output, dry_run, yes),
         Command::Plan { files, yes } => run::plan(&files, yes),

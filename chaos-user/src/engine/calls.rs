@@ -6,9 +6,10 @@ use super::{Active, EngineError, Session, rules::Placed, trial};
 use crate::{
     kernel::{
         bpf,
-        calls::{Image, Stand},
+        calls::{Image, Stand, Way},
         datapath::{Datapath, map_error},
         error::KernelError,
+        sleep,
     },
     plan::call::{CallPlan, Candidate},
 };
@@ -113,6 +114,9 @@ impl Calls {
         if let Some(standing) = self.stands.get_mut(stand) {
             standing.rules.insert(id);
             return Ok(());
+        }
+        if stand.way == Way::Sleep {
+            self.image.maps.set_sleeper(sleep::pages()?)?;
         }
         let program = self.image.load(stand)?;
         let links = self.image.attach(stand, &program)?;

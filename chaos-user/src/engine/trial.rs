@@ -1,13 +1,15 @@
 //! Which mechanisms for system calls this kernel has, proven by effect: a thread of ours makes a harmless call that is to fail, by
 //! programs and maps that nobody else knows of.
 
+mod sleep;
+
 use crate::{
     kernel::{
         btf::Btf,
         calls::{CgroupHook, ERROR, Stand, THREAD, Way, stand_trial},
         error::KernelError,
     },
-    plan::call::{CallPlan, Candidate, LONGEST_BUSY, candidates, table},
+    plan::call::{CallPlan, Candidate, candidates, table},
     resolve::Host,
 };
 use aya::{
@@ -23,6 +25,7 @@ pub struct Trial {
     entry: OnceLock<Result<(), String>>,
     kprobe: OnceLock<Result<(), String>>,
     security: OnceLock<Result<(), String>>,
+    sleep: OnceLock<Result<(), String>>,
     cgroup: OnceLock<Result<(), String>>,
 }
 
@@ -53,6 +56,7 @@ impl Trial {
             Way::Entry => self.entry.get_or_init(|| tried(&stand(&table::entry("getsid"), "entry"), &session)),
             Way::Kprobe => self.kprobe.get_or_init(|| tried(&stand(&table::entry("getsid"), "kprobe"), &session)),
             Way::Security => self.security.get_or_init(|| tried(&stand("security_task_getsid", "plain"), &session)),
+            Way::Sleep => self.sleep.get_or_init(sleep::tried),
             Way::Cgroup(_) => self.cgroup.get_or_init(|| {
                 let hook = CgroupHook::SockCreate;
                 let stand =
@@ -83,12 +87,6 @@ impl Trial {
     /// # Errors
     /// The first call that has none, with the reason for each.
     pub fn choose(&self, plan: &CallPlan) -> Result<Vec<Candidate>, String> {
-        if plan.args.delay + plan.args.jitter > LONGEST_BUSY {
-            return Err(format!(
-                "a thread is held for at most {} us, jitter included: longer delays of calls are not part of this release",
-                LONGEST_BUSY / 1000
-            ));
-        }
         plan.calls.iter().map(|name| self.best(plan, name)).collect()
     }
 

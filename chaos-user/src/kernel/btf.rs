@@ -11,7 +11,7 @@ const STRUCT: u32 = 4;
 const UNION: u32 = 5;
 const FUNC: u32 = 12;
 /// Functions that are looked for begin with one of these; a kernel has a hundred times as many.
-const PREFIXES: [&str; 3] = ["security_", "__x64_sys_", "__arm64_sys_"];
+const PREFIXES: &[&str] = &["bpf_lsm_", "bpf_task_", "security_", "__x64_sys_", "__arm64_sys_"];
 /// How deep structs may lie in each other without a name.
 const DEEPEST: usize = 8;
 

@@ -20,6 +20,7 @@ pub mod netns;
 pub mod probe;
 pub mod qdisc;
 pub mod seam;
+pub mod sleep;
 pub mod steering;
 pub mod sysfs;
 pub mod tables;

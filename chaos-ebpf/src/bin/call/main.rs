@@ -18,7 +18,7 @@ mod bpf {
         HOOK_INODE_PERMISSION, HOOK_PATH, HOOK_PATH_LINK, HOOK_PATH_TRUNCATE, HOOK_PLAIN, HOOK_SOCKET,
         HOOK_SOCKET_ADDRESS, HOOK_SOCKET_CREATE, HOOK_SOCKET_SENDMSG,
     };
-    use chaos_ebpf::call::{Call, act, file, hooks, task};
+    use chaos_ebpf::call::{Call, act, file, hooks, sleep, task};
 
     /// The arguments of a function, one word each, and behind them what it is to return so far.
     type Arguments = *const u64;
@@ -111,6 +111,13 @@ mod bpf {
     fn argument(ctx: Arguments, place: usize) -> u64 {
         // SAFETY: the hooked function has that many arguments, which the verifier makes sure of.
         unsafe { *ctx.add(place) }
+    }
+
+    /// `bpf_lsm_*`: a sleep that another program decided.
+    #[unsafe(no_mangle)]
+    #[unsafe(link_section = "fentry/sleeper")]
+    extern "C" fn sleeper(_ctx: Arguments) -> i64 {
+        sleep::found()
     }
 
     /// A kprobe at the entry of a call: returns at once with the error.

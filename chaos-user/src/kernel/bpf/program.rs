@@ -3,8 +3,8 @@
 use super::{attributes, call, call_fd};
 use crate::kernel::{error::KernelError, seam};
 use aya_obj::generated::{
-    PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, bpf_attach_type, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type,
-    perf_event_attr,
+    BPF_F_SLEEPABLE, PERF_EVENT_IOC_ENABLE, PERF_EVENT_IOC_SET_BPF, bpf_attach_type, bpf_cmd, bpf_insn, bpf_prog_info,
+    bpf_prog_type, perf_event_attr,
 };
 use nix::errno::Errno;
 use std::{
@@ -37,6 +37,8 @@ pub struct Program<'a> {
     pub types: Option<Types<'a>>,
     /// The kernel's function at which it stands, by its id in the kernel's type information.
     pub target: Option<u32>,
+    /// It may sleep.
+    pub sleepable: bool,
 }
 
 /// Loads type information of programs.
@@ -94,6 +96,7 @@ fn load_logged(program: &Program, log: &mut [u8]) -> Result<OwnedFd, Errno> {
         load.func_info_cnt = (types.functions.len() as u32).checked_div(types.size).unwrap_or(0);
     }
     load.attach_btf_id = program.target.unwrap_or(0);
+    load.prog_flags = if program.sleepable { BPF_F_SLEEPABLE } else { 0 };
     if !log.is_empty() {
         load.log_level = 1;
         load.log_buf = log.as_mut_ptr() as u64;

@@ -9,7 +9,7 @@ use super::{
     CallMaps, Shared, Stand, Way, stand,
 };
 use crate::kernel::datapath::load_error;
-use aya_obj::{Function, Object, btf::BtfFeatures};
+use aya_obj::{Function, Object, btf::BtfFeatures, generated::BPF_PSEUDO_KFUNC_CALL};
 use chaos_abi::{OFFSET_CS, OFFSET_MAGIC, OFFSETS};
 use nix::errno::Errno;
 use std::{
@@ -22,6 +22,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ca
 const WHAT: &str = "programs of system calls";
 /// `mov` of a 64-bit register from an immediate (linux/bpf.h, BPF_ALU64 | BPF_MOV | BPF_K).
 const MOV: u8 = 0xb7;
+/// `BPF_JMP | BPF_CALL`.
+const CALL: u8 = 0x85;
 
 /// The programs, with the maps that they use.
 pub struct Image {
@@ -53,7 +55,7 @@ impl Image {
         let types = types.ok_or_else(|| KernelError::malformed("read types of", WHAT, "there are none"))?;
         let types = bpf::load_types(&types.to_bytes())?;
         let text = object.functions.keys().map(|(section, _)| *section).collect();
-        let all: HashMap<&str, RawFd> = shared.iter().copied().chain(maps.descriptors()).collect();
+        let all: HashMap<&str, RawFd> = shared.iter().copied().chain(maps.descriptors()?).collect();
         let known = std::mem::take(&mut object.maps);
         // What the object shares of functions with the programs for packets is in it, too, and wants maps that it does not have;
         // a program that used one would not be loaded.
@@ -82,7 +84,7 @@ impl Image {
             .get(stand.program)
             .ok_or_else(|| KernelError::new("find program", stand.program, Errno::ENOENT))?;
         let target = match stand.way {
-            Way::Entry | Way::Security => Some(self.target(&stand.function)?),
+            Way::Entry | Way::Security | Way::Sleep => Some(self.target(&stand.function)?),
             Way::Kprobe => {
                 self.kernel.as_ref().map_err(Clone::clone)?;
                 None
@@ -101,6 +103,7 @@ impl Image {
                 size: function.func_info_rec_size as u32,
             }),
             target,
+            sleepable: stand.way == Way::Sleep,
         };
         stand::load(stand, &program)
     }
@@ -131,6 +134,14 @@ fn patch(function: &mut Function, kernel: &Btf) {
             instruction.imm = offset.map_or(0, |offset| offset as i32);
         }
     }
+    // Where the kernel lacks one, the call stays what it is, and the verifier knows no such helper.
+    for instruction in function.instructions.iter_mut().filter(|i| i.code == CALL && i.src_reg() == 0) {
+        let name = chaos_abi::KFUNCS.iter().find(|(number, _)| *number == instruction.imm).map(|(_, name)| *name);
+        if let Some(id) = name.and_then(|name| kernel.function(name)) {
+            instruction.set_src_reg(BPF_PSEUDO_KFUNC_CALL as u8);
+            instruction.imm = id as i32;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -146,7 +157,7 @@ mod tests {
         let shared = SharedMaps::private().unwrap();
         let image = Image::new(&shared.descriptors(), std::path::Path::new("/")).unwrap();
         for (name, function) in &image.functions {
-            if ["kprobe", "connect4", "connect6", "bind4", "bind6", "sendmsg4", "sendmsg6", "sock_create"]
+            if ["sleeper", "kprobe", "connect4", "connect6", "bind4", "bind6", "sendmsg4", "sendmsg6", "sock_create"]
                 .contains(&name.as_str())
             {
                 continue;
@@ -162,6 +173,7 @@ mod tests {
                     size: function.func_info_rec_size as u32,
                 }),
                 target: None,
+                sleepable: false,
             };
             if let Err(error) = bpf::load_program(&program, name) {
                 panic!("{name}: {error}");

@@ -1,12 +1,17 @@
 //! The maps of a process's own.
 
-use super::super::{datapath::map_error, dist, error::KernelError};
+use super::super::{
+    datapath::map_error,
+    dist,
+    error::KernelError,
+    sleep::{self, Pages},
+};
 use crate::plan::glob::{self, Row};
 use aya::maps::{Array, HashMap, IterableMap as _, LpmTrie, MapData, PerCpuArray};
 use aya_obj::generated::BPF_F_NO_PREALLOC;
 use chaos_abi::{
     AddrKey, AddrPortKey, CallKey, CallList, CallState, Control, Counters, DIST_SIZE, Lease, MAX_CALLS, MAX_GLOB_ROWS,
-    MAX_RULES, Rule, Scopes, maps as names,
+    MAX_RULES, MAX_SLEEPS, Rule, Scopes, Sleep, SleepServer, maps as names,
 };
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -80,6 +85,8 @@ pub struct CallMaps {
     pub scopes: Array<MapData, Scopes>,
     pub states: Array<MapData, CallState>,
     globs: Array<MapData, Row>,
+    sleeps: HashMap<MapData, u32, Sleep>,
+    sleeper: Array<MapData, SleepServer>,
     dist: Array<MapData, [i16; DIST_SIZE]>,
     /// Rows in use: where they begin, and how many.
     used: Vec<(u32, u32)>,
@@ -101,21 +108,43 @@ impl CallMaps {
             scopes: Array::create(1, 0).map_err(error)?,
             states: Array::create(MAX_RULES, 0).map_err(error)?,
             globs: Array::create(MAX_GLOB_ROWS, 0).map_err(error)?,
+            sleeps: HashMap::create(MAX_SLEEPS, 0).map_err(error)?,
+            sleeper: Array::create(1, 0).map_err(error)?,
             dist,
             used: Vec::new(),
         })
     }
 
     /// Their descriptors by name.
-    pub(super) fn descriptors(&self) -> [(&'static str, RawFd); 5] {
+    pub(super) fn descriptors(&self) -> Result<[(&'static str, RawFd); 8], KernelError> {
         let fd = |data: &MapData| data.fd().as_fd().as_raw_fd();
-        [
+        Ok([
             (names::CALLS, fd(self.calls.map())),
             (names::SCOPES, fd(self.scopes.map())),
             (names::CALL_STATES, fd(self.states.map())),
             (names::GLOBS, fd(self.globs.map())),
             (names::DIST, fd(self.dist.map())),
-        ]
+            (names::SLEEPS, fd(self.sleeps.map())),
+            (names::SLEEPER, fd(self.sleeper.map())),
+            (names::SLOTS, fd(sleep::slots()?.map())),
+        ])
+    }
+
+    /// Tells the programs where threads are to sleep.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn set_sleeper(&mut self, pages: Pages) -> Result<(), KernelError> {
+        let server = SleepServer { address: pages.address, pid: pages.pid, ..SleepServer::zeroed() };
+        self.sleeper.set(0, server, 0).map_err(|e| map_error("write map", names::SLEEPER, &e))
+    }
+
+    /// Has a thread sleep, as a program would that decided so.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn decide(&mut self, thread: u32, note: Sleep) -> Result<(), KernelError> {
+        self.sleeps.insert(thread, note, 0).map_err(|e| map_error("write map", names::SLEEPS, &e))
     }
 
     /// Writes a table by which text is matched; the row at which it begins.

@@ -16,6 +16,8 @@ pub enum Way {
     Kprobe,
     /// `fmod_ret` at a security hook.
     Security,
+    /// A sleepable LSM program, for the sleep that another one decided.
+    Sleep,
     /// The cgroup's own hook.
     Cgroup(CgroupHook),
 }
@@ -77,6 +79,7 @@ impl Way {
     pub(super) fn types(self) -> (bpf_prog_type, bpf_attach_type) {
         match self {
             Self::Entry | Self::Security => (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_MODIFY_RETURN),
+            Self::Sleep => (bpf_prog_type::BPF_PROG_TYPE_LSM, bpf_attach_type::BPF_LSM_MAC),
             Self::Kprobe => (bpf_prog_type::BPF_PROG_TYPE_KPROBE, bpf_attach_type::BPF_CGROUP_INET_INGRESS),
             Self::Cgroup(CgroupHook::SockCreate) => {
                 (bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK, CgroupHook::SockCreate.attach_type())
@@ -94,7 +97,7 @@ impl Stand {
     /// What the kernel says.
     pub fn attach(&self, program: BorrowedFd, root: BorrowedFd) -> Result<Vec<OwnedFd>, KernelError> {
         match self.way {
-            Way::Entry | Way::Security => Ok(vec![bpf::attach_tracing(program, &self.function)?]),
+            Way::Entry | Way::Security | Way::Sleep => Ok(vec![bpf::attach_tracing(program, &self.function)?]),
             Way::Kprobe => bpf::attach_kprobe(program, &self.function).map(|fd| vec![fd]),
             Way::Cgroup(hook) => Ok(vec![bpf::attach_to_cgroup(program, root, hook.attach_type(), &self.function)?]),
         }
@@ -110,6 +113,9 @@ pub(super) fn load(stand: &Stand, program: &Program) -> Result<OwnedFd, KernelEr
         let said = error.detail.as_deref().unwrap_or("");
         if stand.way == Way::Kprobe && (said.contains("cannot use helper") || said.contains("unknown func")) {
             return error.unsupported("the kernel was built without CONFIG_BPF_KPROBE_OVERRIDE");
+        }
+        if stand.way == Way::Sleep && said.contains("unknown") {
+            return error.unsupported("needs bpf_task_from_pid and bpf_copy_from_user_task, Linux 6.2");
         }
         if stand.way == Way::Entry && said.contains("not modifiable") {
             return error.unsupported("needs CONFIG_FUNCTION_ERROR_INJECTION, or Linux 7.1");

@@ -29,7 +29,7 @@ impl Candidate {
             Some(Way::Entry) => "entry",
             Some(Way::Kprobe) => "kprobe",
             Some(Way::Cgroup(_)) => "cgroup",
-            Some(Way::Security) | None => "lsm",
+            Some(Way::Security | Way::Sleep) | None => "lsm",
         }
     }
 }
@@ -52,6 +52,9 @@ pub fn candidates(plan: &CallPlan, name: &str) -> (Vec<Candidate>, Vec<String>) 
             reasons.push(format!("{}: {} not known there", candidate.mechanism(), words(unknown)));
         }
     };
+    if plan.sleeps() {
+        return sleeping(plan, &row, number);
+    }
     let at_entry = if row.descriptor { PATH | KIND } else { 0 };
     for (mechanism, way, program) in
         [(Mechanism::Entry, Way::Entry, "entry"), (Mechanism::Kprobe, Way::Kprobe, "kprobe")]
@@ -73,6 +76,36 @@ pub fn candidates(plan: &CallPlan, name: &str) -> (Vec<Candidate>, Vec<String>) 
             reasons.push("cgroup: only connect, bind, socket and sending to an address have such hooks".to_owned());
         }
         _ => {}
+    }
+    (all, reasons)
+}
+
+/// Ways to hold a thread without keeping its CPU: what decides stands before what may sleep.
+fn sleeping(plan: &CallPlan, row: &Row, number: u32) -> (Vec<Candidate>, Vec<String>) {
+    let busy = chaos_abi::LONGEST_BUSY / 1000;
+    if !matches!(plan.mechanism, Mechanism::Auto | Mechanism::Lsm) {
+        return (Vec::new(), vec![format!("delays over {busy} us need the mechanism lsm")]);
+    }
+    let Some(hook) = row.hook else {
+        let reason = format!(
+            "the call passes no security hook, and only there a thread can sleep; up to {busy} us it can be held"
+        );
+        return (Vec::new(), vec![reason]);
+    };
+    let unknown = plan.needs() & !hook.knows;
+    if unknown != 0 {
+        return (Vec::new(), vec![format!("lsm: {} not known there", words(unknown))]);
+    }
+    let (mut all, mut reasons) = (Vec::new(), Vec::new());
+    for function in hook.functions {
+        let Some(place) = table::sleeping(function) else {
+            reasons.push(format!("lsm: a thread may not sleep in {function}; up to {busy} us it can be held"));
+            continue;
+        };
+        let decides = Stand { way: Way::Security, function: (*function).to_owned(), program: hook.program };
+        let sleeps = Stand { way: Way::Sleep, function: place, program: "sleeper" };
+        // The one that sleeps first: nothing is decided that nobody would carry out.
+        all.push(Candidate { stands: vec![sleeps, decides], hook: hook.number, number });
     }
     (all, reasons)
 }
@@ -119,6 +152,24 @@ mod tests {
         assert_eq!(mechanisms("{ports: [80]}", "[connect]", "connect"), ["lsm", "cgroup"]);
         assert_eq!(mechanisms("{all: true}", "[fsync]", "fsync"), ["entry", "kprobe"]);
         assert_eq!(mechanisms("{all: true}", "[getpid]", "getpid"), ["entry", "kprobe"]);
+    }
+
+    #[test]
+    fn where_a_thread_may_sleep() {
+        let long = |calls: &str, name: &str| {
+            let mut plan = plan_of("{all: true}", calls);
+            plan.args.delay = 1_000_000;
+            candidates(&plan, name)
+        };
+        let (all, _) = long("[openat]", "openat");
+        let stands: Vec<&str> = all[0].stands.iter().map(|stand| stand.function.as_str()).collect();
+        assert_eq!(stands, ["bpf_lsm_file_open", "security_file_open"]);
+        for (call, reason) in
+            [("unlink", "may not sleep in security_path_unlink"), ("fsync", "passes no security hook")]
+        {
+            let (all, reasons) = long(&format!("[{call}]"), call);
+            assert!(all.is_empty() && reasons[0].contains(reason), "{reasons:?}");
+        }
     }
 
     #[test]

@@ -16,9 +16,6 @@ use chaos_abi::{
 };
 use std::collections::BTreeSet;
 
-/// The longest delay for which a thread may keep its CPU, ns.
-pub const LONGEST_BUSY: u64 = 200_000;
-
 /// One fault of system calls.
 #[derive(Clone, Debug)]
 pub struct CallPlan {
@@ -51,6 +48,12 @@ impl CallPlan {
             kind: KIND_ANY,
             args: CallArgs { errno: 1, uid: ANY_UID, ..CallArgs::default() },
         }
+    }
+
+    /// Its delays are too long for a thread to keep its CPU.
+    #[must_use]
+    pub const fn sleeps(&self) -> bool {
+        self.args.delay + self.args.jitter > chaos_abi::LONGEST_BUSY
     }
 
     /// What must be known of a call ([`table::PATH`] and so on).

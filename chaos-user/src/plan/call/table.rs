@@ -80,6 +80,35 @@ const SEND: Option<Group> = Some(Group {
 });
 const SOCKET: Option<Group> = Some(Group { number: CALL_SOCKET, hooks: &[CgroupHook::SockCreate], calls: &["socket"] });
 
+/// The LSM hook behind a security hook, where a thread may sleep: marked so by the kernel (kernel/bpf/bpf_lsm.c,
+/// `sleepable_lsm_hooks`), and passed without a lock that others would wait for. Unlinking, renaming and the like hold their folder's.
+#[must_use]
+pub fn sleeping(function: &str) -> Option<String> {
+    const HOOKS: [&str; 15] = [
+        "file_open",
+        "inode_getattr",
+        "path_truncate",
+        "file_ioctl",
+        "file_lock",
+        "mmap_file",
+        "task_alloc",
+        "socket_create",
+        "socket_connect",
+        "socket_accept",
+        "socket_bind",
+        "socket_listen",
+        "socket_sendmsg",
+        "socket_recvmsg",
+        "socket_getsockopt",
+    ];
+    let hook = function.strip_prefix("security_")?;
+    match hook {
+        "bprm_check" => Some("bpf_lsm_bprm_check_security".to_owned()),
+        "socket_shutdown" => Some("bpf_lsm_socket_shutdown".to_owned()),
+        _ => HOOKS.contains(&hook).then(|| format!("bpf_lsm_{hook}")),
+    }
+}
+
 /// Groups of calls, as bits.
 pub const FILES: u8 = 1;
 /// Of the network.

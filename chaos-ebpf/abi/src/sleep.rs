@@ -1,0 +1,55 @@
+//! Delays during which a thread sleeps: what the program that decides leaves to the one that may sleep, and where both find the
+//! process whose memory makes them wait.
+
+use crate::abi_struct;
+
+/// Threads that may sleep at a time; as many pages are mapped.
+pub const SLEEP_SLOTS: u32 = 4096;
+/// Threads for which a sleep is decided and not begun.
+pub const MAX_SLEEPS: u32 = 8192;
+/// The longest sleep without a look at lease and deadline, ns.
+pub const SLEEP_SLICE: u64 = 500_000_000;
+/// A decision that is older was for a call that something else refused, ns.
+pub const SLEEP_STALE: u64 = 1_000_000_000;
+/// Bytes from one slot's page to the next.
+pub const SLEEP_PAGE: u64 = 4096;
+
+abi_struct! {
+    /// A sleep that is decided, by thread.
+    pub struct Sleep {
+        /// When, CLOCK_MONOTONIC in ns.
+        pub decided: u64,
+        /// How long, ns.
+        pub duration: u64,
+        /// Number of the system call.
+        pub number: u32,
+        /// What the call returns then; 0: it goes on.
+        pub errno: u32,
+        /// The rule that decided.
+        pub rule: u32,
+        /// Unused.
+        pub reserved: u32,
+    }
+}
+
+abi_struct! {
+    /// The process whose pages make a reader wait; one entry.
+    pub struct SleepServer {
+        /// Where its pages begin; 0: there is none.
+        pub address: u64,
+        /// Counts on with each sleep.
+        pub next: u64,
+        /// Its id in the initial PID namespace.
+        pub pid: i32,
+        /// Unused.
+        pub reserved: u32,
+    }
+}
+
+/// In place of a helper's number: the kernel's functions, whose ids user space looks up and puts in place (`OFFSET_MAGIC`).
+pub const KFUNC_TASK_FROM_PID: i32 = 0x7c41_0000;
+/// Gives back what [`KFUNC_TASK_FROM_PID`] gave.
+pub const KFUNC_TASK_RELEASE: i32 = 0x7c41_0001;
+/// All of them by name.
+pub const KFUNCS: [(i32, &str); 2] =
+    [(KFUNC_TASK_FROM_PID, "bpf_task_from_pid"), (KFUNC_TASK_RELEASE, "bpf_task_release")];
