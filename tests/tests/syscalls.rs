@@ -2,10 +2,14 @@
 //!
 //! Which calls can be hit by which mechanism is the kernel's; each test asks the product, and holds it to what it promised.
 
+#[path = "syscalls/sleeping.rs"]
+mod sleeping;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use chaos_tests::need;
 use chaos_tests::net::Cgroup;
@@ -30,17 +34,38 @@ impl Victim {
         Self { child, words }
     }
 
-    /// How its calls ended: `ok` or the error's name, in their order.
-    fn go(mut self) -> Vec<(String, String)> {
+    /// Lets it begin.
+    fn begin(&mut self) {
         self.child.stdin.take().unwrap().write_all(b"x").unwrap();
+    }
+
+    /// What it made of its calls, in their order; nothing if it was killed.
+    fn made(mut self) -> Vec<Made> {
         let lines: Vec<String> = self.words.lines().map(Result::unwrap).collect();
         self.child.wait().unwrap();
-        let pair = |line: &String| {
+        let made = |line: &String| {
             let mut words = line.split(' ');
-            Some((words.next()?.to_owned(), words.next()?.to_owned()))
+            let (call, result) = (words.next()?.to_owned(), words.next()?.to_owned());
+            Some(Made { call, result, took: Duration::from_micros(words.next()?.parse().unwrap_or(0)) })
         };
-        lines.iter().filter_map(pair).collect()
+        lines.iter().filter_map(made).collect()
     }
+
+    /// How its calls ended.
+    fn go(mut self) -> Vec<(String, String)> {
+        self.begin();
+        self.made().into_iter().map(|made| (made.call, made.result)).collect()
+    }
+}
+
+/// A call that a victim made.
+#[derive(Debug)]
+struct Made {
+    call: String,
+    /// `ok` or the error's name.
+    result: String,
+    /// How long the call alone took.
+    took: Duration,
 }
 
 fn words<'a>(more: &[&'a str], calls: &[&'a str]) -> Vec<&'a str> {
@@ -51,8 +76,8 @@ fn inside(cgroup: &Cgroup, more: &[&str], calls: &[&str]) -> Victim {
     Victim::start(cgroup.command(None, &words(more, calls)))
 }
 
-fn outside(calls: &[&str]) -> Victim {
-    let words = words(&[], calls);
+fn outside(more: &[&str], calls: &[&str]) -> Victim {
+    let words = words(more, calls);
     let mut command = Command::new(words[0]);
     command.args(&words[1..]);
     Victim::start(command)
@@ -109,7 +134,7 @@ fn every_call_that_check_promises_fails_once_and_only_inside() {
     // Asking for the break is no request for memory, and nothing but the entry sees it.
     let asks_nothing = |call: &str| call == "brk" && promised.get("brk").is_some_and(|by| by == "lsm");
     let calls: Vec<&str> = listed.lines().filter(|call| promised.contains_key(*call) && !asks_nothing(call)).collect();
-    let (hit, spared) = (inside(&cgroup, &[], &calls), outside(&calls));
+    let (hit, spared) = (inside(&cgroup, &[], &calls), outside(&[], &calls));
     // A fault takes 64 calls.
     let experiment = calls.chunks(60).fold(Experiment::on(&target).duration("600s"), |experiment, calls| {
         experiment.fault(&fault(calls, "errno: EIO, match: { all: true }"))
@@ -230,45 +255,4 @@ fn what_this_kernel_cannot_is_refused_with_the_reason() {
     let ended = Running::start(&chaos, &experiment).ended();
     assert_eq!(ended.output.code, 3, "{}", ended.output.text());
     assert!(ended.output.text().contains("cannot tell sendto from sendmsg and sendmmsg"), "{}", ended.output.text());
-}
-
-/// A thread that is to sleep does so in parallel with others, and is free when the owner is gone.
-#[test]
-fn threads_sleep_and_a_dead_owner_wakes_them() {
-    let Some((chaos, _slice, cgroup, target)) = scene() else { return };
-    if !promised(&chaos).contains_key("openat") {
-        need::absent("calls of files: this kernel lets no program fail them");
-        return;
-    }
-    let path = format!("/tmp/chaos-sleep-{}", std::process::id());
-    std::fs::write(&path, "x").unwrap();
-    let slow =
-        |delay: &str| fault(&["openat"], &format!("latency: {{ delay: {delay} }}, match: {{ paths: [\"{path}\"] }}"));
-    let victim = inside(&cgroup, &["--path", &path], &["openat"]);
-    let experiment = Experiment::on(&target).duration("120s").fault(&slow("700ms"));
-    let running = Running::start(&chaos, &experiment);
-    if running.wait_for("injected", "40s").code != 0 {
-        let text = running.ended().output.text();
-        assert!(text.contains("openat cannot be hit on this kernel"), "{text}");
-        need::absent(&format!("sleeping calls: {text}"));
-        return;
-    }
-    let begin = std::time::Instant::now();
-    assert_eq!(victim.go(), [("openat".to_owned(), "ok".to_owned())]);
-    assert!(begin.elapsed() >= std::time::Duration::from_millis(700), "{:?}", begin.elapsed());
-    let report = running.finish_any().report().clone();
-    assert_eq!(report.only_fault().injected(), 1, "{report:?}");
-
-    let victim = inside(&cgroup, &["--path", &path], &["openat"]);
-    let running = inject(&chaos, &target, &slow("60s"));
-    let begin = std::time::Instant::now();
-    let killer = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(500));
-        running.kill9();
-    });
-    assert_eq!(victim.go(), [("openat".to_owned(), "ok".to_owned())]);
-    killer.join().unwrap();
-    assert!(begin.elapsed() < std::time::Duration::from_secs(30), "{:?}", begin.elapsed());
-    assert!(!std::fs::read_to_string("/proc/mounts").unwrap().contains("fuse"), "a mount is left");
-    std::fs::remove_file(path).unwrap();
 }

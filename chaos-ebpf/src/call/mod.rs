@@ -32,6 +32,7 @@ macro_rules! count {
         unsafe { add(&raw mut (*$counters).$($field)*) }
     };
 }
+use count;
 
 /// What a hook knows of the call. Addresses are the kernel's, as numbers.
 #[repr(C)]
@@ -99,11 +100,25 @@ pub fn act(call: &mut Call) -> i64 {
             // SAFETY: our variable.
             let error = unsafe { chaos_call_rules(call) };
             if error != 0 {
-                return error;
+                return negative(error.wrapping_neg() as u32);
             }
         }
     }
     0
+}
+
+/// `-errno`, of which only what a caller takes for an error is left (linux/err.h, MAX_ERRNO). By a subtraction: before 6.17 the
+/// verifier knows nothing of a negated number, and LSM programs may return -4095 to 0 only (kernel/bpf/bpf_lsm.c,
+/// `bpf_lsm_get_retval_range`).
+#[inline(always)]
+fn negative(errno: u32) -> i64 {
+    let value: i64;
+    // SAFETY: two instructions on registers.
+    unsafe {
+        core::arch::asm!("{0} = 0", "{0} -= {1}", out(reg) value, in(reg) u64::from(errno & 0xfff),
+            options(pure, nomem, nostack));
+    }
+    value
 }
 
 /// The rules of the call's cgroup. A call that one has failed is not the next one's.
@@ -234,16 +249,10 @@ fn apply(id: u32, rule: &Rule, args: &CallArgs, call: &Call, counters: *mut Coun
     }
     if args.delay != 0 {
         let duration = wait::duration(rule.seed, position, args);
-        // A sleep is asked for where the program for it stands, and there alone.
+        // Where a rule may ask for a sleep, the program for it stands, and there alone; it counts, and returns the error.
         if args.delay + args.jitter > LONGEST_BUSY && duration > LONGEST_BUSY {
             if !sleep::leave(id, call.number, duration, args.errno) {
                 count!(counters, skipped);
-                return 0;
-            }
-            count!(counters, injected);
-            count!(counters, delayed);
-            if args.errno != 0 {
-                count!(counters, errors);
             }
             return 0;
         }
@@ -255,6 +264,5 @@ fn apply(id: u32, rule: &Rule, args: &CallArgs, call: &Call, counters: *mut Coun
         return 0;
     }
     count!(counters, errors);
-    // Only what a caller takes for an error (linux/err.h, MAX_ERRNO): a program of this kind may return anything.
-    -i64::from(args.errno & 0xfff)
+    negative(args.errno)
 }

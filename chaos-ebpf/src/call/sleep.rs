@@ -3,13 +3,14 @@
 //! that the call passes next finds it.
 
 use super::{
+    add, count,
     decide::fetch_add,
     maps::{CHAOS_SLEEPER, CHAOS_SLEEPS, CHAOS_SLOTS},
-    task,
+    negative, task,
 };
 use crate::{
     clock,
-    maps::{CHAOS_CONTROL, CHAOS_LEASES, CHAOS_RULES},
+    maps::{CHAOS_CONTROL, CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_RULES},
 };
 use aya_ebpf::{
     bindings::task_struct,
@@ -58,19 +59,41 @@ pub fn found() -> i64 {
     if number != task::number() || now.wrapping_sub(decided) > SLEEP_STALE {
         return 0;
     }
+    let Some(counters) = CHAOS_COUNTERS.get_ptr_mut(rule) else { return 0 };
     let mut nap = Nap { until: now.wrapping_add(duration), rule, slot: 0 };
-    if take(&mut nap, now) {
-        // SAFETY: the callback's context is this variable, which outlives the call.
-        unsafe { bpf_loop(TURNS, turn as *mut c_void, (&raw mut nap).cast(), 0) };
-        wake_at(nap.slot, 0);
+    if !take(&mut nap, now) {
+        count!(counters, skipped);
+        return 0;
     }
+    // Before the sleep: the experiment may be over when it ends, and its report written.
+    count!(counters, injected);
+    count!(counters, delayed);
+    // SAFETY: the callback's context is this variable, which outlives the call.
+    unsafe { bpf_loop(TURNS, turn as *mut c_void, (&raw mut nap).cast(), 0) };
+    wake_at(nap.slot, 0);
+    // A sleep that was cut short had its lease or its server end: no error is due any more.
+    if errno == 0 || clock::now() < nap.until {
+        return 0;
+    }
+    count!(counters, errors);
     negative(errno)
 }
 
-/// Finds a slot that nobody sleeps on.
+/// Finds a slot that nobody sleeps on; false also where nobody answers.
 #[inline(always)]
 fn take(nap: &mut Nap, now: u64) -> bool {
     let Some(server) = CHAOS_SLEEPER.get_ptr_mut(0) else { return false };
+    // SAFETY: fields that only user space writes; the task is ours until it is released.
+    unsafe {
+        if (*server).address == 0 {
+            return false;
+        }
+        let task = from_pid((*server).pid);
+        if task.is_null() {
+            return false;
+        }
+        release(task);
+    }
     let mut tries = 0;
     while tries < TRIES {
         tries = super::kernel::opaque(tries + 1);
@@ -93,6 +116,28 @@ fn wake_at(slot: u32, until: u64) {
     }
 }
 
+/// The kernel's function: a task by its id in the initial PID namespace, to be released.
+///
+/// # Safety
+/// To be called by a program that [`KFUNC_TASK_FROM_PID`] was replaced in.
+#[inline(always)]
+unsafe fn from_pid(pid: i32) -> *mut task_struct {
+    // SAFETY: the caller's; a call of a constant address is one instruction, in which the function's id is put.
+    unsafe {
+        core::mem::transmute::<usize, unsafe extern "C" fn(i32) -> *mut task_struct>(KFUNC_TASK_FROM_PID as usize)(pid)
+    }
+}
+
+/// The kernel's function that gives a task back.
+///
+/// # Safety
+/// As [`from_pid`], of which the task is.
+#[inline(always)]
+unsafe fn release(task: *mut task_struct) {
+    // SAFETY: as above.
+    unsafe { core::mem::transmute::<usize, unsafe extern "C" fn(*mut task_struct)>(KFUNC_TASK_RELEASE as usize)(task) }
+}
+
 /// One slice; 1: enough.
 unsafe extern "C" fn turn(_index: u32, nap: *mut c_void) -> i64 {
     // SAFETY: as given to `bpf_loop`.
@@ -102,18 +147,8 @@ unsafe extern "C" fn turn(_index: u32, nap: *mut c_void) -> i64 {
         return 1;
     }
     let Some(server) = CHAOS_SLEEPER.get(0) else { return 1 };
-    if server.address == 0 {
-        return 1;
-    }
     let wake = nap.until.min(now.wrapping_add(SLEEP_SLICE));
     wake_at(nap.slot, wake);
-    // SAFETY: the kernel's functions, whose ids stand there when the program is loaded.
-    let (from_pid, release) = unsafe {
-        (
-            core::mem::transmute::<usize, unsafe extern "C" fn(i32) -> *mut task_struct>(KFUNC_TASK_FROM_PID as usize),
-            core::mem::transmute::<usize, unsafe extern "C" fn(*mut task_struct)>(KFUNC_TASK_RELEASE as usize),
-        )
-    };
     let mut byte = 0_u8;
     // SAFETY: the task is ours until it is released.
     let read = unsafe {
@@ -137,17 +172,4 @@ fn lasts(rule: u32) -> bool {
     let Some(control) = CHAOS_CONTROL.get(0) else { return false };
     let jiffies = clock::jiffies();
     crate::rule::runs(lease, control.generation) && jiffies < lease.end && jiffies < lease.until
-}
-
-/// `-errno` by a subtraction: before 6.17 the verifier knows nothing of a negated number, and a hook of this kind may return
-/// -4095 to 0 only (kernel/bpf/bpf_lsm.c, `bpf_lsm_get_retval_range`).
-#[inline(always)]
-fn negative(errno: u32) -> i64 {
-    let value: i64;
-    // SAFETY: two instructions on registers.
-    unsafe {
-        core::arch::asm!("{0} = 0", "{0} -= {1}", out(reg) value, in(reg) u64::from(errno & 0xfff),
-            options(pure, nomem, nostack));
-    }
-    value
 }

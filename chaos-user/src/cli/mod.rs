@@ -180,9 +180,8 @@ pub fn main(arguments: Arguments) -> ExitCode {
     if matches!(
         arguments.command,
         Command::Run { .. } | Command::Agent { .. } | Command::Check { .. } | Command::Plan { .. }
-    ) && let Err(error) = crate::kernel::sleep::prepare()
-    {
-        return fail(&error.into());
+    ) {
+        crate::kernel::sleep::prepare();
     }
     match arguments.command {
         Command::Run { files, output, dry_run, yes } => run::run(&files, output, dry_run, yes),

@@ -56,7 +56,7 @@ impl Trial {
             Way::Entry => self.entry.get_or_init(|| tried(&stand(&table::entry("getsid"), "entry"), &session)),
             Way::Kprobe => self.kprobe.get_or_init(|| tried(&stand(&table::entry("getsid"), "kprobe"), &session)),
             Way::Security => self.security.get_or_init(|| tried(&stand("security_task_getsid", "plain"), &session)),
-            Way::Sleep => self.sleep.get_or_init(sleep::tried),
+            Way::Lsm | Way::Sleep => self.sleep.get_or_init(sleep::tried),
             Way::Cgroup(_) => self.cgroup.get_or_init(|| {
                 let hook = CgroupHook::SockCreate;
                 let stand =

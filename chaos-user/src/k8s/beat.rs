@@ -1,6 +1,6 @@
 //! That a thread or task lives: when it last came round.
 
-use nix::time::{ClockId, clock_gettime};
+use crate::kernel::clock::monotonic;
 use std::{
     sync::{
         Arc,
@@ -30,9 +30,4 @@ impl Beat {
     pub fn age(&self) -> Duration {
         Duration::from_nanos(monotonic().saturating_sub(self.0.load(Ordering::Relaxed)))
     }
-}
-
-fn monotonic() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
 }

@@ -1,8 +1,20 @@
-//! How many jiffies a second has. The kernel does not tell user space (USER_HZ is another number), and leases are in jiffies.
+//! The time, and how many jiffies a second has: the kernel does not tell user space (USER_HZ is another number), and leases are in
+//! jiffies.
 
 use super::error::KernelError;
 use chaos_abi::Clock;
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    time::{ClockId, clock_gettime},
+};
+use std::time::Duration;
+
+/// CLOCK_MONOTONIC, ns; 0 should the kernel refuse to tell it.
+#[must_use]
+pub fn monotonic() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
+}
 
 /// The values that CONFIG_HZ takes (kernel/Kconfig.hz; 1024 on alpha, 24 to 1200 elsewhere are not ours).
 const VALUES: [u64; 4] = [100, 250, 300, 1000];

@@ -3,6 +3,7 @@
 use super::cgroup_root;
 use crate::kernel::{
     calls::{Image, SharedMaps, Stand, THREAD, Way},
+    clock,
     error::KernelError,
     sleep,
 };
@@ -12,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long the thread of the trial sleeps.
-const NAP: Duration = Duration::from_millis(2);
+/// How long the thread of the trial sleeps: longer than opening a file takes on a slow machine.
+const NAP: Duration = Duration::from_millis(50);
 
 /// Nothing, or why threads cannot sleep here.
 pub fn tried() -> Result<(), String> {
@@ -50,7 +51,7 @@ fn nap() -> Result<Duration, KernelError> {
     let thread = thread.map_err(|e| KernelError::from_io("start", THREAD, &e))?;
     let Ok(id) = told.recv() else { return Ok(Duration::ZERO) };
     let note = Sleep {
-        decided: crate::kernel::sleep::now(),
+        decided: clock::monotonic(),
         duration: NAP.as_nanos() as u64,
         number: libc::SYS_openat as u32,
         rule: 1,

@@ -3,13 +3,12 @@
 use super::{
     compile,
     part::{Member, Part, Stage},
-    steps::monotonic,
     worker::Worker,
 };
 use crate::{
     engine::{EngineError, possible::possible},
     k8s::api::TargetState,
-    kernel::{births::Event, interfaces::ByNetlink},
+    kernel::{births::Event, clock::monotonic, interfaces::ByNetlink},
     resolve::{Reason, Target},
     spec::OnUnsupported,
 };

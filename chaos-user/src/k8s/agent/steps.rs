@@ -9,10 +9,10 @@ use super::{
 use crate::{
     engine::{Active, Asker, EngineError, Remembered, Request, lease::Fate, possible::reduce},
     k8s::api::{InjectionPhase, Stop},
+    kernel::clock::monotonic,
     observe::{Ending, Gap, Report, TargetReport, judge, merged, planned},
 };
 use chaos_abi::LEASE_FINISH;
-use nix::time::{ClockId, clock_gettime};
 use std::{
     collections::HashMap,
     time::{Duration, SystemTime},
@@ -276,12 +276,6 @@ fn report(part: &Part, active: &Active, ending: &Ending) -> Report {
 /// RFC 3339 in UTC.
 fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
-}
-
-/// CLOCK_MONOTONIC, ns.
-pub(super) fn monotonic() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(0))
 }
 
 /// What is left until a time on CLOCK_MONOTONIC.

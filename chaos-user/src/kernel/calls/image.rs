@@ -84,7 +84,7 @@ impl Image {
             .get(stand.program)
             .ok_or_else(|| KernelError::new("find program", stand.program, Errno::ENOENT))?;
         let target = match stand.way {
-            Way::Entry | Way::Security | Way::Sleep => Some(self.target(&stand.function)?),
+            Way::Entry | Way::Security | Way::Lsm | Way::Sleep => Some(self.target(&stand.function)?),
             Way::Kprobe => {
                 self.kernel.as_ref().map_err(Clone::clone)?;
                 None

@@ -16,6 +16,9 @@ pub enum Way {
     Kprobe,
     /// `fmod_ret` at a security hook.
     Security,
+    /// An LSM program. Unlike `fmod_ret` it is run by every thread, also while another one is interrupted in it
+    /// (linux/bpf_verifier.h, `bpf_prog_check_recur`).
+    Lsm,
     /// A sleepable LSM program, for the sleep that another one decided.
     Sleep,
     /// The cgroup's own hook.
@@ -79,7 +82,7 @@ impl Way {
     pub(super) fn types(self) -> (bpf_prog_type, bpf_attach_type) {
         match self {
             Self::Entry | Self::Security => (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_MODIFY_RETURN),
-            Self::Sleep => (bpf_prog_type::BPF_PROG_TYPE_LSM, bpf_attach_type::BPF_LSM_MAC),
+            Self::Lsm | Self::Sleep => (bpf_prog_type::BPF_PROG_TYPE_LSM, bpf_attach_type::BPF_LSM_MAC),
             Self::Kprobe => (bpf_prog_type::BPF_PROG_TYPE_KPROBE, bpf_attach_type::BPF_CGROUP_INET_INGRESS),
             Self::Cgroup(CgroupHook::SockCreate) => {
                 (bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK, CgroupHook::SockCreate.attach_type())
@@ -97,7 +100,9 @@ impl Stand {
     /// What the kernel says.
     pub fn attach(&self, program: BorrowedFd, root: BorrowedFd) -> Result<Vec<OwnedFd>, KernelError> {
         match self.way {
-            Way::Entry | Way::Security | Way::Sleep => Ok(vec![bpf::attach_tracing(program, &self.function)?]),
+            Way::Entry | Way::Security | Way::Lsm | Way::Sleep => {
+                Ok(vec![bpf::attach_tracing(program, &self.function)?])
+            }
             Way::Kprobe => bpf::attach_kprobe(program, &self.function).map(|fd| vec![fd]),
             Way::Cgroup(hook) => Ok(vec![bpf::attach_to_cgroup(program, root, hook.attach_type(), &self.function)?]),
         }

@@ -31,7 +31,7 @@ fn code(way: Way) -> Vec<bpf_insn> {
     // What a program returns that lets the call go on.
     let on = i32::from(matches!(way, Way::Cgroup(_)));
     let hit = match way {
-        Way::Entry | Way::Security | Way::Sleep => vec![insn(0xb7, 0, 0, 0, error)],
+        Way::Entry | Way::Security | Way::Lsm | Way::Sleep => vec![insn(0xb7, 0, 0, 0, error)],
         // r1 = ctx; r2 = error; override_return; r0 = 0
         Way::Kprobe => vec![
             insn(0xbf, 1, 6, 0, 0),
@@ -74,7 +74,7 @@ fn code(way: Way) -> Vec<bpf_insn> {
 /// What the kernel says; `unsupported` where it lacks the function or lets nobody change what it returns.
 pub fn stand_trial(stand: &Stand, kernel: Option<&Btf>, root: &std::path::Path) -> Result<Vec<OwnedFd>, KernelError> {
     let target = match stand.way {
-        Way::Entry | Way::Security | Way::Sleep => {
+        Way::Entry | Way::Security | Way::Lsm | Way::Sleep => {
             let id = kernel.and_then(|kernel| kernel.function(&stand.function));
             Some(id.ok_or_else(|| {
                 let error = KernelError::new("find function", &stand.function, Errno::ENOENT);

@@ -42,27 +42,27 @@ struct Idle {
     child: Pid,
 }
 
-static IDLE: Mutex<Option<Idle>> = Mutex::new(None);
+static IDLE: Mutex<Option<Result<Idle, KernelError>>> = Mutex::new(None);
 static PAGES: OnceLock<Result<Pages, KernelError>> = OnceLock::new();
 
 const WHAT: &str = "process in which threads wait";
 
-/// Makes the process, idle until it is asked for. To be called once, before this process starts a thread.
-///
-/// # Errors
-/// The kernel's answer to fork(2) and socketpair(2).
-pub fn prepare() -> Result<(), KernelError> {
+/// Makes the process, idle until it is asked for. To be called once, before this process starts a thread. What fails is said when the
+/// process is asked for: most commands never do.
+pub fn prepare() {
+    if let Ok(mut idle) = IDLE.lock() {
+        *idle = Some(fork_idle());
+    }
+}
+
+fn fork_idle() -> Result<Idle, KernelError> {
     let (parent, child) = UnixStream::pair().map_err(|e| KernelError::from_io("make", "socket pair", &e))?;
     let me = Pid::this();
-    // SAFETY: no other thread exists whose locks the copy could inherit; the caller's duty.
+    // Needed: no safe wrapper exists, and a process made by exec would need a program. Sound: no other thread exists whose locks the
+    // copy could inherit.
+    // SAFETY: the caller's duty, see above.
     match unsafe { fork() }.map_err(|errno| KernelError::new("start", WHAT, errno))? {
-        ForkResult::Parent { child: pid } => {
-            drop(child);
-            if let Ok(mut idle) = IDLE.lock() {
-                *idle = Some(Idle { parent, child: pid });
-            }
-            Ok(())
-        }
+        ForkResult::Parent { child: pid } => Ok(Idle { parent, child: pid }),
         ForkResult::Child => {
             drop(parent);
             let _ = prctl::set_name(c"chaos-sleep");
@@ -97,7 +97,7 @@ pub fn pages() -> Result<Pages, KernelError> {
 
 fn start() -> Result<Pages, KernelError> {
     let absent = || KernelError::new("find", WHAT, Errno::ESRCH);
-    let Idle { mut parent, child } = IDLE.lock().ok().and_then(|mut idle| idle.take()).ok_or_else(absent)?;
+    let Idle { mut parent, child } = IDLE.lock().ok().and_then(|mut idle| idle.take()).ok_or_else(absent)??;
     let error = |e: &std::io::Error| KernelError::from_io("ask", WHAT, e);
     let map = slots()?.map().info().map_err(|e| map_error("ask for map", names::SLOTS, &e))?.id();
     parent.set_read_timeout(Some(START)).map_err(|e| error(&e))?;
@@ -142,11 +142,4 @@ fn host_pid(child: Pid) -> Result<i32, KernelError> {
     let pids = text.lines().find_map(|line| line.strip_prefix("NSpid:"));
     let pid = pids.and_then(|pids| pids.split_whitespace().next()?.parse().ok());
     pid.ok_or_else(|| KernelError::malformed("read", path, "no NSpid"))
-}
-
-/// CLOCK_MONOTONIC, ns.
-#[must_use]
-pub fn now() -> u64 {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
-    time.map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }

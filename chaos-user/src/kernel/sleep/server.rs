@@ -5,8 +5,7 @@
 //! of its own, and asks for no memory once it serves: what it asked for would wait for the waiting.
 
 use super::{
-    super::error::KernelError,
-    now,
+    super::{clock::monotonic as now, error::KernelError},
     wire::{self, Request},
 };
 use aya::maps::{Array, MapData};
@@ -99,10 +98,7 @@ impl Server {
             mapped
         });
         loop {
-            let mut fds =
-                [PollFd::new(self.device.as_fd(), PollFlags::POLLIN), PollFd::new(done.as_fd(), PollFlags::POLLIN)];
-            poll(&mut fds, PollTimeout::NONE).map_err(|errno| KernelError::new("poll", DEVICE, errno))?;
-            let [asked, over] = fds.map(|fd| fd.any().unwrap_or(false));
+            let [asked, over] = self.ready(&done, PollTimeout::NONE)?;
             if asked {
                 self.request()?;
             } else if over {
@@ -122,10 +118,7 @@ impl Server {
                 let left = until.saturating_sub(now()) / 1_000_000;
                 PollTimeout::try_from(left.min(SLEEP_SLICE / 1_000_000) as i32).unwrap_or(PollTimeout::ZERO)
             });
-            let mut fds =
-                [PollFd::new(self.device.as_fd(), PollFlags::POLLIN), PollFd::new(parent.as_fd(), PollFlags::POLLIN)];
-            poll(&mut fds, timeout).map_err(|errno| KernelError::new("poll", DEVICE, errno))?;
-            let [asked, spoken] = fds.map(|fd| fd.any().unwrap_or(false));
+            let [asked, spoken] = self.ready(parent, timeout)?;
             if asked {
                 self.request()?;
             }
@@ -137,6 +130,16 @@ impl Server {
                 }
             }
             self.wake();
+        }
+    }
+
+    /// Which of the two has something to say: the kernel, the other.
+    fn ready(&self, other: &UnixStream, timeout: PollTimeout) -> Result<[bool; 2], KernelError> {
+        let mut fds =
+            [PollFd::new(self.device.as_fd(), PollFlags::POLLIN), PollFd::new(other.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(fds.map(|fd| fd.any().unwrap_or(false))),
+            Err(errno) => Err(KernelError::new("poll", DEVICE, errno)),
         }
     }
 

@@ -29,7 +29,7 @@ impl Candidate {
             Some(Way::Entry) => "entry",
             Some(Way::Kprobe) => "kprobe",
             Some(Way::Cgroup(_)) => "cgroup",
-            Some(Way::Security | Way::Sleep) | None => "lsm",
+            Some(Way::Security | Way::Lsm | Way::Sleep) | None => "lsm",
         }
     }
 }
@@ -102,9 +102,9 @@ fn sleeping(plan: &CallPlan, row: &Row, number: u32) -> (Vec<Candidate>, Vec<Str
             reasons.push(format!("lsm: a thread may not sleep in {function}; up to {busy} us it can be held"));
             continue;
         };
-        let decides = Stand { way: Way::Security, function: (*function).to_owned(), program: hook.program };
+        let decides = Stand { way: Way::Lsm, function: place.clone(), program: hook.program };
         let sleeps = Stand { way: Way::Sleep, function: place, program: "sleeper" };
-        // The one that sleeps first: nothing is decided that nobody would carry out.
+        // Of two at one place the one that came last runs first (kernel/bpf/trampoline.c, `hlist_add_head`).
         all.push(Candidate { stands: vec![sleeps, decides], hook: hook.number, number });
     }
     (all, reasons)
@@ -162,8 +162,8 @@ mod tests {
             candidates(&plan, name)
         };
         let (all, _) = long("[openat]", "openat");
-        let stands: Vec<&str> = all[0].stands.iter().map(|stand| stand.function.as_str()).collect();
-        assert_eq!(stands, ["bpf_lsm_file_open", "security_file_open"]);
+        let stands: Vec<_> = all[0].stands.iter().map(|stand| (stand.function.as_str(), stand.program)).collect();
+        assert_eq!(stands, [("bpf_lsm_file_open", "sleeper"), ("bpf_lsm_file_open", "file_open")]);
         for (call, reason) in
             [("unlink", "may not sleep in security_path_unlink"), ("fsync", "passes no security hook")]
         {

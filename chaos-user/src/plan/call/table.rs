@@ -84,7 +84,7 @@ const SOCKET: Option<Group> = Some(Group { number: CALL_SOCKET, hooks: &[CgroupH
 /// `sleepable_lsm_hooks`), and passed without a lock that others would wait for. Unlinking, renaming and the like hold their folder's.
 #[must_use]
 pub fn sleeping(function: &str) -> Option<String> {
-    const HOOKS: [&str; 15] = [
+    const HOOKS: [&str; 16] = [
         "file_open",
         "inode_getattr",
         "path_truncate",
@@ -100,13 +100,14 @@ pub fn sleeping(function: &str) -> Option<String> {
         "socket_sendmsg",
         "socket_recvmsg",
         "socket_getsockopt",
+        "socket_shutdown",
     ];
     let hook = function.strip_prefix("security_")?;
-    match hook {
-        "bprm_check" => Some("bpf_lsm_bprm_check_security".to_owned()),
-        "socket_shutdown" => Some("bpf_lsm_socket_shutdown".to_owned()),
-        _ => HOOKS.contains(&hook).then(|| format!("bpf_lsm_{hook}")),
+    // The one whose two names differ (security/security.c, `security_bprm_check`).
+    if hook == "bprm_check" {
+        return Some("bpf_lsm_bprm_check_security".to_owned());
     }
+    HOOKS.contains(&hook).then(|| format!("bpf_lsm_{hook}"))
 }
 
 /// Groups of calls, as bits.
