@@ -174,6 +174,7 @@ fn plan_tells_and_attaches_nothing() {
     let file = lab.experiment().fault(&Direction::Egress.fault(CUT)).write();
     let plan = lab.chaos.command(&["plan", &file.path().to_string_lossy()]).expect_code(0);
     assert!(plan.stdout.contains(lab.hosts.a.ns.name()), "{}", plan.stdout);
+    assert!(["by tcx", "by clsact"].iter().any(|by| plan.stdout.contains(by)), "{}", plan.stdout);
     before.assert_restored(&namespaces);
 }
 

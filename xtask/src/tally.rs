@@ -1,7 +1,7 @@
 //! Counts of tests, from what Rust's test harness prints.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fmt,
     io::{self, Write},
     ops::AddAssign,
@@ -12,11 +12,13 @@ use std::{
 const MARKS: [&str; 2] = ["SKIPPED ", "NOT HERE "];
 
 /// Tests by outcome.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Tally {
     pub passed: usize,
     pub failed: usize,
     pub skipped: usize,
+    /// Names of tests that the harness counts as passed, but that said they did not run, and why.
+    pub not_run: BTreeMap<String, String>,
 }
 
 impl fmt::Display for Tally {
@@ -30,6 +32,7 @@ impl AddAssign for Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.not_run.extend(other.not_run);
     }
 }
 
@@ -43,8 +46,6 @@ pub struct Reader {
 #[derive(Default)]
 struct Seen {
     counts: Tally,
-    /// Names of tests that the harness counts as passed, but that said they did not run.
-    not_run: BTreeSet<String>,
     /// Inside the output of passed tests, which `--show-output` lists.
     quiet: bool,
 }
@@ -53,8 +54,8 @@ impl Reader {
     /// What was counted so far.
     pub fn tally(&self) -> Tally {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut tally = seen.counts;
-        let not_run = seen.not_run.len().min(tally.passed);
+        let mut tally = seen.counts.clone();
+        let not_run = tally.not_run.len().min(tally.passed);
         tally.passed -= not_run;
         tally.skipped += not_run;
         tally
@@ -84,8 +85,8 @@ impl Seen {
     /// Whether to show this line.
     fn read(&mut self, line: &str) -> bool {
         if let Some(said) = MARKS.iter().find_map(|mark| line.strip_prefix(mark)) {
-            let name = said.split(": ").next().unwrap_or(said);
-            self.not_run.insert(name.to_owned());
+            let (name, why) = said.split_once(": ").unwrap_or((said, "no reason given"));
+            self.counts.not_run.insert(name.to_owned(), why.to_owned());
             return true;
         }
         if let Some(result) = line.strip_prefix("test result: ") {
@@ -129,7 +130,7 @@ mod tests {
         assert!(
             seen.read("test result: ok. 3 passed; 1 failed; 2 ignored; 0 measured; 9 filtered out; finished in 1.23s")
         );
-        assert_eq!(seen.counts, Tally { passed: 3, failed: 1, skipped: 2 });
-        assert_eq!(seen.not_run.into_iter().collect::<Vec<_>>(), ["a::b"]);
+        let not_run = [("a::b".to_owned(), "needs root".to_owned())].into();
+        assert_eq!(seen.counts, Tally { passed: 3, failed: 1, skipped: 2, not_run });
     }
 }

@@ -4,8 +4,8 @@
 use std::{
     env,
     ffi::OsString,
-    io,
-    path::Path,
+    io, iter,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     thread,
     time::Duration,
@@ -41,6 +41,8 @@ const CALLS: &str = "syscalls";
 const ENDURANCE: &str = "endurance";
 /// Tells the tests which binary they are to try.
 const PRODUCT: &str = "CHAOS_BIN";
+/// The suite that needs a variant of the product, and the variable that tells it which.
+const CRASH_POINTS: (&str, &str) = ("crash_points", "CHAOS_CRASH_POINTS_BIN");
 /// With it begin the names of the suites that need a Kubernetes cluster.
 const CLUSTER: &str = "cluster";
 /// Tells the tests how to reach one, and us that there is one already.
@@ -62,7 +64,7 @@ pub struct Arguments {
     /// Only the tests on a Kubernetes cluster: that of CHAOS_KUBECONFIG, or one that is started for them and ended.
     #[arg(long, conflicts_with_all = ["full", "kernel"])]
     cluster: bool,
-    /// Only tests whose names contain this.
+    /// Only the suite of this name (a file of tests/tests), else tests whose names contain this.
     filter: Option<String>,
 }
 
@@ -70,30 +72,55 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::for_tests()?;
     let product = build::build(&build::Arguments::default())?;
+    let mut filter = arguments.filter.as_deref();
     let mut cargo = process::cargo();
     cargo.args(["test", "--workspace", "--no-run"]);
     let mut programs: Vec<Program> = artifacts::build(&mut cargo)?.into_iter().filter(|program| program.test).collect();
+    if programs.iter().any(|program| filter == Some(&program.name) && program.integration) {
+        programs.retain(|program| filter == Some(&program.name));
+        filter = None;
+    }
     programs.sort_by(|one, other| one.name.cmp(&other.name));
     let (kernel_tests, unit_tests): (Vec<Program>, Vec<Program>) = programs.into_iter().partition(needs_root);
     let (cluster_tests, kernel_tests): (Vec<Program>, Vec<Program>) =
         kernel_tests.into_iter().partition(|program| program.name.starts_with(CLUSTER));
     let mut report = Report::default();
-    let filter = arguments.filter.as_deref();
+    let products = Products::new(product, if arguments.cluster { &[] } else { &kernel_tests }, filter)?;
     match arguments.kernel.as_deref() {
-        None if arguments.cluster => on_a_cluster(&cluster_tests, &product, filter, &mut report),
+        None if arguments.cluster => on_a_cluster(&cluster_tests, &products.tried, filter, &mut report),
         None => {
             units(&unit_tests, filter, &mut report);
-            on_this_kernel(&kernel_tests, &product, filter, &mut report)?;
+            on_this_kernel(&kernel_tests, &products, filter, &mut report)?;
             if arguments.full {
                 endurance(&unit_tests, filter, &mut report);
             }
-            machines(arguments.full, &kernel_tests, &product, filter, &mut report);
-            on_a_cluster(&cluster_tests, &product, filter, &mut report);
+            machines(arguments.full, &kernel_tests, &products, filter, &mut report);
+            on_a_cluster(&cluster_tests, &products.tried, filter, &mut report);
         }
-        Some("running") => on_this_kernel(&kernel_tests, &product, filter, &mut report)?,
-        Some(series) => machine(series, true, &kernel_tests, &product, filter, &mut report),
+        Some("running") => on_this_kernel(&kernel_tests, &products, filter, &mut report)?,
+        Some(series) => machine(series, true, &kernel_tests, &products, filter, &mut report),
     }
     Ok(report.finish())
+}
+
+/// The binaries that the tests try, built here: a virtual machine can build nothing.
+struct Products {
+    tried: PathBuf,
+    /// Only where a test asks for it.
+    with_crash_points: Option<PathBuf>,
+}
+
+impl Products {
+    fn new(tried: PathBuf, programs: &[Program], filter: Option<&str>) -> Result<Self> {
+        let wanted = programs.iter().any(|program| program.name == CRASH_POINTS.0 && has_tests(program, filter));
+        let with_crash_points = if wanted { Some(build::with_crash_points()?) } else { None };
+        Ok(Self { tried, with_crash_points })
+    }
+
+    fn variables(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let crash_points = self.with_crash_points.as_deref().map(|path| (CRASH_POINTS.1, path));
+        iter::once((PRODUCT, self.tried.as_path())).chain(crash_points)
+    }
 }
 
 fn units(programs: &[Program], filter: Option<&str>, report: &mut Report) {
@@ -104,11 +131,12 @@ fn units(programs: &[Program], filter: Option<&str>, report: &mut Report) {
     report.add("examples in the documentation", || doc_tests(filter));
 }
 
-fn on_this_kernel(programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) -> Result<()> {
+fn on_this_kernel(programs: &[Program], products: &Products, filter: Option<&str>, report: &mut Report) -> Result<()> {
     let _lock = setup::lock("tests on this kernel")?;
     for program in programs {
-        let mut command = process::as_root(&program.path, &[PRODUCT, "CARGO_MANIFEST_DIR", "CI", "PATH"]);
-        command.env(PRODUCT, product).args(ONE_BY_ONE);
+        let mut command =
+            process::as_root(&program.path, &[PRODUCT, CRASH_POINTS.1, "CARGO_MANIFEST_DIR", "CI", "PATH"]);
+        command.envs(products.variables()).args(ONE_BY_ONE);
         report.add(&format!("{} on this kernel", program.name), || native(&mut command, program, filter));
     }
     Ok(())
@@ -201,13 +229,20 @@ fn settle(tally: Tally, success: bool, status: impl Fn() -> String) -> Result<Ta
     if success || tally.failed > 0 { Ok(tally) } else { Err(anyhow!("the tests broke off: {}", status())) }
 }
 
-fn machines(full: bool, programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
+fn machines(full: bool, programs: &[Program], products: &Products, filter: Option<&str>, report: &mut Report) {
     for (series, _) in vm::kernel::SERIES {
-        machine(series, full, programs, product, filter, report);
+        machine(series, full, programs, products, filter, report);
     }
 }
 
-fn machine(series: &str, full: bool, programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
+fn machine(
+    series: &str,
+    full: bool,
+    programs: &[Program],
+    products: &Products,
+    filter: Option<&str>,
+    report: &mut Report,
+) {
     let (extent, filter) = match (full, series == MAIN_SERIES) {
         (true, _) => ("all", filter),
         (false, true) => ("what queues", filter),
@@ -226,7 +261,7 @@ fn machine(series: &str, full: bool, programs: &[Program], product: &Path, filte
         None if extent == "smoke test" => SMOKE_TESTS.into(),
         other => other.into_iter().collect(),
     };
-    report.add(&format!("Linux {series}, {extent}"), || in_machine(series, &suites, product, &filters));
+    report.add(&format!("Linux {series}, {extent}"), || in_machine(series, &suites, products, &filters));
 }
 
 /// The filters, of which there may be none, then the test programs. A test runs whose name contains one of them.
@@ -239,17 +274,14 @@ done
 exit $failed"#;
 
 /// One boot for all suites.
-fn in_machine(series: &str, suites: &[&Program], product: &Path, filters: &[&str]) -> Result<Tally> {
+fn in_machine(series: &str, suites: &[&Program], products: &Products, filters: &[&str]) -> Result<Tally> {
     let Some(first) = suites.first() else { return Ok(Tally::default()) };
     let mut command: Vec<OsString> = ["/bin/sh", "-c", LOOP, "sh", &filters.join(" ")].map(OsString::from).into();
     command.extend(suites.iter().map(|suite| suite.path.clone().into()));
     let directory = first.directory.clone();
-    let machine = Machine {
-        timeout: VM_PATIENCE,
-        variables: vec![(PRODUCT.into(), product.into()), ("CARGO_MANIFEST_DIR".into(), directory.clone().into())],
-        directory,
-        ..Machine::new(series, command)
-    };
+    let mut variables: Vec<(OsString, OsString)> = vec![("CARGO_MANIFEST_DIR".into(), directory.clone().into())];
+    variables.extend(products.variables().map(|(name, path)| (name.into(), path.into())));
+    let machine = Machine { timeout: VM_PATIENCE, variables, directory, ..Machine::new(series, command) };
     vm::persistently(|| {
         let reader = Reader::default();
         let code = machine.run(reader.clone(), reader.clone())?;
@@ -271,8 +303,9 @@ impl Report {
             // A package without tests is not worth a line.
             Ok(tally) if tally == Tally::default() => {}
             Ok(tally) => {
-                self.total += tally;
                 self.lines.push(format!("{place}: {tally}"));
+                self.lines.extend(tally.not_run.iter().map(|(name, why)| format!("    not run: {name}: {why}")));
+                self.total += tally;
             }
             Err(error) => {
                 self.total.failed += 1;

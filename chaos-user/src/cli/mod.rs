@@ -8,6 +8,7 @@ mod controller;
 mod crd;
 mod input;
 mod kubectl;
+mod plan;
 mod progress;
 mod run;
 mod status;
@@ -185,7 +186,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     }
     match arguments.command {
         Command::Run { files, output, dry_run, yes } => run::run(&files, output, dry_run, yes),
-        Command::Plan { files, yes } => run::plan(&files, yes),
+        Command::Plan { files, yes } => plan::plan(&files, yes),
         Command::Validate { files } => input::validate(&files),
         Command::Check { output } => check::check(output == "json"),
         Command::Wait { name, until, timeout } => wait::wait(&name, until, timeout),

@@ -1,11 +1,8 @@
-//! `chaos run` and `chaos plan`.
+//! `chaos run`.
 
-use super::{before, code_of, fail, input, watch};
+use super::{before, fail, input, watch};
 use crate::{
-    engine::{
-        self, EngineError,
-        possible::{possible, reduce},
-    },
+    engine::{self, EngineError, possible::reduce},
     observe::{self, ExitCode, Format, Report, combined},
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -13,45 +10,6 @@ use std::{
     path::PathBuf,
     sync::{Arc, atomic::AtomicUsize},
 };
-
-/// `chaos plan`.
-pub fn plan(files: &[PathBuf], yes: bool) -> ExitCode {
-    let mut requests = match input::requests(files, false, yes) {
-        Ok(requests) => requests,
-        Err(code) => return code,
-    };
-    let mut codes = Vec::new();
-    for request in &requests {
-        println!(
-            "{}: {} for {}",
-            request.plan.name,
-            count(request.targets.len(), "target"),
-            humantime::format_duration(request.plan.duration)
-        );
-        for target in &request.targets {
-            let names: Vec<_> = target.interfaces.iter().filter(|i| !i.loopback).map(|i| i.name.as_str()).collect();
-            let scope = target.scope().map_or(String::new(), |scope| format!(", scoped by cgroup {}", scope.path));
-            println!("  target {} {} ({}){scope}", target.kind.as_str(), target.name, names.join(", "));
-        }
-        for rule in &request.plan.rules {
-            println!("  fault {}: {}", request.plan.faults[rule.fault].name, rule.kind);
-        }
-        request.warnings.iter().for_each(|warning| println!("  warning: {warning}"));
-        if let Err(error) = possible(&request.plan, &request.targets) {
-            println!("  refused: {error}");
-            codes.push(code_of(&error));
-        }
-    }
-    if let Err(error) = before::prepare(&mut requests) {
-        println!("  refused: {error}");
-        codes.push(code_of(&error));
-    }
-    combined(codes)
-}
-
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
-}
 
 /// `chaos run`.
 pub fn run(files: &[PathBuf], output: Format, dry_run: bool, yes: bool) -> ExitCode {

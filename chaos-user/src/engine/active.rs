@@ -1,8 +1,9 @@
 //! An experiment that is applied: on whom, with which rules, and what they have counted.
 
 use super::{
-    Engine, EngineError, RunEntry, arrivals, collect,
+    Engine, EngineError, RunEntry, collect,
     lookup::Known,
+    mechanism::mechanism,
     rules::{Placed, Remembered},
     sets::PlanSets,
 };
@@ -65,16 +66,9 @@ impl Active {
     }
 
     fn mechanism_of(&self, placed: &Placed) -> String {
-        let rule = &self.plan.rules[placed.plan];
-        if rule.call.is_some() {
-            let chosen = self.chosen.get(placed.plan).map(Vec::as_slice).unwrap_or_default();
-            let words: std::collections::BTreeSet<&str> = chosen.iter().map(Candidate::mechanism).collect();
-            return words.into_iter().collect::<Vec<_>>().join("+");
-        }
+        let chosen = self.chosen.get(placed.plan).map(Vec::as_slice).unwrap_or_default();
         let scoped = self.targets.get(placed.target).is_some_and(|target| target.scope().is_some());
-        let mechanism =
-            if scoped { arrivals::mechanism(rule.direction, self.mechanism) } else { self.mechanism.to_owned() };
-        if rule.queue.is_some() { format!("{mechanism}+fq") } else { mechanism }
+        mechanism(&self.plan.rules[placed.plan], chosen, scoped, self.mechanism)
     }
 }
 

@@ -3,17 +3,23 @@
 
 use super::{EngineError, Owner};
 use crate::kernel::datapath::Ids;
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// Where journal and lock are.
 pub const DIRECTORY: &str = "/run/chaos";
+/// How long the lock is waited for: longer than hundreds of targets need.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All that chaos has made on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -241,21 +247,49 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> EngineError {
 /// Takes the lock and reads the journal. One of an earlier boot is void.
 ///
 /// # Errors
-/// `Unsupported` without the right to `/run/chaos`; `Failed` for a journal that is not ours to read.
+/// `Unsupported` without the right to `/run/chaos`; `Failed` for a journal that is not ours to read, and where another process, which
+/// may be stopped, keeps the lock for [`PATIENCE`].
 pub fn lock() -> Result<Locked, EngineError> {
     let directory = Path::new(DIRECTORY);
     fs::create_dir_all(directory).map_err(|e| failed("create directory", directory, &e))?;
     let lock_path = directory.join("journal.lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&lock_path)
-        .map_err(|e| failed("open", &lock_path, &e))?;
-    let lock = Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| failed("lock", &lock_path, &io::Error::from(errno)))?;
+    let lock = hold(&lock_path, PATIENCE)?;
     let path = directory.join("journal.json");
     Ok(Locked { journal: read(&path)?, place: Place::Node { path, _lock: lock } })
+}
+
+/// Takes the lock, and writes into its file who has it.
+fn hold(path: &Path, patience: Duration) -> Result<Flock<File>, EngineError> {
+    let options = || OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
+    let mut file = options().map_err(|e| failed("open", path, &e))?;
+    let end = Instant::now() + patience;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut lock) => {
+                let me = format!("{}\n", std::process::id());
+                // For the text of an error alone; a full disk is no reason not to go on.
+                let _unsaid = lock.set_len(0).and_then(|()| lock.write_all(me.as_bytes()));
+                return Ok(lock);
+            }
+            Err((back, Errno::EAGAIN | Errno::EINTR)) if Instant::now() < end => file = back,
+            Err((_, Errno::EAGAIN)) => return Err(held(path, patience)),
+            Err((_, errno)) => return Err(failed("lock", path, &io::Error::from(errno))),
+        }
+        // flock(2) knows no time limit, and a signal to end it would reach the threads of others.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn held(path: &Path, patience: Duration) -> EngineError {
+    let holder = fs::read_to_string(path).unwrap_or_default();
+    let holder = holder.trim();
+    let holder = if holder.is_empty() { "another process".to_owned() } else { format!("process {holder}") };
+    EngineError::Failed(format!(
+        "lock {}: {holder} has kept it for {} s: it is at work, or stopped; wait, or let it go on (kill -CONT) or end it \
+         (kill -KILL): its faults end with it",
+        path.display(),
+        patience.as_secs()
+    ))
 }
 
 /// Reads the journal without the lock, for a look: writes replace the file as a whole.
@@ -319,4 +353,20 @@ pub fn locked_by() -> Option<String> {
     let text = fs::read_to_string(Path::new(DIRECTORY).join("lock")).ok()?;
     let reason = text.trim();
     Some(if reason.is_empty() { "no reason given".to_owned() } else { reason.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_another_keeps_is_given_up_with_its_name() {
+        let path = std::env::temp_dir().join(format!("chaos-journal-{}.lock", std::process::id()));
+        let first = hold(&path, Duration::ZERO).unwrap();
+        let error = hold(&path, Duration::from_millis(20)).unwrap_err().to_string();
+        assert!(error.contains(&format!("process {} has kept it", std::process::id())), "{error}");
+        drop(first);
+        hold(&path, Duration::ZERO).unwrap();
+        fs::remove_file(&path).unwrap();
+    }
 }

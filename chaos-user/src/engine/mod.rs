@@ -14,6 +14,7 @@ pub mod journal;
 pub mod lease;
 pub mod limit;
 pub mod lookup;
+pub mod mechanism;
 mod node;
 pub mod owner;
 pub mod possible;

@@ -79,6 +79,36 @@ mod tests {
         assert!(mean.abs() < 0.001 && (deviation - 1.0).abs() < 0.005, "{mean} {deviation}");
     }
 
+    /// Kolmogorov and Smirnov's distance between a table and the distribution that it stands for, whose tails are cut off.
+    fn distance(table: &Table, cumulative: impl Fn(f64) -> f64) -> f64 {
+        let n = table.len() as f64;
+        let inside = |value: &&i16| **value > i16::MIN && **value < i16::MAX;
+        let gaps = table.iter().filter(inside).enumerate().map(|(index, value)| {
+            let below = table.iter().filter(|v| **v == i16::MIN).count() + index;
+            (cumulative(f64::from(*value) / DIST_SCALE as f64) - (below as f64 + 0.5) / n).abs()
+        });
+        gaps.fold(0.0, f64::max)
+    }
+
+    /// By Simpson's rule over the density, which shares nothing with the inverse above.
+    fn normal_cumulative(x: f64) -> f64 {
+        let density = |t: f64| (-t * t / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        let (steps, from) = (400, -8.0);
+        let width = (x - from) / f64::from(steps);
+        let inner = |k: i32| if k % 2 == 1 { 4.0 } else { 2.0 } * density(from + f64::from(k) * width);
+        (density(from) + (1..steps).map(inner).sum::<f64>() + density(x)) * width / 3.0
+    }
+
+    #[test]
+    fn tables_are_near_their_distributions() {
+        let [normal, pareto, mixed] = tables();
+        let shifted_pareto = |x: f64| 1.0 - (1.5 + 0.75 * x).powi(-3);
+        assert!(distance(&normal, normal_cumulative) < 0.001, "{}", distance(&normal, normal_cumulative));
+        assert!(distance(&pareto, shifted_pareto) < 0.001, "{}", distance(&pareto, shifted_pareto));
+        // The test can tell them apart.
+        assert!(distance(&mixed, normal_cumulative) > 0.05 && distance(&mixed, shifted_pareto) > 0.01);
+    }
+
     #[test]
     fn tables_rise_and_pareto_has_a_long_right_tail() {
         for table in &tables() {

@@ -53,7 +53,7 @@ impl Scene {
         if !need::root() {
             return None;
         }
-        let chaos = binary::build().unwrap_or_else(|why| panic!("{why}"));
+        let chaos = binary::find().unwrap_or_else(|why| panic!("{why}"));
         own_journal();
         let hosts = Hosts::new();
         // Three devices in two directions: enough for the way that many attach points take.
@@ -72,7 +72,7 @@ impl Scene {
             both
         });
         let mut scene =
-            Self { hosts, chaos, before: BTreeSet::new(), orphans_before: orphans(), delays: need::fq(), sockets };
+            Self { hosts, chaos, before: BTreeSet::new(), orphans_before: orphans(), delays: need::has_fq(), sockets };
         // The first run makes what stays: the folder and its lock.
         scene.run(Strike::None);
         scene.before = scene.now();

@@ -152,16 +152,26 @@ fn run(dry_run: bool) -> Check {
                     .to_owned()
             });
             check.faults.extend(group(&engine, false, dry_run));
-            check.faults.push(scope::row().with(scope::attempt(&engine, dry_run)));
+            for ingress in [false, true] {
+                check.faults.push(scope::row(ingress).with(scope::attempt(&engine, ingress, dry_run)));
+            }
             check.faults.extend(queued(&engine, dry_run));
         }
         Err(lack) => {
             let rows = |queues| cases(queues, true).into_iter().map(|case| Row::of(&case));
-            let all = rows(false).chain([scope::row()]).chain(rows(true));
+            let all = rows(false).chain([false, true].map(scope::row)).chain(rows(true));
             check.faults.extend(all.map(|row| row.with(Err(lack.clone()))));
         }
     }
     check
+}
+
+/// How programs are attached to interfaces here: `tcx` or `clsact`, tried in a scratch namespace.
+///
+/// # Errors
+/// Why neither works.
+pub fn interfaces() -> Result<&'static str, String> {
+    open().map(|(_, mechanism)| mechanism).map_err(|lack| lack.why)
 }
 
 /// What all faults need: no real-time kernel, the programs, a way to attach them.

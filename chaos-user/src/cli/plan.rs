@@ -1,0 +1,67 @@
+//! `chaos plan`.
+
+use super::{before, code_of, input};
+use crate::{
+    engine::{EngineError, Request, check, mechanism::mechanism, possible::possible, trial::Trial},
+    observe::{ExitCode, combined},
+    plan::RulePlan,
+};
+use std::{collections::BTreeSet, path::PathBuf};
+
+/// Says what would happen: on whom, by what means, and what this kernel cannot do. Attaches nothing to a target.
+pub fn plan(files: &[PathBuf], yes: bool) -> ExitCode {
+    let mut requests = match input::requests(files, false, yes) {
+        Ok(requests) => requests,
+        Err(code) => return code,
+    };
+    let mut codes = Vec::new();
+    for request in &requests {
+        if let Err(error) = describe(request) {
+            println!("  refused: {error}");
+            codes.push(code_of(&error));
+        }
+    }
+    if let Err(error) = before::prepare(&mut requests) {
+        println!("  refused: {error}");
+        codes.push(code_of(&error));
+    }
+    combined(codes)
+}
+
+fn describe(request: &Request) -> Result<(), EngineError> {
+    let plan = &request.plan;
+    let (targets, duration) = (count(request.targets.len(), "target"), humantime::format_duration(plan.duration));
+    println!("{}: {targets} for {duration}", plan.name);
+    for target in &request.targets {
+        let names: Vec<_> = target.interfaces.iter().filter(|i| !i.loopback).map(|i| i.name.as_str()).collect();
+        let scope = target.scope().map_or(String::new(), |scope| format!(", scoped by cgroup {}", scope.path));
+        println!("  target {} {} ({}){scope}", target.kind.as_str(), target.name, names.join(", "));
+    }
+    let possible = possible(plan, &request.targets);
+    let interfaces = match &possible {
+        Ok(()) if plan.rules.iter().any(|rule| rule.call.is_none()) => {
+            check::interfaces().map_err(EngineError::Unsupported)
+        }
+        _ => Ok(""),
+    };
+    for rule in &plan.rules {
+        let by = match (&possible, &interfaces) {
+            (Ok(()), Ok(interfaces)) => format!(" by {}", means(rule, request, interfaces)),
+            _ => String::new(),
+        };
+        println!("  fault {}: {}{by}", plan.faults[rule.fault].name, rule.kind);
+    }
+    request.warnings.iter().for_each(|warning| println!("  warning: {warning}"));
+    possible.and(interfaces.map(drop))
+}
+
+/// `tcx+fq`; `tcx, tcx+cgroup_skb` where targets differ.
+fn means(rule: &RulePlan, request: &Request, interfaces: &str) -> String {
+    let chosen = rule.call.as_ref().and_then(|call| Trial::get().choose(call).ok()).unwrap_or_default();
+    let each = request.targets.iter().map(|target| mechanism(rule, &chosen, target.scope().is_some(), interfaces));
+    each.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
