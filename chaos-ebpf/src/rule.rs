@@ -173,6 +173,7 @@ fn matched(
             }
             ON
         }
+        chaos_abi::ACTION_DROP_SYN => crate::drop_syn::act(skb, rule, counters, scratch),
         // new-fault: action
         _ => {
             counters.lost += packets;

@@ -84,15 +84,19 @@ fn outside(more: &[&str], calls: &[&str]) -> Victim {
 }
 
 /// By the mechanism of each call that this kernel has, as `chaos check` says; asked once.
-fn promised(chaos: &Chaos) -> &'static BTreeMap<String, String> {
-    static PROMISED: OnceLock<BTreeMap<String, String>> = OnceLock::new();
-    PROMISED.get_or_init(|| {
+fn promised(chaos: &Chaos) -> BTreeMap<String, String> {
+    let row = |row: &serde_json::Value| Some((row["call"].as_str()?.into(), row["mechanism"].as_str()?.into()));
+    calls(chaos).iter().filter_map(row).collect()
+}
+
+/// What `chaos check` says of calls.
+fn calls(chaos: &Chaos) -> &'static [serde_json::Value] {
+    static CALLS: OnceLock<Vec<serde_json::Value>> = OnceLock::new();
+    CALLS.get_or_init(|| {
         let output = chaos.command(&["check", "-o", "json"]);
         let check: serde_json::Value =
             serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", output.text()));
-        let rows = check["calls"].as_array().unwrap();
-        let row = |row: &serde_json::Value| Some((row["call"].as_str()?.into(), row["mechanism"].as_str()?.into()));
-        rows.iter().filter_map(row).collect()
+        check["calls"].as_array().unwrap().clone()
     })
 }
 

@@ -1,7 +1,7 @@
 //! The maps of the system calls' programs; each process has its own. Names and layout are chaos-abi's.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap},
+    btf_maps::{Array, HashMap, LruHashMap},
     macros::btf_map,
 };
 use chaos_abi::{
@@ -21,9 +21,9 @@ pub static CHAOS_CALLSTATE: Array<CallState, { MAX_RULES as usize }, 0> = Array:
 /// Rows by which text is matched.
 #[btf_map]
 pub static CHAOS_GLOBS: Array<[u16; 256], { MAX_GLOB_ROWS as usize }, 0> = Array::new();
-/// Sleeps that are decided, by thread.
+/// Sleeps that are decided, by thread. One that is never found, as another program refused the call in between, makes room some day.
 #[btf_map]
-pub static CHAOS_SLEEPS: HashMap<u32, Sleep, { MAX_SLEEPS as usize }, 0> = HashMap::new();
+pub static CHAOS_SLEEPS: LruHashMap<u32, Sleep, { MAX_SLEEPS as usize }, 0> = LruHashMap::new();
 /// Who makes threads wait.
 #[btf_map]
 pub static CHAOS_SLEEPER: Array<SleepServer, 1, 0> = Array::new();

@@ -2,7 +2,7 @@
 
 use super::fail;
 use crate::{
-    engine::check::{self, Check, Row},
+    engine::check::{self, CallRow, Check, Row},
     observe::ExitCode,
 };
 use std::fmt::Write as _;
@@ -53,21 +53,36 @@ fn table(check: &Check) -> String {
     text
 }
 
-/// Calls by mechanism, then those that cannot be hit by reason.
+/// Calls by mechanism, then those that cannot be hit by reason; and those in which threads can sleep, or not.
 fn calls(check: &Check, text: &mut String) {
-    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    grouped(check, text, |row| match &row.mechanism {
+        Some(by) => (true, format!("system calls by {by}")),
+        None => {
+            // The reason names the call in front; what follows is the same for many.
+            let why = row.why.as_deref().unwrap_or("no");
+            (false, format!("system calls {}", why.strip_prefix(&row.call).unwrap_or(why).trim_start()))
+        }
+    });
+    // The reasons differ in the name of a hook alone.
+    grouped(check, text, |row| match row.sleeps {
+        true => (true, "delays beyond 200 us".to_owned()),
+        false => (false, "delays of 200 us at most (`chaos check -o json` says why)".to_owned()),
+    });
+}
+
+/// The calls under their headings, of which those that stand for something possible come first.
+fn grouped(check: &Check, text: &mut String, heading: impl Fn(&CallRow) -> (bool, String)) {
+    let mut groups: Vec<((bool, String), Vec<&str>)> = Vec::new();
     for row in &check.calls {
-        // The reason names the call in front; what follows is the same for many.
-        let why = row.why.as_deref().map(|why| why.strip_prefix(&row.call).unwrap_or(why).trim_start());
-        let key = row.mechanism.as_ref().map_or_else(|| why.unwrap_or("no").to_owned(), |by| format!("by {by}"));
+        let key = heading(row);
         match groups.iter_mut().find(|(known, _)| *known == key) {
             Some((_, names)) => names.push(&row.call),
             None => groups.push((key, vec![&row.call])),
         }
     }
-    groups.sort_by_key(|(key, _)| !key.starts_with("by "));
-    for (key, names) in groups {
-        let _infallible = writeln!(text, "\nsystem calls {key}:\n  {}", names.join(" "));
+    groups.sort_by_key(|((possible, _), _)| !possible);
+    for ((_, heading), names) in groups {
+        let _infallible = writeln!(text, "\n{heading}:\n  {}", names.join(" "));
     }
 }
 

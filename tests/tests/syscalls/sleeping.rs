@@ -1,6 +1,6 @@
 //! Delays of system calls that are too long for a thread to keep its processor: the thread sleeps.
 
-use super::{Made, Victim, fault, inject, inside, outside, promised, scene};
+use super::{Made, Victim, calls, fault, inject, inside, outside, promised, scene};
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -129,6 +129,44 @@ fn threads_sleep_side_by_side_and_others_do_not() {
     assert_eq!((report.only_fault().injected(), report.only_fault().action("delayed")), (8, 8));
 }
 
+/// Never shorter than asked; the half of them less than twice as long, where the emulation of a machine does not take as long itself.
+#[test]
+fn delays_are_as_long_as_asked() {
+    let Some(place) = place("long") else { return };
+    for (asked, delay) in [("1ms", 1), ("100ms", 100), ("3s", 3000)].map(|(s, ms)| (s, Duration::from_millis(ms))) {
+        let running = inject(&place.chaos, &place.target, &place.slow(&format!("delay: {asked}")));
+        for threads in [1, 64] {
+            let mut victim = place.victim(&["--threads", &threads.to_string()]);
+            victim.begin();
+            let mut made = victim.made();
+            assert_all(&made, threads, "ok", delay, Duration::from_secs(60));
+            made.sort_by_key(|one| one.took);
+            let median = made[threads / 2].took;
+            assert!(median < delay * 2 || delay < Duration::from_millis(10), "{threads} threads, {asked}: {median:?}");
+        }
+        let report = running.finish_any().report().clone();
+        assert_eq!(report.only_fault().injected(), 65, "{asked}");
+    }
+}
+
+#[test]
+fn a_sleeper_needs_no_processor() {
+    let Some(place) = place("idle") else { return };
+    let (victim, running) = asleep(&place);
+    let on_cpu = || {
+        let path = format!("/proc/{0}/task/{0}/schedstat", victim.child.id());
+        let text = fs::read_to_string(path).unwrap();
+        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+    };
+    let (before, start) = (on_cpu(), Instant::now());
+    // Nothing happens that could be awaited: that is what is measured.
+    std::thread::sleep(Duration::from_secs(5));
+    let (used, passed) = (on_cpu() - before, start.elapsed());
+    assert!(used * 50 < passed, "{used:?} of {passed:?} on the processor");
+    running.kill9();
+    assert_woken(victim);
+}
+
 #[test]
 fn an_error_comes_after_the_sleep() {
     let Some(place) = place("error") else { return };
@@ -143,6 +181,10 @@ fn an_error_comes_after_the_sleep() {
 #[test]
 fn every_call_that_may_sleep_does() {
     let Some(place) = place("every") else { return };
+    for call in CALLS {
+        let row = calls(&place.chaos).iter().find(|row| row["call"] == call).unwrap();
+        assert_eq!(row["sleeps"], true, "check does not promise what is tried here: {row}");
+    }
     let mut victim = inside(&place.cgroup, &[], &CALLS);
     let slow = fault(&CALLS, "latency: { delay: 300ms }, match: { all: true }");
     let running = Running::start(&place.chaos, &Experiment::on(&place.target).duration("600s").fault(&slow));

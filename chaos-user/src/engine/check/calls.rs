@@ -4,10 +4,12 @@ use crate::{
     engine::trial::Trial,
     plan::call::{CallPlan, table},
 };
+use chaos_abi::LONGEST_BUSY;
 use serde::Serialize;
 
 /// One call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CallRow {
     /// Its name.
     pub call: String,
@@ -17,6 +19,11 @@ pub struct CallRow {
     pub mechanism: Option<String>,
     /// Why not.
     pub why: Option<String>,
+    /// A thread can sleep in it, so that it can be delayed beyond 200 us.
+    pub sleeps: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why_no_sleep: Option<String>,
 }
 
 /// All calls whose ways through the kernel are known. Others can be hit where `getsid`, which is none of them, could be: at their
@@ -27,11 +34,15 @@ pub(super) fn rows() -> Vec<CallRow> {
 }
 
 fn of(name: &str) -> CallRow {
-    let call = name.to_owned();
-    match Trial::get().best(&CallPlan::of_all(name), name) {
-        Ok(candidate) => {
-            CallRow { call, supported: true, mechanism: Some(candidate.mechanism().to_owned()), why: None }
-        }
-        Err(why) => CallRow { call, supported: false, mechanism: None, why: Some(why) },
+    let asked = Trial::get().best(&CallPlan::of_all(name), name);
+    let mechanism = asked.as_ref().ok().map(|candidate| candidate.mechanism().to_owned());
+    let slept = Trial::get().best(&CallPlan::of_all(name).delayed(LONGEST_BUSY + 1), name);
+    CallRow {
+        call: name.to_owned(),
+        supported: mechanism.is_some(),
+        mechanism,
+        why: asked.err(),
+        sleeps: slept.is_ok(),
+        why_no_sleep: slept.err(),
     }
 }

@@ -7,8 +7,8 @@ use super::super::{
     sleep::{self, Pages},
 };
 use crate::plan::glob::{self, Row};
-use aya::maps::{Array, HashMap, IterableMap as _, LpmTrie, MapData, PerCpuArray};
-use aya_obj::generated::BPF_F_NO_PREALLOC;
+use aya::maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, PerCpuArray};
+use aya_obj::generated::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_LRU_HASH};
 use chaos_abi::{
     AddrKey, AddrPortKey, CallKey, CallList, CallState, Control, Counters, DIST_SIZE, Lease, MAX_CALLS, MAX_GLOB_ROWS,
     MAX_RULES, MAX_SLEEPS, Rule, Scopes, Sleep, SleepServer, maps as names,
@@ -92,6 +92,13 @@ pub struct CallMaps {
     used: Vec<(u32, u32)>,
 }
 
+/// The oldest makes room for the newest; of such maps aya has no constructor of its own.
+fn notes() -> Result<HashMap<MapData, u32, Sleep>, MapError> {
+    let (key, value) = (size_of::<u32>() as u32, size_of::<Sleep>() as u32);
+    let map = aya_obj::Map::new_from_params(BPF_MAP_TYPE_LRU_HASH as u32, key, value, MAX_SLEEPS, 0);
+    HashMap::try_from(Map::LruHashMap(MapData::create(map, names::SLEEPS, None)?))
+}
+
 impl CallMaps {
     /// Makes them.
     ///
@@ -108,7 +115,7 @@ impl CallMaps {
             scopes: Array::create(1, 0).map_err(error)?,
             states: Array::create(MAX_RULES, 0).map_err(error)?,
             globs: Array::create(MAX_GLOB_ROWS, 0).map_err(error)?,
-            sleeps: HashMap::create(MAX_SLEEPS, 0).map_err(error)?,
+            sleeps: notes().map_err(error)?,
             sleeper: Array::create(1, 0).map_err(error)?,
             dist,
             used: Vec::new(),

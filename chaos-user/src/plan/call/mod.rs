@@ -50,6 +50,13 @@ impl CallPlan {
         }
     }
 
+    /// The same with a delay, ns.
+    #[must_use]
+    pub fn delayed(mut self, delay: u64) -> Self {
+        self.args.delay = delay;
+        self
+    }
+
     /// Its delays are too long for a thread to keep its CPU.
     #[must_use]
     pub const fn sleeps(&self) -> bool {

@@ -11,6 +11,7 @@ const ACTIONS: &[&str] = &[
     "corrupt",
     "reorder",
     "bandwidth",
+    "dropSyn",
     // new-fault: name
     "partition",
     "reset",
