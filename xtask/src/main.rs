@@ -7,6 +7,7 @@ mod check;
 mod cluster;
 mod demo;
 mod image;
+mod kernels;
 mod linker;
 mod new_fault;
 mod packages;
@@ -58,6 +59,8 @@ enum Verb {
     },
     /// Run the tests: unit tests, and as root those on this kernel and in virtual machines.
     Test(test::Arguments),
+    /// Ask each kernel what faults it can do, and write the tables of KERNELS.md; about five minutes.
+    Kernels,
     /// Lint the code for the host and for the BPF target.
     Clippy,
     /// Build the documentation; warnings are errors.
@@ -119,6 +122,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Demo { kubernetes: false } => return demo::run(),
         Verb::NewFault { name } => new_fault::run(&name)?,
         Verb::Test(arguments) => return test::run(&arguments),
+        Verb::Kernels => kernels::run()?,
         Verb::Clippy => check::clippy()?,
         Verb::Doc => check::doc()?,
         Verb::Licences => check::licences()?,

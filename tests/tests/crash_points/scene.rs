@@ -217,7 +217,7 @@ impl Scene {
     /// A run beside that cuts another port off, both ways.
     pub fn bystander(&self) -> Bystander<'_> {
         let cut = format!("direction: both, match: {{ protocol: udp, ports: [{}] }}, partition: true", PORTS[BESIDE]);
-        let file = self.on_a("bystander").fault(&format!("name: cut, network: {{ {cut} }}")).write();
+        let file = self.on_a("bystander").duration("2h").fault(&format!("name: cut, network: {{ {cut} }}")).write();
         let mut command = binary::command(self.chaos.path(), Strike::None);
         let child =
             command.arg("run").arg(file.path()).stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).spawn();
