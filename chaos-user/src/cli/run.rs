@@ -2,10 +2,7 @@
 
 use super::{before, code_of, fail, input, watch};
 use crate::{
-    engine::{
-        self, EngineError,
-        possible::{possible, reduce},
-    },
+    engine::{self, EngineError, possible::reduce},
     observe::{self, ExitCode, Format, Report, combined},
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -21,7 +18,7 @@ pub fn plan(files: &[PathBuf], yes: bool) -> ExitCode {
         Err(code) => return code,
     };
     let mut codes = Vec::new();
-    for request in &requests {
+    for request in &mut requests {
         println!(
             "{}: {} for {}",
             request.plan.name,
@@ -37,9 +34,12 @@ pub fn plan(files: &[PathBuf], yes: bool) -> ExitCode {
             println!("  fault {}: {}", request.plan.faults[rule.fault].name, rule.kind);
         }
         request.warnings.iter().for_each(|warning| println!("  warning: {warning}"));
-        if let Err(error) = possible(&request.plan, &request.targets) {
-            println!("  refused: {error}");
-            codes.push(code_of(&error));
+        match reduce(&mut request.plan, &request.targets) {
+            Ok(left_out) => left_out.iter().for_each(|fault| println!("  {fault}")),
+            Err(error) => {
+                println!("  refused: {error}");
+                codes.push(code_of(&error));
+            }
         }
     }
     if let Err(error) = before::prepare(&mut requests) {
