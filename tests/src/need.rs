@@ -54,6 +54,11 @@ pub fn fq() -> bool {
     has_fq() || absent("this kernel has no fq qdisc, so nothing can be delayed")
 }
 
+/// A kernel without the fq qdisc: for what is refused there.
+pub fn no_fq() -> bool {
+    !has_fq() || absent("this kernel has the fq qdisc, so nothing is refused for want of it")
+}
+
 /// Whether this kernel has the fq qdisc; says nothing.
 pub fn has_fq() -> bool {
     has_qdisc("fq", "fq")

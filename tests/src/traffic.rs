@@ -9,6 +9,7 @@ pub mod outcome;
 pub mod payload;
 pub mod ping;
 pub mod sink;
+pub mod source;
 pub mod swarm;
 pub mod tcp;
 pub mod tcp_info;

@@ -137,6 +137,49 @@ fn delays_of_two_faults_and_of_two_runs_add_up() {
 }
 
 #[test]
+fn either_of_two_delays_may_go_and_the_other_stays() {
+    let Some(lab) = Lab::delaying_alone() else { return };
+    let namespaces = [&lab.hosts.a.ns, &lab.hosts.b.ns];
+    let delay = "network: { direction: both, match: { all: true }, latency: { delay: 50ms } }";
+    lab.inject(delay).finish_any();
+    let before = Leftovers::now(&namespaces);
+    let without = rtt_ms(&lab, Family::V4);
+    for (killed, first_goes) in [(false, true), (false, false), (true, true), (true, false)] {
+        let what = format!("killed: {killed}, the first goes: {first_goes}");
+        let (first, second) = (lab.inject(delay), lab.inject(delay));
+        assert_about(&format!("{what}: both"), rtt_ms(&lab, Family::V4) - without, 200.0);
+        let (goes, stays) = if first_goes { (first, second) } else { (second, first) };
+        if killed {
+            goes.kill9();
+            let gone = || rtt_ms(&lab, Family::V4) - without < 150.0;
+            assert!(wait_until(Duration::from_secs(5), gone), "{what}: its delay outlives it");
+        } else {
+            goes.finish();
+        }
+        for family in Family::BOTH {
+            assert_about(&format!("{what}: the other, {family}"), rtt_ms(&lab, family) - without, 100.0);
+        }
+        let during = Leftovers::now(&namespaces);
+        lab.chaos.command(&["cleanup"]).expect_code(0);
+        let changed = Leftovers::now(&namespaces).difference(&during);
+        assert!(killed || changed.is_empty(), "{what}: there was nothing to clean: {changed:#?}");
+        for family in Family::BOTH {
+            assert_about(
+                &format!("{what}: the other after a cleanup, {family}"),
+                rtt_ms(&lab, family) - without,
+                100.0,
+            );
+        }
+        let report = stays.finish();
+        let fault = report.only_fault();
+        assert_eq!((fault.count("overflow"), fault.count("dropped")), (0, 0), "{what}: {}", fault.json);
+        assert!(rtt_ms(&lab, Family::V4) - without < 25.0, "{what}: none is left");
+        lab.chaos.command(&["cleanup"]).expect_code(0);
+        before.assert_restored(&namespaces);
+    }
+}
+
+#[test]
 fn a_root_qdisc_survives() {
     let Some(lab) = Lab::delaying() else { return };
     let ns = &lab.hosts.a.ns;

@@ -37,7 +37,12 @@ fn either_run_may_end_first() {
             if first_ends_first { (first, second, [true, false]) } else { (second, first, [false, true]) };
         assert_eq!(ends.finish().only_fault().injected(), 50);
         assert_eq!(reached(&lab), left);
-        assert_eq!(stays.finish().only_fault().injected(), 100);
+        let during = Leftovers::now(&both(&lab));
+        lab.chaos.command(&["cleanup"]).expect_code(0);
+        let changed = Leftovers::now(&both(&lab)).difference(&during);
+        assert!(changed.is_empty(), "there was nothing to clean: {changed:#?}");
+        assert_eq!(reached(&lab), left, "cleanup spares the survivor");
+        assert_eq!(stays.finish().only_fault().injected(), 150);
         assert_eq!(reached(&lab), [true, true]);
         before.assert_restored(&both(&lab));
     }
@@ -56,6 +61,8 @@ fn either_run_may_be_killed_first() {
         dies.kill9();
         let off = || reached(&lab) == left;
         assert!(chaos_tests::clock::wait_until(std::time::Duration::from_secs(5), off), "{:?}", reached(&lab));
+        lab.chaos.command(&["cleanup"]).expect_code(0);
+        assert_eq!(reached(&lab), left, "cleanup takes what the dead one left, and nothing of the survivor's");
         lives.finish();
         assert_eq!(reached(&lab), [true, true]);
         lab.chaos.command(&["cleanup"]).expect_code(0);

@@ -2,7 +2,7 @@
 
 use super::{before, code_of, input};
 use crate::{
-    engine::{EngineError, Request, check, mechanism::mechanism, possible::possible, trial::Trial},
+    engine::{EngineError, Request, check, mechanism::mechanism, possible::reduce, trial::Trial},
     observe::{ExitCode, combined},
     plan::RulePlan,
 };
@@ -15,7 +15,7 @@ pub fn plan(files: &[PathBuf], yes: bool) -> ExitCode {
         Err(code) => return code,
     };
     let mut codes = Vec::new();
-    for request in &requests {
+    for request in &mut requests {
         if let Err(error) = describe(request) {
             println!("  refused: {error}");
             codes.push(code_of(&error));
@@ -28,7 +28,8 @@ pub fn plan(files: &[PathBuf], yes: bool) -> ExitCode {
     combined(codes)
 }
 
-fn describe(request: &Request) -> Result<(), EngineError> {
+fn describe(request: &mut Request) -> Result<(), EngineError> {
+    let possible = reduce(&mut request.plan, &request.targets);
     let plan = &request.plan;
     let (targets, duration) = (count(request.targets.len(), "target"), humantime::format_duration(plan.duration));
     println!("{}: {targets} for {duration}", plan.name);
@@ -37,22 +38,22 @@ fn describe(request: &Request) -> Result<(), EngineError> {
         let scope = target.scope().map_or(String::new(), |scope| format!(", scoped by cgroup {}", scope.path));
         println!("  target {} {} ({}){scope}", target.kind.as_str(), target.name, names.join(", "));
     }
-    let possible = possible(plan, &request.targets);
     let interfaces = match &possible {
-        Ok(()) if plan.rules.iter().any(|rule| rule.call.is_none()) => {
+        Ok(_) if plan.rules.iter().any(|rule| rule.call.is_none()) => {
             check::interfaces().map_err(EngineError::Unsupported)
         }
         _ => Ok(""),
     };
     for rule in &plan.rules {
         let by = match (&possible, &interfaces) {
-            (Ok(()), Ok(interfaces)) => format!(" by {}", means(rule, request, interfaces)),
+            (Ok(_), Ok(interfaces)) => format!(" by {}", means(rule, request, interfaces)),
             _ => String::new(),
         };
         println!("  fault {}: {}{by}", plan.faults[rule.fault].name, rule.kind);
     }
     request.warnings.iter().for_each(|warning| println!("  warning: {warning}"));
-    possible.and(interfaces.map(drop))
+    possible?.iter().for_each(|fault| println!("  {fault}"));
+    interfaces.map(drop)
 }
 
 /// `tcx+fq`; `tcx, tcx+cgroup_skb` where targets differ.

@@ -292,6 +292,27 @@ pub fn test_run(program: BorrowedFd, packet: &[u8], repeat: u32) -> Result<TestR
     Ok(TestRun { verdict: test.retval as i32, nanoseconds: test.duration })
 }
 
+/// Runs a tc program on `packet` (at least 14 bytes) once: its verdict, and the packet as it left it.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn test_pass(program: BorrowedFd, packet: &[u8]) -> Result<(i32, Vec<u8>), KernelError> {
+    // Room for what a program may put in front.
+    let mut out = vec![0; packet.len() + 256];
+    let mut attr = attributes();
+    attr.test.prog_fd = program.as_raw_fd() as u32;
+    attr.test.data_in = packet.as_ptr() as u64;
+    attr.test.data_size_in = packet.len() as u32;
+    attr.test.data_out = out.as_mut_ptr() as u64;
+    attr.test.data_size_out = out.len() as u32;
+    attr.test.repeat = 1;
+    call(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr).map_err(|errno| KernelError::new("run", "bpf program", errno))?;
+    // SAFETY: the kernel wrote this member, which is made of integers.
+    let test = unsafe { attr.test };
+    out.truncate(test.data_size_out as usize);
+    Ok((test.retval as i32, out))
+}
+
 /// Puts a program into a table of tail calls.
 ///
 /// # Errors

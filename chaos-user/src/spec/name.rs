@@ -18,8 +18,8 @@ pub(crate) const INTERFACE: &str = "^[!-.0-9;-~]+$";
 /// A unit of systemd (systemd.unit(5)).
 pub(crate) const UNIT: &str = r"^[A-Za-z0-9:_.\\@-]+$";
 
-/// The id of a container, or its beginning, or a name.
-pub(crate) const CONTAINER: &str = "^[A-Za-z0-9][A-Za-z0-9_.-]*$";
+/// The id of a container, or its beginning, with or without the runtime in front as kubectl shows it.
+pub(crate) const CONTAINER: &str = "^([a-z][a-z0-9-]*://)?[A-Za-z0-9][A-Za-z0-9_.-]*$";
 
 /// A system call, or a group of them.
 pub(crate) const CALL: &str = "^@?[a-z0-9_]+$";

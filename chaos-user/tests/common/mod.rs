@@ -113,12 +113,11 @@ impl Stage {
             .unwrap()
     }
 
-    /// All of them within one visit of the namespace.
-    pub fn run_all(&self, point: u32, packets: &[Vec<u8>]) -> Vec<Option<i32>> {
+    /// All of them within one visit of the namespace: the verdict and the packet as the program left it. `None` where the
+    /// kernel itself refuses a packet, as those that are shorter than a link header.
+    pub fn pass_all(&self, point: u32, packets: &[Vec<u8>]) -> Vec<Option<(i32, Vec<u8>)>> {
         let stub = &self.stubs[(point & 1) as usize];
-        self.netns
-            .enter(|| packets.iter().map(|p| bpf::test_run(stub.as_fd(), p, 1).ok().map(|run| run.verdict)).collect())
-            .unwrap()
+        self.netns.enter(|| packets.iter().map(|p| bpf::test_pass(stub.as_fd(), p).ok()).collect()).unwrap()
     }
 
     pub fn count(&self, rule: u32) -> Counters {
