@@ -4,7 +4,8 @@
 use chaos_tests::lab::Lab;
 use chaos_tests::net::{Counters, Family, offload};
 use chaos_tests::scene::{Direction, PORT};
-use chaos_tests::stats::binomial::assert_percent;
+use chaos_tests::stats::binomial::{assert_percent, interval_correlated};
+use chaos_tests::stats::bursts::Bursts;
 use chaos_tests::traffic::tcp::{Until, transfer};
 
 /// The counters that move when a receiver finds a checksum wrong.
@@ -98,4 +99,26 @@ fn tcp_hands_delivered_corruption_on() {
             }
         }
     });
+}
+
+#[test]
+fn correlated_corruption_comes_in_bursts_at_the_same_rate() {
+    let Some(lab) = Lab::open() else { return };
+    for direction in Direction::BOTH {
+        for mode in ["detected", "delivered"] {
+            let what = format!("{direction}, {mode}");
+            let action = format!("corrupt: {{ percent: 20, correlation: 50, mode: {mode} }}");
+            let play = direction.play(&lab, &action, |flow| flow.count(20_000));
+            for outcome in &play.outcomes {
+                // Not intact: lost to the kernel, or damaged in the application's hands.
+                let hit = outcome.missing().len() as u64;
+                let expected = interval_correlated(outcome.sent, 0.2, 0.5);
+                assert!(expected.contains(&hit), "{what}: {hit} hit, not {expected:?}");
+                assert_eq!(if mode == "detected" { outcome.lost() } else { outcome.damaged }, hit, "{what}");
+                let correlation = Bursts::of(&outcome.fates()).correlation();
+                assert!((correlation - 0.5).abs() < 0.06, "{what}: correlation {correlation}");
+            }
+            play.assert_counts(play.sum(|outcome| outcome.missing().len() as u64));
+        }
+    }
 }

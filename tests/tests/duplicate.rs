@@ -1,9 +1,10 @@
 //! Duplicates: how many, of which packets, and each of them once.
 
 use chaos_tests::lab::Lab;
-use chaos_tests::net::Family;
+use chaos_tests::net::{Family, offload};
 use chaos_tests::scene::{Direction, PORT};
-use chaos_tests::stats::binomial::assert_percent;
+use chaos_tests::stats::binomial::{assert_percent, interval_correlated};
+use chaos_tests::stats::bursts::Bursts;
 use chaos_tests::traffic::Ping;
 use chaos_tests::traffic::tcp::{Until, transfer};
 
@@ -58,5 +59,62 @@ fn tcp_takes_duplicates_without_harm() {
             assert_eq!((done.bytes, done.wrong_bytes, done.error), (5_000_000, 0, None), "{direction} {family}");
         }
         assert!(running.finish().only_fault().action("duplicated") > 0, "{direction}");
+    }
+}
+
+#[test]
+fn copies_are_whole_where_the_device_computes_nothing() {
+    let Some(lab) = Lab::open() else { return };
+    for host in [&lab.hosts.a, &lab.hosts.b] {
+        offload::set_all(&host.ns, "eth0", false);
+    }
+    for direction in Direction::BOTH {
+        let play = direction.play(&lab, "duplicate: { percent: 100 }", |flow| flow.count(2_000).size(1_200));
+        for outcome in &play.outcomes {
+            assert_eq!((outcome.received(), outcome.duplicates, outcome.damaged), (2_000, 2_000, 0), "{direction}");
+        }
+        play.assert_counts(4_000);
+        let play = direction.play(&lab, "duplicate: { percent: 100 }", |flow| flow.count(4_000).segments(40));
+        for outcome in &play.outcomes {
+            assert_eq!(
+                (outcome.received(), outcome.duplicates, outcome.damaged),
+                (4_000, 4_000, 0),
+                "{direction}: batches"
+            );
+        }
+        play.assert_counts(8_000);
+        let (from, to) = direction.ends(&lab);
+        let running = lab.inject(&direction.fault_on("tcp", "duplicate: { percent: 20 }"));
+        for family in Family::BOTH {
+            let done = transfer(&from.ns, &to.ns, to.at(family, PORT), Until::Bytes(5_000_000));
+            assert_eq!((done.bytes, done.wrong_bytes, done.error), (5_000_000, 0, None), "{direction} {family}");
+        }
+        let report = running.finish();
+        // The stack still carries batches and cuts them behind the fault; 5 MB are more than 3,400 segments, of each family.
+        let fault = report.only_fault();
+        assert!(fault.matched() > 2 * 3_400, "{direction}: {}", fault.json);
+        assert!(fault.action("duplicated") > 0 && fault.action("errors") == 0, "{direction}: {}", fault.json);
+    }
+}
+
+#[test]
+fn correlated_duplicates_come_together_at_the_same_rate() {
+    let Some(lab) = Lab::open() else { return };
+    for direction in Direction::BOTH {
+        let action = "duplicate: { percent: 20, correlation: 50 }";
+        let play = direction.play(&lab, action, |flow| flow.count(20_000));
+        for outcome in &play.outcomes {
+            let expected = interval_correlated(outcome.sent, 0.2, 0.5);
+            let copies = outcome.extra_copies();
+            assert!(
+                expected.contains(&outcome.duplicates),
+                "{direction}: {} copies, not {expected:?}",
+                outcome.duplicates
+            );
+            let single: Vec<bool> = (0..outcome.sent).map(|sequence| !copies.contains_key(&sequence)).collect();
+            let correlation = Bursts::of(&single).correlation();
+            assert!((correlation - 0.5).abs() < 0.06, "{direction}: correlation {correlation}");
+        }
+        play.assert_counts(play.sum(|outcome| outcome.duplicates));
     }
 }

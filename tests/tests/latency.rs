@@ -179,6 +179,28 @@ fn either_of_two_delays_may_go_and_the_other_stays() {
     }
 }
 
+/// The bridge and its port are two devices on one way.
+#[test]
+fn behind_a_bridge_a_packet_is_delayed_once() {
+    let Some(lab) = Lab::bridged().filter(|_| need::fq()) else { return };
+    let without = Family::BOTH.map(|family| rtt_ms(&lab, family));
+    for direction in Direction::BOTH {
+        let everything =
+            format!("network: {{ direction: {direction}, match: {{ all: true }}, latency: {{ delay: 80ms }} }}");
+        let running = lab.inject(&everything);
+        for (family, without) in Family::BOTH.into_iter().zip(without) {
+            assert_about(&format!("{direction} {family}"), rtt_ms(&lab, family) - without, 80.0);
+        }
+        running.finish();
+        let play = direction.play(&lab, "latency: { delay: 80ms }", |flow| flow.count(500).rate(1_000));
+        for outcome in &play.outcomes {
+            assert_eq!((outcome.lost(), outcome.duplicates), (0, 0), "{direction}");
+            assert_about(&format!("{direction}, datagrams"), median(&outcome.delays_ms()), 80.0);
+        }
+        play.assert_counts(1_000);
+    }
+}
+
 #[test]
 fn a_root_qdisc_survives() {
     let Some(lab) = Lab::delaying() else { return };

@@ -5,10 +5,10 @@ use std::time::Duration;
 use chaos_tests::lab::Lab;
 use chaos_tests::net::Family;
 use chaos_tests::scene::{Direction, PORT};
-use chaos_tests::traffic::Capture;
 use chaos_tests::traffic::inject::{Datagram, Injector, garbage};
 use chaos_tests::traffic::payload::Payload;
 use chaos_tests::traffic::udp_receiver::Receiver;
+use chaos_tests::traffic::{Capture, Flow};
 
 fn datagram(sequence: u64, port: u16, size: usize) -> Datagram {
     let mut payload = vec![0; size];
@@ -41,6 +41,36 @@ fn a_fragmented_datagram_does_not_slip_through() {
     let running = Direction::Egress.inject(&lab, "partition: true");
     assert_eq!((fragmented(&lab, PORT), fragmented(&lab, PORT + 1)), (0, 10));
     running.finish();
+}
+
+/// What the kernel itself cuts to the wire's size, and puts together again behind the fault.
+#[test]
+fn the_kernels_own_fragments_are_hit_with_what_they_carry() {
+    let Some(lab) = Lab::open() else { return };
+    const COUNT: u64 = 100;
+    // 4,000 bytes need three fragments of either protocol.
+    let cut = |flow: Flow| flow.count(COUNT).size(4_000).rate(2_000);
+    for direction in Direction::BOTH {
+        for family in Family::BOTH {
+            let what = format!("{direction} {family}");
+            assert_eq!(direction.send(&lab, family, cut).received(), COUNT, "{what}: without a fault");
+            // Only the first fragment has ports; without it the others are nothing.
+            let running = direction.inject(&lab, "partition: true");
+            assert_eq!(direction.send(&lab, family, cut).received(), 0, "{what}");
+            let (from, to) = direction.ends(&lab);
+            let other = cut(Flow::to(to.at(family, PORT + 1)));
+            assert_eq!(other.run(&from.ns, &to.ns).received(), COUNT, "{what}: another port");
+            assert_eq!(running.finish().only_fault().injected(), COUNT, "{what}");
+            // The protocol stands in each.
+            let every_fragment = format!(
+                "name: f, network: {{ direction: {direction}, match: {{ protocol: udp }}, duplicate: {{ percent: 100 }} }}"
+            );
+            let running = lab.inject(&every_fragment);
+            let outcome = direction.send(&lab, family, cut);
+            assert_eq!((outcome.received(), outcome.damaged), (COUNT, 0), "{what}: copies of fragments do no harm");
+            assert_eq!(running.finish().only_fault().action("duplicated"), 3 * COUNT, "{what}: every fragment");
+        }
+    }
 }
 
 #[test]

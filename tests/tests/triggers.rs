@@ -103,14 +103,56 @@ fn a_window_of_time_opens_and_closes() {
     let missing = outcome.missing();
     assert_eq!(report.only_fault().injected(), missing.len() as u64);
     assert!(report.only_fault().count("rejectedBy.time") > 0, "{}", report.json);
+    // The packets around the gap tell how long it was.
+    let (begin, end) = gap(&outcome);
+    let gap_s = (end - begin) as f64 / 1e9;
+    assert!((0.9..1.25).contains(&gap_s), "the window was open for {gap_s} s, not 1 s");
+}
+
+/// The window is one for all CPUs: it opens and closes for both senders at the same moment.
+#[test]
+fn a_window_of_time_is_the_same_on_every_cpu() {
+    let Some(lab) = Lab::open() else { return };
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    for direction in Direction::BOTH {
+        let (from, to) = direction.ends(&lab);
+        // Ports of their own: each stream has a receiver to itself.
+        let streams = [0, 1].map(|index: usize| {
+            let flow = Flow::to(to.at(Family::V4, PORT + index as u16)).on_cpu(index % cpus).rate(1_000).endless();
+            Stream::start(flow, &from.ns, &to.ns)
+        });
+        let both = direction.fault("partition: true").replace("[7000]", "[7000, 7001]");
+        let running = lab.inject(&format!("when: {{ after: 300ms, for: 700ms }}, {both}"));
+        running.wait_for("hit", "10s").expect_code(0);
+        let arrived = || Counters::of(&to.ns).get("UdpInDatagrams");
+        let inside = arrived();
+        assert!(wait_until(Duration::from_secs(10), || arrived() > inside + 200), "the window never closes");
+        let outcomes = streams.map(|stream| stream.stop(&to.ns));
+        let report = running.finish();
+        let gaps = outcomes.each_ref().map(gap);
+        let lost: u64 = outcomes.iter().map(|outcome| outcome.missing().len() as u64).sum();
+        assert_eq!(report.only_fault().injected(), lost, "{direction}: {}", report.json);
+        for (begin, end) in gaps {
+            let length = (end - begin) as f64 / 1e9;
+            assert!((0.65..0.95).contains(&length), "{direction}: the window was open for {length} s, not 0.7 s");
+        }
+        // A packet before and one after bound each edge; a sender may have napped between them.
+        let [one, other] = gaps;
+        let apart = one.0.abs_diff(other.0).max(one.1.abs_diff(other.1));
+        assert!(apart < 200_000_000, "{direction}: the edges are {} us apart", apart / 1_000);
+    }
+}
+
+/// When the packets around a flow's only gap were sent.
+#[track_caller]
+fn gap(outcome: &Outcome) -> (u64, u64) {
+    let missing = outcome.missing();
     let (first, last) = (missing[0], missing[missing.len() - 1]);
     assert_eq!(missing.len() as u64, last - first + 1, "one gap without holes");
     assert!(first > 0 && last < outcome.sent - 1, "packets pass before and after the window");
-    // The packets around the gap tell how long it was.
     let sent_at =
         |number: u64| outcome.arrivals.iter().find(|(payload, _)| payload.sequence == number).unwrap().0.sent_ns;
-    let gap_s = (sent_at(last + 1) - sent_at(first - 1)) as f64 / 1e9;
-    assert!((0.9..1.25).contains(&gap_s), "the window was open for {gap_s} s, not 1 s");
+    (sent_at(first - 1), sent_at(last + 1))
 }
 
 #[test]
