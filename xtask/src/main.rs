@@ -2,6 +2,7 @@
 
 mod apt;
 mod artifacts;
+mod bench;
 mod build;
 mod check;
 mod cluster;
@@ -58,6 +59,8 @@ enum Verb {
     },
     /// Run the tests: unit tests, and as root those on this kernel and in virtual machines.
     Test(test::Arguments),
+    /// Measure what the product costs, as root: figures beside their pairs, compared with the last run.
+    Bench(bench::Arguments),
     /// Lint the code for the host and for the BPF target.
     Clippy,
     /// Build the documentation; warnings are errors.
@@ -119,6 +122,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Demo { kubernetes: false } => return demo::run(),
         Verb::NewFault { name } => new_fault::run(&name)?,
         Verb::Test(arguments) => return test::run(&arguments),
+        Verb::Bench(arguments) => return bench::run(&arguments),
         Verb::Clippy => check::clippy()?,
         Verb::Doc => check::doc()?,
         Verb::Licences => check::licences()?,

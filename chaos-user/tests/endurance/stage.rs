@@ -1,4 +1,5 @@
 //! Targets: network namespaces with one wire each to a hub.
+#![allow(dead_code, reason = "shared with a benchmark, which uses another part")]
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -96,6 +97,11 @@ impl Stage {
         let mut buffer = [0; 16];
         let _ = target.send_to(b"x", hub.local_addr().expect("an address"));
         hub.recv(&mut buffer).is_ok()
+    }
+
+    /// The sockets at the two ends of the wire from the last target to the hub.
+    pub fn wire(&self) -> (&UdpSocket, &UdpSocket) {
+        (&self.wire.0, &self.wire.1)
     }
 
     /// An experiment on all targets.
