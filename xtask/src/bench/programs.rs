@@ -25,6 +25,8 @@ pub enum Bench {
     Verdicts,
     /// How long loading, attaching, starting and stopping take, and what a process with many targets holds.
     Lifecycle,
+    /// ns per system call: left alone, hooked, out of scope, not matched, failed.
+    Calls,
 }
 
 /// The kernel that can do what the running one may lack: delays, netem, security hooks.
@@ -41,12 +43,13 @@ impl Bench {
         match self {
             Self::Verdicts => "verdicts",
             Self::Lifecycle => "lifecycle",
+            Self::Calls => "calls",
         }
     }
 
     fn package(self) -> &'static str {
         match self {
-            Self::Verdicts | Self::Lifecycle => "chaos",
+            Self::Verdicts | Self::Lifecycle | Self::Calls => "chaos",
         }
     }
 
@@ -54,6 +57,7 @@ impl Bench {
     fn in_machine(self) -> bool {
         match self {
             Self::Verdicts | Self::Lifecycle => false,
+            Self::Calls => true,
         }
     }
 }
