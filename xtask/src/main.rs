@@ -2,6 +2,7 @@
 
 mod apt;
 mod artifacts;
+mod bench;
 mod build;
 mod check;
 mod cluster;
@@ -61,6 +62,8 @@ enum Verb {
     Test(test::Arguments),
     /// Ask each kernel what faults it can do, and write the tables of KERNELS.md; about five minutes.
     Kernels,
+    /// Measure what the product costs, as root: figures beside their pairs, compared with the last run.
+    Bench(bench::Arguments),
     /// Lint the code for the host and for the BPF target.
     Clippy,
     /// Build the documentation; warnings are errors.
@@ -123,6 +126,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::NewFault { name } => new_fault::run(&name)?,
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Kernels => kernels::run()?,
+        Verb::Bench(arguments) => return bench::run(&arguments),
         Verb::Clippy => check::clippy()?,
         Verb::Doc => check::doc()?,
         Verb::Licences => check::licences()?,

@@ -1,4 +1,5 @@
 //! Targets: network namespaces with one wire each to a hub.
+#![allow(dead_code, reason = "shared with a benchmark, which uses another part")]
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -37,7 +38,7 @@ fn ip(args: &[&str], input: &str) {
 }
 
 /// A mount namespace for the calling thread and what it starts, with a `/run/chaos` of its own.
-fn own_mounts() {
+pub fn own_mounts() {
     unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
@@ -98,6 +99,11 @@ impl Stage {
         hub.recv(&mut buffer).is_ok()
     }
 
+    /// The sockets at the two ends of the wire from the last target to the hub.
+    pub fn wire(&self) -> (&UdpSocket, &UdpSocket) {
+        (&self.wire.0, &self.wire.1)
+    }
+
     /// An experiment on all targets.
     pub fn request(&self, faults: &str) -> Request {
         Self::request_for(self.names.iter().map(String::as_str), faults)
@@ -105,16 +111,24 @@ impl Stage {
 
     /// An experiment on namespaces of these names.
     pub fn request_for<'a>(names: impl Iterator<Item = &'a str>, faults: &str) -> Request {
-        let names: Vec<&str> = names.collect();
+        Self::request_on(names.map(|name| Wanted::Netns(name.to_owned())).collect(), faults)
+    }
+
+    /// An experiment on these.
+    pub fn request_on(all: Vec<Wanted>, faults: &str) -> Request {
+        let local = match &all[0] {
+            Wanted::Cgroup(path) => format!("cgroup: {path}"),
+            Wanted::Netns(name) => format!("netns: {name}"),
+            other => panic!("{other} is no target of these tests"),
+        };
         let text = format!(
             "apiVersion: chaos-ebpf.dev/v1alpha1\nkind: Experiment\nmetadata: {{ name: endurance }}\nspec:\n  duration: 60s\n  \
-             selector: {{ local: [ {{ netns: {} }} ] }}\n  faults:{faults}\n",
-            names[0]
+             selector: {{ local: [ {{ {local} }} ] }}\n  faults:{faults}\n"
         );
         let parsed = spec::parse("endurance", &text).unwrap_or_else(|problems| panic!("{problems:?}"));
         let plan = plan::plan(&parsed[0].experiment, 42).unwrap_or_else(|refusals| panic!("{refusals:?}"));
-        let selector = |name: &str| Selector { field: name.to_owned(), wanted: Wanted::Netns(name.to_owned()) };
-        let selectors: Vec<Selector> = names.iter().map(|name| selector(name)).collect();
+        let selectors: Vec<Selector> =
+            all.into_iter().map(|wanted| Selector { field: wanted.to_string(), wanted }).collect();
         let host = Host::this().unwrap_or_else(|problem| panic!("{}", problem.text));
         let resolution = resolve_local(&host, &ByNetlink, &selectors).unwrap_or_else(|errors| panic!("{errors:?}"));
         Request {

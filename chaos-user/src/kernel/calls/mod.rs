@@ -11,4 +11,4 @@ mod trial;
 pub use image::Image;
 pub use maps::{CallMaps, Shared, SharedMaps};
 pub use stand::{CgroupHook, Stand, Way};
-pub use trial::{ERROR, THREAD, stand_trial};
+pub use trial::{ERROR, THREAD, stand_empty, stand_trial};

@@ -73,6 +73,24 @@ fn code(way: Way) -> Vec<bpf_insn> {
 /// # Errors
 /// What the kernel says; `unsupported` where it lacks the function or lets nobody change what it returns.
 pub fn stand_trial(stand: &Stand, kernel: Option<&Btf>, root: &std::path::Path) -> Result<Vec<OwnedFd>, KernelError> {
+    put(stand, &code(stand.way), kernel, root)
+}
+
+/// Puts a program that lets every call go on in a place: what a measurement compares with.
+///
+/// # Errors
+/// As [`stand_trial`].
+pub fn stand_empty(stand: &Stand, kernel: Option<&Btf>, root: &std::path::Path) -> Result<Vec<OwnedFd>, KernelError> {
+    let on = i32::from(matches!(stand.way, Way::Cgroup(_)));
+    put(stand, &[bpf::insn(0xb7, 0, 0, 0, on), bpf::insn(0x95, 0, 0, 0, 0)], kernel, root)
+}
+
+fn put(
+    stand: &Stand,
+    code: &[bpf_insn],
+    kernel: Option<&Btf>,
+    root: &std::path::Path,
+) -> Result<Vec<OwnedFd>, KernelError> {
     let target = match stand.way {
         Way::Entry | Way::Security | Way::Lsm | Way::Sleep => {
             let id = kernel.and_then(|kernel| kernel.function(&stand.function));
@@ -84,8 +102,7 @@ pub fn stand_trial(stand: &Stand, kernel: Option<&Btf>, root: &std::path::Path) 
         Way::Kprobe | Way::Cgroup(_) => None,
     };
     let (kind, attach) = stand.way.types();
-    let code = code(stand.way);
-    let program = Program { name: "trial", kind, attach, code: &code, types: None, target, sleepable: false };
+    let program = Program { name: "trial", kind, attach, code, types: None, target, sleepable: false };
     let program = stand::load(stand, &program)?;
     let mut held = stand.attach(program.as_fd(), stand::open_root(root)?.as_fd())?;
     held.push(program);

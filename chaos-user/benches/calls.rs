@@ -1,0 +1,123 @@
+//! What a system call costs: left alone, with an empty program at the hook of its fault, and under the fault as somebody out of scope,
+//! as a target that is not matched, and as one whose call fails. In ns per call, seen by who makes them.
+#![allow(missing_docs, reason = "a benchmark")]
+
+#[path = "../tests/endurance/stage.rs"]
+mod stage;
+#[path = "calls/tracer.rs"]
+mod tracer;
+#[path = "calls/victim.rs"]
+mod victim;
+
+use std::os::fd::OwnedFd;
+
+use chaos::{
+    engine::{
+        self,
+        trial::{Trial, cgroup_root},
+    },
+    kernel::{
+        btf::Btf,
+        calls::{Stand, stand_empty},
+    },
+    plan::call::CallPlan,
+    resolve::Wanted,
+};
+use chaos_tests::{
+    figure::{self, Figure, Rounds, absent},
+    lab::NodeLock,
+    need,
+    net::Cgroup,
+};
+use stage::{Stage, own_mounts};
+use victim::Victim;
+
+/// What is not matched is so by the caller's name, which every hook knows, or by a path.
+const BY_NAME: &str = "match: { comm: nobody }";
+const BY_PATH: &str = "match: { paths: [\"/nowhere/**\"] }";
+
+fn main() {
+    if victim::is_one() {
+        return victim::serve();
+    }
+    if !need::root() || !need::cgroup2() {
+        return;
+    }
+    let _alone = NodeLock::exclusive();
+    own_mounts();
+    let cgroup = Cgroup::new("calls");
+    let (mut inside, mut outside) = (Victim::inside(&cgroup), Victim::outside(&[]));
+    for call in victim::CALLS {
+        match stands(call) {
+            Ok(stands) => measure(call, &stands, &cgroup, &mut inside, &mut outside),
+            Err(why) => absent(&format!("calls/error/{call}"), &why),
+        }
+    }
+    tracer::measure(&mut outside);
+}
+
+/// Where the programs for this call stand; the reason where there is no place for them on this kernel.
+fn stands(call: &str) -> Result<Vec<Stand>, String> {
+    Ok(Trial::get().best(&CallPlan::of_all(call), call)?.stands)
+}
+
+/// What one round measures, ns.
+#[derive(Default)]
+struct Times {
+    alone: Vec<f64>,
+    empty: Vec<f64>,
+    out_of_scope: Vec<f64>,
+    no_match: Vec<f64>,
+    no_match_path: Vec<f64>,
+    error: Vec<f64>,
+}
+
+fn measure(call: &str, stands: &[Stand], cgroup: &Cgroup, inside: &mut Victim, outside: &mut Victim) {
+    let mut times = Times::default();
+    for _ in 0..figure::rounds() {
+        times.alone.push(inside.time(call));
+        let empty = empty(stands);
+        times.empty.push(inside.time(call));
+        drop(empty);
+        under(call, cgroup, BY_NAME, || {
+            times.no_match.push(inside.time(call));
+            times.out_of_scope.push(outside.time(call));
+        });
+        if matches!(call, "openat" | "pread64") {
+            under(call, cgroup, BY_PATH, || times.no_match_path.push(inside.time(call)));
+        }
+        under(call, cgroup, "match: { all: true }", || times.error.push(inside.time(call)));
+    }
+    let beside =
+        |values: &[f64], pair: &[f64]| -> Rounds { values.iter().copied().zip(pair.iter().copied()).collect() };
+    let name = |what: &str| format!("calls/{what}/{call}");
+    Figure::alone(&name("alone"), "ns", &times.alone).print();
+    Figure::over(&name("empty-hook"), "ns over a call left alone", &beside(&times.empty, &times.alone)).print();
+    for (what, values) in
+        [("out-of-scope", &times.out_of_scope), ("no-match", &times.no_match), ("no-match-path", &times.no_match_path)]
+    {
+        if !values.is_empty() {
+            Figure::over(&name(what), "ns over an empty hook", &beside(values, &times.empty)).print();
+        }
+    }
+    Figure::beside(&name("error"), "ns", &beside(&times.error, &times.alone)).print();
+}
+
+/// A program at each of these places that does nothing.
+fn empty(stands: &[Stand]) -> Vec<OwnedFd> {
+    let root = cgroup_root().expect("a cgroup2 tree");
+    let kernel = Btf::shared().as_ref().ok();
+    stands.iter().flat_map(|stand| stand_empty(stand, kernel, &root).expect("an empty program")).collect()
+}
+
+/// Does something while a fault of this call acts on the cgroup.
+fn under(call: &str, cgroup: &Cgroup, matched: &str, deed: impl FnOnce()) {
+    let faults = format!("\n    - {{ name: f, syscall: {{ calls: [{call}], errno: EIO, {matched} }} }}");
+    let request = Stage::request_on(vec![Wanted::Cgroup(cgroup.name())], &faults);
+    let (engine, mut active) = engine::prepare(vec![request]).expect("prepare");
+    engine.start(&mut active).expect("start");
+    deed();
+    for one in &active {
+        engine.revert(one).expect("revert");
+    }
+}

@@ -1,0 +1,182 @@
+//! The benchmark programs: built, run here and in a virtual machine, listened to.
+
+use std::{
+    ffi::OsString,
+    io::{BufRead as _, BufReader, Write, stderr},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::ValueEnum;
+
+use super::{figure::Line, store::Run};
+use crate::{
+    artifacts, build, process, setup,
+    vm::{self, Machine},
+};
+
+/// A benchmark program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Bench {
+    /// ns per packet of every path of the network program.
+    Verdicts,
+    /// How long loading, attaching, starting and stopping take, and what a process with many targets holds.
+    Lifecycle,
+    /// ns per system call: left alone, hooked, out of scope, not matched, failed.
+    Calls,
+}
+
+/// The kernel that can do what the running one may lack: delays, netem, security hooks.
+const SERIES: &str = "6.12";
+/// Emulated, all is slow.
+const VM_PATIENCE: Duration = Duration::from_secs(1800);
+/// Tells the programs which binary they are to measure.
+const PRODUCT: &str = "CHAOS_BIN";
+/// Tells them to be quick.
+const QUICK: &str = "CHAOS_BENCH_QUICK";
+
+impl Bench {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Verdicts => "verdicts",
+            Self::Lifecycle => "lifecycle",
+            Self::Calls => "calls",
+        }
+    }
+
+    fn package(self) -> &'static str {
+        match self {
+            Self::Verdicts | Self::Lifecycle | Self::Calls => "chaos",
+        }
+    }
+
+    /// Whether a part of it needs what the running kernel may lack.
+    fn in_machine(self) -> bool {
+        match self {
+            Self::Verdicts | Self::Lifecycle => false,
+            Self::Calls => true,
+        }
+    }
+}
+
+/// Runs them. What went wrong with one does not keep the others from running: the sentences say what.
+pub fn measure(benches: &[Bench], native: bool, run: &mut Run) -> Result<Vec<String>> {
+    let product = build::build(&build::Arguments { release: !run.quick, ..build::Arguments::default() })?;
+    let programs = programs(benches, run.quick)?;
+    let mut problems = Vec::new();
+    {
+        // A test beside it would spoil the times, and its faults the packets.
+        let _lock = setup::lock("tests on this kernel")?;
+        for (bench, program) in &programs {
+            eprintln!("==> {} on this kernel", bench.name());
+            if let Err(error) = here(program, &product, run) {
+                problems.push(format!("{}: {error:#}", bench.name()));
+            }
+        }
+    }
+    let elsewhere: Vec<&Path> =
+        programs.iter().filter(|(bench, _)| bench.in_machine()).map(|(_, program)| program.as_path()).collect();
+    if !native && !elsewhere.is_empty() {
+        eprintln!("==> on Linux {SERIES} in a virtual machine, whose processor is emulated: ratios count, not times");
+        if let Err(error) = in_machine(&elsewhere, &product, run) {
+            problems.push(format!("on Linux {SERIES}: {error:#}"));
+        }
+    }
+    Ok(problems)
+}
+
+fn programs(benches: &[Bench], quick: bool) -> Result<Vec<(Bench, PathBuf)>> {
+    let mut cargo = process::cargo();
+    cargo.args(["bench", "--no-run"]);
+    if quick {
+        cargo.args(["--profile", "dev"]);
+    }
+    for package in ["chaos", "chaos-tests"] {
+        if benches.iter().any(|bench| bench.package() == package) {
+            cargo.args(["--package", package]);
+        }
+    }
+    for bench in benches {
+        cargo.args(["--bench", bench.name()]);
+    }
+    let built = artifacts::build(&mut cargo)?;
+    let find = |bench: &Bench| {
+        let program = built.iter().find(|program| program.test && program.name == bench.name());
+        program.map(|program| (*bench, program.path.clone())).ok_or_else(|| anyhow!("cargo built no {}", bench.name()))
+    };
+    benches.iter().map(find).collect()
+}
+
+fn here(program: &Path, product: &Path, run: &mut Run) -> Result<()> {
+    let mut command = process::as_root(program, &[PRODUCT, QUICK, "PATH"]);
+    command.env(PRODUCT, product).stdin(Stdio::null()).stdout(Stdio::piped());
+    if run.quick {
+        command.env(QUICK, "1");
+    }
+    let mut child = command.spawn().with_context(|| format!("start {}", program.display()))?;
+    let stdout = child.stdout.take().ok_or_else(|| anyhow!("the program has no stdout"))?;
+    for line in BufReader::new(stdout).lines() {
+        take(&line.context("read what the program prints")?, run);
+    }
+    let status = child.wait().context("wait for the program")?;
+    if !status.success() {
+        bail!("it ended early: {status}; what it said is above");
+    }
+    Ok(())
+}
+
+/// Figures into the run, and on the terminal so that somebody who waits sees them come.
+fn take(line: &str, run: &mut Run) {
+    match Line::parse(line) {
+        Some(parsed) => {
+            if let Line::Figure(figure) = &parsed {
+                eprintln!("    {}: {} {}", figure.name, super::figure::shown(figure.value), figure.unit);
+            }
+            run.add(parsed);
+        }
+        None => eprintln!("{line}"),
+    }
+}
+
+/// One boot for all programs.
+const LOOP: &str = r#"failed=0; for bench; do "$bench" || failed=1; done; exit $failed"#;
+
+fn in_machine(programs: &[&Path], product: &Path, run: &mut Run) -> Result<()> {
+    let mut command: Vec<OsString> = ["/bin/sh", "-c", LOOP, "sh"].map(OsString::from).into();
+    command.extend(programs.iter().map(OsString::from));
+    let mut variables: Vec<(OsString, OsString)> = vec![(PRODUCT.into(), product.into())];
+    if run.quick {
+        variables.push((QUICK.into(), "1".into()));
+    }
+    let machine = Machine { timeout: VM_PATIENCE, variables, ..Machine::new(SERIES, command) };
+    let (code, printed) = vm::persistently(|| {
+        let printed = Printed::default();
+        let code = machine.run(printed.clone(), stderr())?;
+        Ok((code, printed))
+    })?;
+    let bytes = printed.0.lock().unwrap_or_else(PoisonError::into_inner);
+    for line in String::from_utf8_lossy(&bytes).lines() {
+        take(line, run);
+    }
+    if code != 0 {
+        bail!("a program ended early: exit code {code}; what it said is above");
+    }
+    Ok(())
+}
+
+/// What the machine prints.
+#[derive(Clone, Default)]
+struct Printed(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Printed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
