@@ -73,6 +73,26 @@ fn the_kernels_own_fragments_are_hit_with_what_they_carry() {
     }
 }
 
+/// Headers that promise a payload which is not there: nothing can be damaged, and the report does not say that anything was.
+#[test]
+fn what_the_kernel_refuses_is_no_effect() {
+    let Some(lab) = Lab::open() else { return };
+    let running = Direction::Egress.inject(&lab, "corrupt: { percent: 100, mode: delivered }");
+    let capture = Capture::open(&lab.hosts.b.ns, "eth0");
+    let injector = Injector::open(&lab.hosts.a.ns, "eth0");
+    let headers = |sequence| datagram(sequence, PORT, 64).frame(None)[..14 + 20 + 8].to_vec();
+    let sent: Vec<Vec<u8>> = (0..10).map(headers).collect();
+    sent.iter().for_each(|frame| injector.send(frame));
+    let ended = running.finish_any();
+    let arrived = capture.frames().into_iter().filter(|frame| !frame.outgoing && sent.contains(&frame.bytes)).count();
+    assert_eq!(arrived, 10, "they pass as they were");
+    let report = ended.report();
+    let fault = report.only_fault();
+    assert_eq!((fault.matched(), fault.action("errors"), fault.action("corrupted")), (10, 10, 0), "{}", fault.json);
+    assert_eq!((report.verdict(), ended.output.code), ("NoEffect", 4), "{}", report.reason());
+    assert!(report.reason().contains("refused"), "{}", report.reason());
+}
+
 #[test]
 fn garbage_passes_and_breaks_nothing() {
     let Some(lab) = Lab::open() else { return };

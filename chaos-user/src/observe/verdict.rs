@@ -113,7 +113,8 @@ fn failed_probe(probes: &[ProbeReport]) -> Option<String> {
 fn no_effect(planned: &FaultPlanned, dry_run: bool, faults: &[FaultReport]) -> Option<String> {
     let mine: Vec<&FaultReport> = faults.iter().filter(|fault| fault.name == planned.name).collect();
     let total = |field: fn(&FaultReport) -> u64| mine.iter().fold(0_u64, |sum, fault| sum.saturating_add(field(fault)));
-    let effect = if dry_run { total(|fault| fault.would_inject) } else { total(|fault| fault.injected) };
+    let (injected, refused) = (total(|fault| fault.injected), total(|fault| fault.actions.errors));
+    let effect = if dry_run { total(|fault| fault.would_inject) } else { injected.saturating_sub(refused) };
     if effect > 0 {
         return None;
     }
@@ -126,6 +127,8 @@ fn no_effect(planned: &FaultPlanned, dry_run: bool, faults: &[FaultReport]) -> O
         format!("no {} of the target was seen while the fault was active", unit.one())
     } else if matched == 0 {
         rejected(unit, seen, &mine)
+    } else if injected > 0 && !dry_run {
+        format!("{} chosen, but the kernel refused to act on any of them", unit.counted(injected))
     } else {
         let not = if dry_run { "none would have been injected" } else { "none was injected" };
         format!("{} matched, but the trigger (when) let all pass: {not}", unit.counted(matched))

@@ -29,6 +29,18 @@ fn pass_where_every_required_fault_had_an_effect() {
     );
 }
 
+/// All of them chosen, and some that the kernel would not touch.
+fn refused(errors: u64) -> FaultReport {
+    let mut fault = FaultReport { matched: 1310, injected: 1310, ..idle("slow", 12_034) };
+    fault.actions.errors = errors;
+    fault
+}
+
+#[test]
+fn one_that_the_kernel_did_not_refuse_is_an_effect() {
+    assert_eq!(finished(false, &[refused(1309)]), (Verdict::Pass, String::new()));
+}
+
 #[test]
 fn no_effect_explains_itself() {
     let missed = |known: Option<&str>, suggestion: Option<&str>| MissedPeer {
@@ -61,6 +73,7 @@ fn no_effect_explains_itself() {
             FaultReport { matched: 1310, skipped: 1310, ..idle("slow", 12_034) },
             "slow: 1,310 packets matched, but the trigger (when) let all pass: none was injected",
         ),
+        (refused(1310), "slow: 1,310 packets chosen, but the kernel refused to act on any of them"),
         (FaultReport { skipped_by_lease: 5, ..idle("slow", 5) }, "slow: 5 packets passed because the lease had lapsed"),
     ];
     for (fault, reason) in cases {
