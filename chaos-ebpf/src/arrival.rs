@@ -20,9 +20,9 @@ pub const TAKE: i32 = 0;
 /// Loopback has this index in every netns (drivers/net/loopback.c, `loopback_net_init`).
 const LOOPBACK: u32 = 1;
 
-/// The whole program.
+/// The whole program; `LEGACY`: as in [`decide`].
 #[inline(always)]
-pub fn run(skb: Skb) -> i32 {
+pub fn run<const LEGACY: bool>(skb: Skb) -> i32 {
     let Some(slot) = CHAOS_SLOT.get_ptr_mut(0) else { return LET };
     // SAFETY: this CPU's map value; the stub that called us wrote it.
     let (id, depth) = unsafe { ((*slot).point, (*slot).depth & (MAX_DEPTH - 1)) };
@@ -48,7 +48,8 @@ pub fn run(skb: Skb) -> i32 {
         if place >= unsafe { (&raw const point.count).read_volatile() } {
             break;
         }
-        if chaos_arrival(skb.0, point.rules[place as usize].rule, depth) == DROP {
+        let rule = if LEGACY { chaos_arrival_legacy } else { chaos_arrival };
+        if rule(skb.0, point.rules[place as usize].rule, depth) == DROP {
             return TAKE;
         }
     }
@@ -59,7 +60,18 @@ pub fn run(skb: Skb) -> i32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn chaos_arrival(ctx: *mut __sk_buff, id: u32, depth: u32) -> u32 {
-    let skb = Skb(ctx);
+    one::<false>(Skb(ctx), id, depth)
+}
+
+/// The same for kernels before 5.18.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn chaos_arrival_legacy(ctx: *mut __sk_buff, id: u32, depth: u32) -> u32 {
+    one::<true>(Skb(ctx), id, depth)
+}
+
+#[inline(always)]
+fn one<const LEGACY: bool>(skb: Skb, id: u32, depth: u32) -> u32 {
     let Some(scratch) = CHAOS_SCRATCH.get_ptr_mut(depth & (MAX_DEPTH - 1)) else { return ON };
     // SAFETY: this CPU's value at this depth; the caller filled it.
     let scratch = unsafe { &mut *scratch };
@@ -67,7 +79,7 @@ pub extern "C" fn chaos_arrival(ctx: *mut __sk_buff, id: u32, depth: u32) -> u32
     let Some((counters, now)) = rule::means(skb, id, rule, scratch, false) else { return ON };
     let bytes = scratch.packet.wire_bytes(skb, true);
     let event = Event { packets: skb.packets(), bytes, now, eligible: true };
-    let decision = decide(id, rule, &scratch.packet, &scratch.ends.peer, event);
+    let decision = decide::<LEGACY>(id, rule, &scratch.packet, &scratch.ends.peer, event);
     if !rule::hit(id, rule, event, &decision, counters, scratch) {
         return ON;
     }

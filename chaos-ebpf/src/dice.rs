@@ -3,7 +3,7 @@
 //! Inside the lock the verifier allows no call, so all of this is plain arithmetic. A draw is a hash of the seed and the
 //! position: the same seed and the same packets give the same decisions.
 
-use crate::{maps::CHAOS_STATES, parse::Packet};
+use crate::{atomic::fetch_add, maps::CHAOS_STATES, parse::Packet};
 use aya_ebpf::helpers::generated::{bpf_spin_lock, bpf_spin_unlock};
 use chaos_abi::{
     ACTION_BANDWIDTH, ACTION_CORRUPT, ACTION_LATENCY, ACTION_LOSS, ACTION_PARTITION, ALWAYS, Bandwidth, Chain, Dice,
@@ -78,14 +78,20 @@ pub struct Event {
     pub eligible: bool,
 }
 
-/// Decides.
+/// Decides; `LEGACY`: for kernels before 5.18, which have no atomic instruction that returns what was there. All programs of a
+/// kernel must be of one kind: what the lock guards for one, another would change beside it.
 #[inline(always)]
-pub fn decide(id: u32, rule: &Rule, packet: &Packet, peer: &[u64; 2], event: Event) -> Decision {
+pub fn decide<const LEGACY: bool>(id: u32, rule: &Rule, packet: &Packet, peer: &[u64; 2], event: Event) -> Decision {
     if rule.action == ACTION_PARTITION && rule.flags & RULE_TRIGGER == 0 {
         return Decision { hit: true, ..MISS };
     }
-    let flow = if rule.per == PER_EVENT { 0 } else { flow_hash(rule, packet, peer) };
     let Some(state) = CHAOS_STATES.get_ptr_mut(id) else { return MISS };
+    if !LEGACY && remembers_position_alone(rule) {
+        // SAFETY: a field of a map value.
+        let position = unsafe { fetch_add(&raw mut (*state).position, event.packets) };
+        return at_position(rule, position, event.eligible);
+    }
+    let flow = if rule.per == PER_EVENT { 0 } else { flow_hash(rule, packet, peer) };
     // SAFETY: a map value with a lock as its first field; nothing is called until it is released.
     unsafe {
         bpf_spin_lock((&raw mut (*state).lock).cast());
@@ -93,6 +99,41 @@ pub fn decide(id: u32, rule: &Rule, packet: &Packet, peer: &[u64; 2], event: Eve
         bpf_spin_unlock((&raw mut (*state).lock).cast());
         decision
     }
+}
+
+/// Most rules: their decisions follow from the position, and need no lock.
+#[inline(always)]
+fn remembers_position_alone(rule: &Rule) -> bool {
+    if rule.flags & RULE_TRIGGER != 0 {
+        return false;
+    }
+    match rule.action {
+        ACTION_PARTITION | ACTION_BANDWIDTH => false,
+        ACTION_LATENCY => {
+            let args = Latency::decode(&rule.args);
+            args.reorder == 0 && args.correlation == 0
+        }
+        ACTION_LOSS if Chain::decode(&rule.args).enabled != 0 => false,
+        _ => Dice::decode(&rule.args).correlation == 0,
+    }
+}
+
+/// The same draws as under the lock.
+#[inline(always)]
+fn at_position(rule: &Rule, position: u64, eligible: bool) -> Decision {
+    let mut decision = MISS;
+    if rule.action == ACTION_LATENCY {
+        decision.hit = eligible;
+        if Latency::decode(&rule.args).jitter != 0 {
+            decision.jitter = draw(rule.seed, position, 5);
+        }
+        return decision;
+    }
+    decision.hit = eligible && under(draw(rule.seed, position, 1), Dice::decode(&rule.args).percent);
+    if rule.action == ACTION_CORRUPT {
+        decision.random = mix(stream(rule.seed, position, 6));
+    }
+    decision
 }
 
 #[inline(always)]

@@ -7,6 +7,8 @@
 #[cfg(target_arch = "bpf")]
 pub mod arrival;
 #[cfg(target_arch = "bpf")]
+pub mod atomic;
+#[cfg(target_arch = "bpf")]
 pub mod call;
 #[cfg(target_arch = "bpf")]
 pub mod clock;

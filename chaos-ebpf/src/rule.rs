@@ -32,13 +32,24 @@ pub const DROP: u32 = 0xffff_ffff;
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn chaos_rule(ctx: *mut __sk_buff, id: u32, place: u32, depth: u32) -> u32 {
-    let skb = Skb(ctx);
+    run::<false>(Skb(ctx), id, place, depth)
+}
+
+/// The same for kernels before 5.18; see [`decide`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn chaos_rule_legacy(ctx: *mut __sk_buff, id: u32, place: u32, depth: u32) -> u32 {
+    run::<true>(Skb(ctx), id, place, depth)
+}
+
+#[inline(always)]
+fn run<const LEGACY: bool>(skb: Skb, id: u32, place: u32, depth: u32) -> u32 {
     let Some(scratch) = CHAOS_SCRATCH.get_ptr_mut(depth & (MAX_DEPTH - 1)) else { return ON };
     // SAFETY: this CPU's value at this depth; the caller filled it.
     let scratch = unsafe { &mut *scratch };
     let Some(rule) = CHAOS_RULES.get(id) else { return ON };
     let Some((counters, now)) = means(skb, id, rule, scratch, true) else { return ON };
-    matched(skb, id, rule, place, now, depth, counters, scratch)
+    matched::<LEGACY>(skb, id, rule, place, now, depth, counters, scratch)
 }
 
 /// Lease, `except`, conditions, time: the counters and the time where the rule acts and means this packet. `scoped`: the rule's
@@ -132,7 +143,7 @@ fn in_time(lease: &Lease, rule: &Rule, packets: u64, counters: &mut Counters) ->
 
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "one call site; a struct would live on BPF's 512-byte stack")]
-fn matched(
+fn matched<const LEGACY: bool>(
     skb: Skb,
     id: u32,
     rule: &Rule,
@@ -145,7 +156,7 @@ fn matched(
     let packets = skb.packets();
     let bytes = scratch.packet.wire_bytes(skb, scratch.ingress != 0);
     let event = Event { packets, bytes, now, eligible: eligible(rule, scratch) };
-    let decision = decide(id, rule, &scratch.packet, &scratch.ends.peer, event);
+    let decision = decide::<LEGACY>(id, rule, &scratch.packet, &scratch.ends.peer, event);
     if !hit(id, rule, event, &decision, counters, scratch) {
         return ON;
     }

@@ -5,7 +5,7 @@ use crate::{
     gate::{self, Ends},
     maps::{CHAOS_CONTROL, CHAOS_LEASES, CHAOS_POINTS, CHAOS_SCRATCH, CHAOS_SLOT},
     parse::{Packet, parse},
-    rule::{self, DROP, chaos_rule},
+    rule::{self, DROP, chaos_rule, chaos_rule_legacy},
     sample,
     skb::{NEXT, Skb, drop_silently},
 };
@@ -68,7 +68,7 @@ pub fn run<const LEGACY: bool>(skb: Skb) -> i32 {
     scratch.point = id;
     scratch.ingress = u32::from(ingress);
     scratch.skip = 0;
-    if !rules(skb, point, scratch, start, depth) {
+    if !rules::<LEGACY>(skb, point, scratch, start, depth) {
         return drop_silently(ingress);
     }
     if scratch.plan.rule == 0 {
@@ -79,7 +79,7 @@ pub fn run<const LEGACY: bool>(skb: Skb) -> i32 {
 
 /// False: the packet is dropped. Most rules of a packet do not mean it, and mostly that is seen at the attach point already.
 #[inline(always)]
-fn rules(skb: Skb, point: &Point, scratch: &mut Scratch, start: u32, depth: u32) -> bool {
+fn rules<const LEGACY: bool>(skb: Skb, point: &Point, scratch: &mut Scratch, start: u32, depth: u32) -> bool {
     let packets = skb.packets();
     (scratch.start, scratch.lease, scratch.running) = (start, 0, 0);
     for place in 0..MAX_RULES_PER_POINT as u32 {
@@ -108,7 +108,8 @@ fn rules(skb: Skb, point: &Point, scratch: &mut Scratch, start: u32, depth: u32)
                 continue;
             }
         }
-        if chaos_rule(skb.0, entry.rule, place, depth) == DROP {
+        let rule = if LEGACY { chaos_rule_legacy } else { chaos_rule };
+        if rule(skb.0, entry.rule, place, depth) == DROP {
             return false;
         }
     }

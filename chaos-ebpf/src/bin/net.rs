@@ -102,7 +102,13 @@ mod bpf {
     /// What arrives for the sockets of a cgroup.
     #[cgroup_skb(ingress)]
     fn cgroup_ingress(ctx: SkBuffContext) -> i32 {
-        arrival::run(Skb(ctx.skb.skb))
+        arrival::run::<false>(Skb(ctx.skb.skb))
+    }
+
+    /// The same for kernels before 5.18.
+    #[cgroup_skb(ingress)]
+    fn cgroup_ingress_legacy(ctx: SkBuffContext) -> i32 {
+        arrival::run::<true>(Skb(ctx.skb.skb))
     }
 
     /// Never loaded: keeps the table of tail calls in this object. A program with functions of its own may not do it, because

@@ -4,10 +4,10 @@
 
 use super::{
     add, count,
-    decide::fetch_add,
     maps::{CHAOS_SLEEPER, CHAOS_SLEEPS, CHAOS_SLOTS},
     negative, task,
 };
+use crate::atomic::fetch_add;
 use crate::{
     clock,
     maps::{CHAOS_CONTROL, CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_RULES},
@@ -98,7 +98,7 @@ fn take(nap: &mut Nap, now: u64) -> bool {
     while tries < TRIES {
         tries = super::kernel::opaque(tries + 1);
         // SAFETY: a field of a map value.
-        nap.slot = unsafe { fetch_add(&raw mut (*server).next) } as u32 & (SLEEP_SLOTS - 1);
+        nap.slot = unsafe { fetch_add(&raw mut (*server).next, 1) } as u32 & (SLEEP_SLOTS - 1);
         // SAFETY: a map value.
         let taken = CHAOS_SLOTS.get_ptr(nap.slot).is_none_or(|until| unsafe { until.read_volatile() } > now);
         if !taken {

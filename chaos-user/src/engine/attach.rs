@@ -23,7 +23,7 @@ use chaos_abi::{
 };
 use nix::errno::Errno;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -156,9 +156,12 @@ fn point_id(locked: &Locked, netns: u64, want: &Want) -> Result<u32, EngineError
         points.iter().find(|entry| entry.kind == want.kind() && entry.netns == netns && entry.ifindex == want.ifindex);
     let pair = match same {
         Some(entry) => entry.id / 2,
-        None => (1..MAX_POINTS / 2)
-            .find(|pair| !points.iter().any(|entry| entry.id / 2 == *pair))
-            .ok_or_else(|| EngineError::Unsupported(format!("all {} attach points are in use", MAX_POINTS / 2 - 1)))?,
+        None => {
+            let used: HashSet<u32> = points.iter().map(|entry| entry.id / 2).collect();
+            (1..MAX_POINTS / 2).find(|pair| !used.contains(pair)).ok_or_else(|| {
+                EngineError::Unsupported(format!("all {} attach points are in use", MAX_POINTS / 2 - 1))
+            })?
+        }
     };
     Ok(pair * 2 + u32::from(want.ingress))
 }

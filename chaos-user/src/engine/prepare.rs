@@ -23,9 +23,6 @@ use std::{
     sync::Arc,
 };
 
-/// More attach points than this at once are worth the cheap link operations.
-pub(super) const BATCH: usize = 4;
-
 /// What is asked for: a plan on its targets.
 pub struct Request {
     /// What to do.
@@ -192,8 +189,7 @@ fn attach(
     all: &[(u64, Vec<Want>)],
 ) -> Result<(), EngineError> {
     let points = attach::enter_all(locked, &mut active.run, all)?;
-    let batch = points.iter().map(Vec::len).sum::<usize>() > BATCH;
-    if batch {
+    if points.iter().any(|ids| !ids.is_empty()) {
         expedite::raise(locked)?;
     }
     attach::look_for_clsact(session, &mut locked.journal.points, &active.netns)?;

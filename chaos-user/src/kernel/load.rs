@@ -75,7 +75,7 @@ fn programs(ebpf: &mut Ebpf, ids: &mut Ids) -> Result<Vec<(Hook, u32, OwnedFd)>,
         }
         Err(error) => ids.no_dns = Some(error.to_string()),
     }
-    match arrivals(ebpf) {
+    match arrivals(ebpf, if ids.legacy { "cgroup_ingress_legacy" } else { "cgroup_ingress" }) {
         Ok(program) => programs.push((Hook::Cgroup, PROGRAM_ARRIVAL, program)),
         Err(error) => ids.no_arrivals = Some(error.detail.clone().unwrap_or_else(|| error.to_string())),
     }
@@ -91,13 +91,12 @@ fn classifier(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, KernelErro
 }
 
 /// The program for what arrives for a cgroup. A kernel that refuses it loses only that.
-fn arrivals(ebpf: &mut Ebpf) -> Result<OwnedFd, KernelError> {
-    const NAME: &str = "cgroup_ingress";
-    let wrong = || KernelError::new("load program", NAME, Errno::ENOENT);
-    let program: &mut CgroupSkb = ebpf.program_mut(NAME).ok_or_else(wrong)?.try_into().map_err(|_| wrong())?;
-    program.load().map_err(|e| load_error("load program", NAME, &e))?;
-    let fd = program.fd().map_err(|e| load_error("load program", NAME, &e))?;
-    fd.as_fd().try_clone_to_owned().map_err(|e| KernelError::from_io("load program", NAME, &e))
+fn arrivals(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, KernelError> {
+    let wrong = || KernelError::new("load program", name, Errno::ENOENT);
+    let program: &mut CgroupSkb = ebpf.program_mut(name).ok_or_else(wrong)?.try_into().map_err(|_| wrong())?;
+    program.load().map_err(|e| load_error("load program", name, &e))?;
+    let fd = program.fd().map_err(|e| load_error("load program", name, &e))?;
+    fd.as_fd().try_clone_to_owned().map_err(|e| KernelError::from_io("load program", name, &e))
 }
 
 fn ids_of(maps: &BTreeMap<&'static str, Map>) -> Result<BTreeMap<String, u32>, KernelError> {

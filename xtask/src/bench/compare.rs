@@ -53,7 +53,7 @@ mod tests {
     }
 
     fn run(figures: Vec<Figure>) -> Run {
-        Run { figures, ..Run::new(false) }
+        Run { figures, ..Run::new(false, true) }
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub struct Arguments {
     /// Three rounds instead of seven, and programs that are built quickly: shows that the benchmarks work.
     #[arg(long)]
     quick: bool,
+    /// User space not optimised: is built faster; what runs in the kernel is the same.
+    #[arg(long)]
+    dev: bool,
     /// Only this one; may be repeated.
     #[arg(long, value_enum, value_name = "NAME")]
     only: Vec<Bench>,
@@ -51,12 +54,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::for_tests()?;
     let chosen = if arguments.only.is_empty() { Bench::value_variants() } else { &arguments.only };
     let earlier = store::earlier()?;
-    let mut run = Run::new(arguments.quick);
+    let mut run = Run::new(arguments.quick, !arguments.quick && !arguments.dev);
     let problems = programs::measure(chosen, arguments.native, &mut run)?;
     if run.figures.is_empty() {
         bail!("nothing was measured: {}", problems.join("; "));
     }
-    let last = earlier.iter().rev().find(|one| one.quick == run.quick);
+    let last = earlier.iter().rev().find(|one| (one.quick, one.optimised) == (run.quick, run.optimised));
     let changes = last.map(|last| compare::with(&run, last)).unwrap_or_default();
     run.save()?;
     let page = page::write(&run, last, &changes)?;

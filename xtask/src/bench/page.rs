@@ -45,7 +45,11 @@ fn head(run: &Run, last: Option<&Run>) -> String {
     let mut text = format!("# Benchmarks, {}\n\n", run.date);
     text += "Each value is the median of its rounds, measured in turns with its pair. \"over\" is the difference to the pair.\n";
     if run.quick {
-        text += "Quick: three rounds, user space not optimised. It shows that the benchmarks work.\n";
+        text += "Quick: three rounds, which show that the benchmarks work.\n";
+    }
+    if !run.optimised {
+        text +=
+            "User space is not optimised, which the figures of lifecycle show; what runs in the kernel is the same.\n";
     }
     if let Some(last) = last {
         let _ = writeln!(

@@ -27,6 +27,8 @@ pub enum Bench {
     Lifecycle,
     /// ns per system call: left alone, hooked, out of scope, not matched, failed.
     Calls,
+    /// Throughput and round trip of a wire, delays and loss beside netem's.
+    Wire,
 }
 
 /// The kernel that can do what the running one may lack: delays, netem, security hooks.
@@ -35,6 +37,8 @@ const SERIES: &str = "6.12";
 const VM_PATIENCE: Duration = Duration::from_secs(1800);
 /// Tells the programs which binary they are to measure.
 const PRODUCT: &str = "CHAOS_BIN";
+/// Tells them that the processor is emulated, so that they leave out what they have measured without.
+const MACHINE: &str = "CHAOS_BENCH_MACHINE";
 /// Tells them to be quick.
 const QUICK: &str = "CHAOS_BENCH_QUICK";
 
@@ -44,12 +48,14 @@ impl Bench {
             Self::Verdicts => "verdicts",
             Self::Lifecycle => "lifecycle",
             Self::Calls => "calls",
+            Self::Wire => "wire",
         }
     }
 
     fn package(self) -> &'static str {
         match self {
             Self::Verdicts | Self::Lifecycle | Self::Calls => "chaos",
+            Self::Wire => "chaos-tests",
         }
     }
 
@@ -57,15 +63,15 @@ impl Bench {
     fn in_machine(self) -> bool {
         match self {
             Self::Verdicts | Self::Lifecycle => false,
-            Self::Calls => true,
+            Self::Calls | Self::Wire => true,
         }
     }
 }
 
 /// Runs them. What went wrong with one does not keep the others from running: the sentences say what.
 pub fn measure(benches: &[Bench], native: bool, run: &mut Run) -> Result<Vec<String>> {
-    let product = build::build(&build::Arguments { release: !run.quick, ..build::Arguments::default() })?;
-    let programs = programs(benches, run.quick)?;
+    let product = build::build(&build::Arguments { release: run.optimised, ..build::Arguments::default() })?;
+    let programs = programs(benches, run.optimised)?;
     let mut problems = Vec::new();
     {
         // A test beside it would spoil the times, and its faults the packets.
@@ -88,10 +94,10 @@ pub fn measure(benches: &[Bench], native: bool, run: &mut Run) -> Result<Vec<Str
     Ok(problems)
 }
 
-fn programs(benches: &[Bench], quick: bool) -> Result<Vec<(Bench, PathBuf)>> {
+fn programs(benches: &[Bench], optimised: bool) -> Result<Vec<(Bench, PathBuf)>> {
     let mut cargo = process::cargo();
     cargo.args(["bench", "--no-run"]);
-    if quick {
+    if !optimised {
         cargo.args(["--profile", "dev"]);
     }
     for package in ["chaos", "chaos-tests"] {
@@ -147,7 +153,7 @@ const LOOP: &str = r#"failed=0; for bench; do "$bench" || failed=1; done; exit $
 fn in_machine(programs: &[&Path], product: &Path, run: &mut Run) -> Result<()> {
     let mut command: Vec<OsString> = ["/bin/sh", "-c", LOOP, "sh"].map(OsString::from).into();
     command.extend(programs.iter().map(OsString::from));
-    let mut variables: Vec<(OsString, OsString)> = vec![(PRODUCT.into(), product.into())];
+    let mut variables: Vec<(OsString, OsString)> = vec![(PRODUCT.into(), product.into()), (MACHINE.into(), "1".into())];
     if run.quick {
         variables.push((QUICK.into(), "1".into()));
     }

@@ -56,7 +56,10 @@ pub fn page(run: &Run, earlier: &[Run]) -> String {
 /// One figure for each kernel: that of the last run which has it.
 fn newest<'a>(promise: &Promise, runs: &[&'a Run]) -> Vec<&'a Figure> {
     let mut found: Vec<&Figure> = Vec::new();
-    for figure in runs.iter().rev().flat_map(|run| &run.figures).filter(|figure| figure.name == promise.figure) {
+    // What was measured in an optimised user space comes first.
+    let (optimised, others): (Vec<&Run>, Vec<&Run>) = runs.iter().partition(|run| run.optimised);
+    let all = optimised.iter().rev().chain(others.iter().rev()).flat_map(|run| &run.figures);
+    for figure in all.filter(|figure| figure.name == promise.figure) {
         if !found.iter().any(|one| one.kernel == figure.kernel) {
             found.push(figure);
         }
@@ -105,14 +108,14 @@ mod tests {
             samples: 7,
             kernel: "6.1".into(),
         };
-        let old = Run { figures: vec![figure(5.0)], ..Run::new(false) };
-        let run = Run { figures: vec![figure(11.0)], ..Run::new(false) };
+        let old = Run { figures: vec![figure(5.0)], ..Run::new(false, true) };
+        let run = Run { figures: vec![figure(11.0)], ..Run::new(false, true) };
         let text = page(&run, std::slice::from_ref(&old));
         assert!(text.contains("| 11.0 | 4.00 to 99.0 | 6.1 | `verdicts/idle` | **missed** |"), "{text}");
         assert!(text.contains("- `verdicts/idle` on 6.1: 11.0 instead of <= 10"), "{text}");
         assert!(text.contains("not measured"), "{text}");
         assert!(
-            page(&Run::new(false), &[old]).contains("| kept |"),
+            page(&Run::new(false, true), &[old]).contains("| kept |"),
             "an earlier run counts where this one has nothing"
         );
     }

@@ -17,8 +17,10 @@ use crate::artifacts;
 pub struct Run {
     /// When it began: RFC 3339, UTC.
     pub date: String,
-    /// Fewer rounds, and programs that are not optimised (what runs in the kernel is).
+    /// Fewer rounds.
     pub quick: bool,
+    /// User space is optimised; what runs in the kernel always is.
+    pub optimised: bool,
     /// What was measured.
     pub figures: Vec<Figure>,
     /// What was not.
@@ -27,9 +29,9 @@ pub struct Run {
 
 impl Run {
     /// One that begins now.
-    pub fn new(quick: bool) -> Self {
+    pub fn new(quick: bool, optimised: bool) -> Self {
         let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        Self { date, quick, figures: Vec::new(), absent: Vec::new() }
+        Self { date, quick, optimised, figures: Vec::new(), absent: Vec::new() }
     }
 
     /// Takes a line of a benchmark.
