@@ -23,9 +23,9 @@ use chaos_tests::{
 use stage::Stage;
 use watch::{Until, until};
 
-/// In both directions: two attach points for each target.
+/// In both directions of one interface: two attach points for each target.
 pub const FAULTS: &str = "
-    - { name: cut, network: { direction: both, match: { protocol: udp, ports: [7000], peers: [ { cidr: 10.99.0.0/16 } ] }, partition: true } }";
+    - { name: cut, network: { direction: both, match: { protocol: udp, ports: [7000], interfaces: [eth0] }, partition: true } }";
 /// Most targets; one more is there to hold what is loaded.
 pub const MOST: usize = 250;
 
