@@ -23,8 +23,6 @@ pub mod direct;
 #[cfg(target_arch = "bpf")]
 pub mod dns;
 #[cfg(target_arch = "bpf")]
-pub mod drop_syn;
-#[cfg(target_arch = "bpf")]
 pub mod duplicate;
 #[cfg(target_arch = "bpf")]
 pub mod gate;

@@ -184,7 +184,6 @@ fn matched<const LEGACY: bool>(
             }
             ON
         }
-        chaos_abi::ACTION_DROP_SYN => crate::drop_syn::act(skb, rule, counters, scratch),
         // new-fault: action
         _ => {
             counters.lost += packets;

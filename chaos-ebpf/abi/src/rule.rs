@@ -20,8 +20,6 @@ pub const ACTION_BANDWIDTH: u32 = 7;
 pub const ACTION_EXCEPT: u32 = 8;
 /// A system call fails, or takes longer.
 pub const ACTION_CALL: u32 = 9;
-/// DropSyn.
-pub const ACTION_DROP_SYN: u32 = 10;
 // new-fault: action
 
 /// [`Rule::flags`]: count what would be hit, harm nothing.

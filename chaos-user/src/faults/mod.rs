@@ -3,7 +3,6 @@
 
 pub mod bandwidth;
 pub mod corrupt;
-pub mod drop_syn;
 pub mod duplicate;
 pub mod latency;
 pub mod loss;
@@ -42,9 +41,6 @@ pub fn compile(network: &Network) -> Option<Compiled> {
     if network.partition {
         return Some(partition::compile());
     }
-    if let Some(drop_syn) = &network.drop_syn {
-        return Some(drop_syn::compile(drop_syn));
-    }
     // new-fault: compile
     let loss = network.loss.as_ref().map(loss::compile);
     let reset = network.reset.as_ref().map(reset::compile);
@@ -64,7 +60,6 @@ pub fn phase(action: u32) -> u32 {
         chaos_abi::ACTION_RESET,
         chaos_abi::ACTION_DUPLICATE,
         chaos_abi::ACTION_CORRUPT,
-        chaos_abi::ACTION_DROP_SYN,
         // new-fault: order
         chaos_abi::ACTION_LATENCY,
         chaos_abi::ACTION_BANDWIDTH,

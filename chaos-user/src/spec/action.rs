@@ -151,13 +151,6 @@ pub struct Reset {
     pub percent: Percent,
 }
 
-/// DropSyn: say here what it does to a packet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DropSyn {
-    /// Share of the packets that are hit, 0 to 100.
-    pub percent: Percent,
-}
 // new-fault: type
 
 impl Latency {

@@ -29,7 +29,6 @@ pub mod value;
 mod walk;
 mod yaml;
 
-pub use action::DropSyn;
 pub use action::{
     Bandwidth, Corrupt, CorruptMode, Distribution, Duplicate, GilbertElliott, Latency, Loss, Reorder, Reset,
 };

@@ -42,9 +42,6 @@ pub struct Network {
     /// Reset TCP connections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset: Option<Reset>,
-    /// DropSyn.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub drop_syn: Option<super::DropSyn>,
     // new-fault: field
 }
 

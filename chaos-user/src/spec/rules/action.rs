@@ -11,7 +11,6 @@ const ACTIONS: &[&str] = &[
     "corrupt",
     "reorder",
     "bandwidth",
-    "dropSyn",
     // new-fault: name
     "partition",
     "reset",

@@ -260,7 +260,7 @@ pub(super) const OF_ACTIONS: &[Case] = &[
         LOSS,
         "",
         &[
-            "11 spec.faults[0].network: has no action; add one of latency, loss, duplicate, corrupt, reorder, bandwidth, dropSyn, partition \
+            "11 spec.faults[0].network: has no action; add one of latency, loss, duplicate, corrupt, reorder, bandwidth, partition \
          and reset",
         ],
     ),

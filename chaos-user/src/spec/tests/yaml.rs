@@ -58,7 +58,7 @@ spec:
         "5 spec.durations: unknown field; did you mean duration?",
         "6 spec.seed: -1 is out of range; write 0 to 9007199254740992",
         "7 spec.selector: selects nobody; add pods (in a cluster) or local (on this machine)",
-        "9 spec.faults[0].network: has no action; add one of latency, loss, duplicate, corrupt, reorder, bandwidth, dropSyn, partition and reset",
+        "9 spec.faults[0].network: has no action; add one of latency, loss, duplicate, corrupt, reorder, bandwidth, partition and reset",
         "10 spec.faults[0].network.direction: \"egres\" is not possible here; did you mean egress? (one of egress, ingress, both)",
         "11 spec.faults[0].network.match: selects by nothing; add peers, protocol, ports, localPorts, connections or interfaces, or write all: true for all packets",
         "12 spec.faults[0].network.latncy: unknown field; did you mean latency?",
