@@ -93,6 +93,10 @@ pub fn act(call: &mut Call) -> i64 {
         // SAFETY: takes a number, cannot fail; 0 where the thread lies higher up.
         let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(scopes.levels[place] as i32) };
         place = opaque(place + 1);
+        // Nobody's: to be found nowhere.
+        if cgroup == 0 {
+            continue;
+        }
         call.cgroup = cgroup;
         let key = CallKey { cgroup, number: call.number, hook: call.hook };
         // SAFETY: only presence is asked.
