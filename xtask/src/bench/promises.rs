@@ -56,6 +56,9 @@ pub fn page(run: &Run, earlier: &[Run]) -> String {
             }
         }
     }
+    if !runs.iter().any(|run| run.optimised && run.figures.iter().any(|figure| figure.group() == "lifecycle")) {
+        text += "\nThe figures of lifecycle are of a user space that was not optimised.\n";
+    }
     if !missed.is_empty() {
         let _ = write!(text, "\n## Missed\n\n{missed}");
     }
