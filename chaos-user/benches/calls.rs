@@ -72,6 +72,8 @@ fn stands(call: &str) -> Result<Vec<Stand>, String> {
 struct Times {
     alone: Vec<f64>,
     empty: Vec<f64>,
+    /// Of the one who is out of scope: another process, elsewhere in the tree of cgroups.
+    empty_outside: Vec<f64>,
     out_of_scope: Vec<f64>,
     no_match: Vec<f64>,
     no_match_path: Vec<f64>,
@@ -84,6 +86,7 @@ fn measure(call: &str, stands: &[Stand], cgroup: &Cgroup, inside: &mut Victim, o
         times.alone.push(inside.time(call));
         let empty = empty(stands);
         times.empty.push(inside.time(call));
+        times.empty_outside.push(outside.time(call));
         drop(empty);
         under(call, cgroup, BY_NAME, || {
             times.no_match.push(inside.time(call));
@@ -99,11 +102,13 @@ fn measure(call: &str, stands: &[Stand], cgroup: &Cgroup, inside: &mut Victim, o
     let name = |what: &str| format!("calls/{what}/{call}");
     Figure::alone(&name("alone"), "ns", &times.alone).print();
     Figure::over(&name("empty-hook"), "ns over a call left alone", &beside(&times.empty, &times.alone)).print();
-    for (what, values) in
-        [("out-of-scope", &times.out_of_scope), ("no-match", &times.no_match), ("no-match-path", &times.no_match_path)]
-    {
+    for (what, values, empty) in [
+        ("out-of-scope", &times.out_of_scope, &times.empty_outside),
+        ("no-match", &times.no_match, &times.empty),
+        ("no-match-path", &times.no_match_path, &times.empty),
+    ] {
         if !values.is_empty() {
-            Figure::over(&name(what), "ns over an empty hook", &beside(values, &times.empty)).print();
+            Figure::over(&name(what), "ns over an empty hook", &beside(values, empty)).print();
         }
     }
     Figure::beside(&name("error"), "ns", &beside(&times.error, &times.alone)).print();

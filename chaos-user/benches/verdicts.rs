@@ -7,11 +7,16 @@ mod common;
 use aya::maps::lpm_trie::Key;
 use chaos::engine::sets;
 use chaos_abi::*;
-use chaos_tests::figure::{self, Figure, Rounds};
+use chaos_tests::{
+    figure::{self, Figure, Rounds},
+    stats::quantile::median,
+};
 use common::*;
 
-/// Runs within one measurement.
-const REPEAT: u32 = 200_000;
+/// Runs within one measurement: short enough that most are not interrupted.
+const REPEAT: u32 = 20_000;
+/// Measurements within a round, of which the median counts.
+const MEASUREMENTS: usize = 9;
 /// The same where each run needs a packet of its own.
 const FRESH: usize = 2_000;
 const UNIT: &str = "ns over empty";
@@ -41,11 +46,13 @@ fn print(name: &str, rounds: &Rounds) -> Vec<f64> {
 }
 
 fn measure_at(name: &str, stage: &Stage, point: u32, packet: &[u8]) -> Vec<f64> {
-    let rounds: Rounds = (0..figure::rounds())
-        .map(|_| stage.time(point, packet, REPEAT))
-        .map(|(ours, empty)| (f64::from(ours), f64::from(empty)))
-        .collect();
-    print(name, &rounds)
+    let round = |_| {
+        let pairs: Vec<(u32, u32)> = (0..MEASUREMENTS).map(|_| stage.time(point, packet, REPEAT)).collect();
+        let (ours, empty): (Vec<f64>, Vec<f64>) =
+            pairs.into_iter().map(|(ours, empty)| (f64::from(ours), f64::from(empty))).unzip();
+        (median(&ours), median(&empty))
+    };
+    print(name, &(0..figure::rounds()).map(round).collect())
 }
 
 fn measure(name: &str, stage: &Stage) -> Vec<f64> {

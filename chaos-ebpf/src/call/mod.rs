@@ -66,17 +66,20 @@ impl Call {
     /// A call of which nothing but its number is known.
     #[inline(always)]
     #[must_use]
-    pub const fn new(hook: u32, number: u32) -> Self {
+    pub fn new(hook: u32, number: u32) -> Self {
+        // Known to be zeros, these words would be cleared by a call of memset, byte by byte, which costs more than all that follows for
+        // a thread that is no target.
+        let zero = opaque(0) as u64;
         Self {
             hook,
             number,
-            file: 0,
-            mnt: 0,
-            dentry: 0,
-            address: 0,
-            socket: 0,
-            peer: socket::Peer::NONE,
-            cgroup: 0,
+            file: zero,
+            mnt: zero,
+            dentry: zero,
+            address: zero,
+            socket: zero,
+            peer: socket::Peer { address: [zero; 2], ..socket::Peer::NONE },
+            cgroup: zero,
             kind: KIND_ANY,
             reserved: 0,
         }
@@ -93,6 +96,10 @@ pub fn act(call: &mut Call) -> i64 {
         // SAFETY: takes a number, cannot fail; 0 where the thread lies higher up.
         let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(scopes.levels[place] as i32) };
         place = opaque(place + 1);
+        // Nobody's: to be found nowhere.
+        if cgroup == 0 {
+            continue;
+        }
         call.cgroup = cgroup;
         let key = CallKey { cgroup, number: call.number, hook: call.hook };
         // SAFETY: only presence is asked.

@@ -1,5 +1,5 @@
 //! A tcx link costs a grace period under the rtnl lock, 12 ms each way. While `/sys/kernel/rcu_expedited` is 1 it does not: 250
-//! targets take 38 ms instead of 6.4 s. Raised for the length of a batch, with the value before in the journal.
+//! targets take 38 ms instead of 6.4 s. Raised while links are made and closed, with the value before in the journal.
 
 use super::{EngineError, Locked};
 use crate::kernel::{netns::Netns, seam, sysfs};

@@ -87,6 +87,7 @@ mod tests {
             max: value + 1.0,
             samples: 7,
             kernel: "6.1".into(),
+            emulated: false,
         };
         let (one, other, third) = (figure("a<b", 5.0), figure("c", 1000.0), figure("d", -2.0));
         let drawings = by_unit(&[&one, &other, &third]);

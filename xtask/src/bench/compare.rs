@@ -49,6 +49,7 @@ mod tests {
             max,
             samples: 7,
             kernel: "6.1".into(),
+            emulated: false,
         }
     }
 

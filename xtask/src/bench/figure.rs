@@ -23,6 +23,9 @@ pub struct Figure {
     pub samples: u32,
     /// Its release.
     pub kernel: String,
+    /// Measured on an emulated processor: ratios say something, times do not.
+    #[serde(default)]
+    pub emulated: bool,
 }
 
 /// What could not be measured.
@@ -58,6 +61,11 @@ impl Figure {
     pub fn group(&self) -> &str {
         self.name.split('/').next().unwrap_or(&self.name)
     }
+}
+
+/// The part of a kernel's release that is not the builder's.
+pub fn version(release: &str) -> &str {
+    release.split('-').next().unwrap_or(release)
 }
 
 /// A number with as many digits as say something.

@@ -128,7 +128,7 @@ fn here(program: &Path, product: &Path, run: &mut Run) -> Result<()> {
     let mut child = command.spawn().with_context(|| format!("start {}", program.display()))?;
     let stdout = child.stdout.take().ok_or_else(|| anyhow!("the program has no stdout"))?;
     for line in BufReader::new(stdout).lines() {
-        take(&line.context("read what the program prints")?, run);
+        take(&line.context("read what the program prints")?, false, run);
     }
     let status = child.wait().context("wait for the program")?;
     if !status.success() {
@@ -138,10 +138,11 @@ fn here(program: &Path, product: &Path, run: &mut Run) -> Result<()> {
 }
 
 /// Figures into the run, and on the terminal so that somebody who waits sees them come.
-fn take(line: &str, run: &mut Run) {
+fn take(line: &str, emulated: bool, run: &mut Run) {
     match Line::parse(line) {
-        Some(parsed) => {
-            if let Line::Figure(figure) = &parsed {
+        Some(mut parsed) => {
+            if let Line::Figure(figure) = &mut parsed {
+                figure.emulated = emulated;
                 eprintln!("    {}: {} {}", figure.name, super::figure::shown(figure.value), figure.unit);
             }
             run.add(parsed);
@@ -168,7 +169,7 @@ fn in_machine(programs: &[&Path], product: &Path, run: &mut Run) -> Result<()> {
     })?;
     let bytes = printed.0.lock().unwrap_or_else(PoisonError::into_inner);
     for line in String::from_utf8_lossy(&bytes).lines() {
-        take(line, run);
+        take(line, true, run);
     }
     if code != 0 {
         bail!("a program ended early: exit code {code}; what it said is above");

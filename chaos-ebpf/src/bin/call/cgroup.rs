@@ -13,9 +13,8 @@ const GO_ON: i32 = 1;
 const REFUSE: i32 = 0;
 
 #[inline(always)]
-fn verdict(number: u32, peer: socket::Peer) -> i32 {
-    let mut call = Call::new(HOOK_CGROUP, number);
-    (call.kind, call.peer) = (KIND_SOCKET, peer);
+fn verdict(mut call: Call) -> i32 {
+    call.kind = KIND_SOCKET;
     let error = act(&mut call);
     if error == 0 {
         return GO_ON;
@@ -49,7 +48,9 @@ macro_rules! address {
         #[unsafe(no_mangle)]
         #[unsafe(link_section = concat!("fentry/", stringify!($name)))]
         extern "C" fn $name(ctx: *mut bpf_sock_addr) -> i32 {
-            verdict($number, $peer(ctx))
+            let mut call = Call::new(HOOK_CGROUP, $number);
+            call.peer = $peer(ctx);
+            verdict(call)
         }
     };
 }
@@ -83,5 +84,5 @@ address!(
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "fentry/sock_create")]
 extern "C" fn sock_create(_ctx: *mut bpf_sock) -> i32 {
-    verdict(CALL_SOCKET, socket::Peer::NONE)
+    verdict(Call::new(HOOK_CGROUP, CALL_SOCKET))
 }
