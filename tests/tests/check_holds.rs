@@ -12,7 +12,7 @@ use chaos_tests::product::{Chaos, Experiment, Leftovers};
 use chaos_tests::scene::{Direction, PORT};
 use chaos_tests::stats::quantile::median;
 use chaos_tests::traffic::connect::{Pair, await_end};
-use chaos_tests::traffic::sink::Sink;
+use chaos_tests::traffic::sink::{Sink, send};
 use chaos_tests::traffic::source::Source;
 use chaos_tests::traffic::{Flow, Outcome};
 use serde_json::Value;
@@ -154,6 +154,28 @@ fn assert_acts_on_a_cgroup(lab: &Lab, row: &Row) {
     assert_eq!(report.only_fault().mechanism(), row.mechanism, "{}", row.name());
 }
 
+/// The same for what arrives for it.
+#[track_caller]
+fn assert_acts_on_arrivals(lab: &Lab, row: &Row) {
+    let slice = Cgroup::new("slice");
+    let (target, beside) = (slice.child("target"), slice.child("beside"));
+    let sink = |cgroup: &Cgroup, port: u16| {
+        let program = [env!("CARGO_BIN_EXE_chaos-sink"), &port.to_string()];
+        Sink::start(cgroup.command(Some(&lab.hosts.a.ns), &program))
+    };
+    let (mut inside, mut outside) = (sink(&target, PORT), sink(&beside, PORT + 1));
+    // Of every port: nothing but the cgroup tells the two apart.
+    let fault = format!("name: f, network: {{ direction: ingress, match: {{ protocol: udp }}, {} }}", row.action());
+    let running = lab.chaos.run(&Experiment::on(&format!("cgroup: {}", target.name())).fault(&fault));
+    for port in [PORT, PORT + 1] {
+        send(&lab.hosts.b.ns, lab.hosts.a.at(Family::V4, port), COUNT);
+    }
+    assert_eq!([inside.count(), outside.count()], [0, COUNT], "{}: inside, beside", row.name());
+    let report = running.finish();
+    assert_eq!(report.only_fault().injected(), COUNT, "{}", report.json);
+    assert_eq!(report.only_fault().mechanism(), row.mechanism, "{}", row.name());
+}
+
 #[test]
 fn what_is_supported_acts_by_the_mechanism_that_is_named() {
     let Some(lab) = Lab::open() else { return };
@@ -163,6 +185,7 @@ fn what_is_supported_acts_by_the_mechanism_that_is_named() {
     for row in &supported {
         println!("{}: {}", row.name(), row.mechanism);
         match row.variant.as_str() {
+            "cgroup" if row.direction == Direction::Ingress => assert_acts_on_arrivals(&lab, row),
             "cgroup" => assert_acts_on_a_cgroup(&lab, row),
             _ => assert_acts(&lab, row),
         }
