@@ -113,7 +113,9 @@ fn failed_probe(probes: &[ProbeReport]) -> Option<String> {
 fn no_effect(planned: &FaultPlanned, dry_run: bool, faults: &[FaultReport]) -> Option<String> {
     let mine: Vec<&FaultReport> = faults.iter().filter(|fault| fault.name == planned.name).collect();
     let total = |field: fn(&FaultReport) -> u64| mine.iter().fold(0_u64, |sum, fault| sum.saturating_add(field(fault)));
-    let (injected, refused) = (total(|fault| fault.injected), total(|fault| fault.actions.errors));
+    let injected = total(|fault| fault.injected);
+    // Of calls it is the effect that is counted there: errors that they returned.
+    let refused = if planned.unit == Unit::Packets { total(|fault| fault.actions.errors) } else { 0 };
     let effect = if dry_run { total(|fault| fault.would_inject) } else { injected.saturating_sub(refused) };
     if effect > 0 {
         return None;

@@ -134,9 +134,9 @@ fn threads_sleep_side_by_side_and_others_do_not() {
 fn delays_are_as_long_as_asked() {
     let Some(place) = place("long") else { return };
     for (asked, delay) in [("1ms", 1), ("100ms", 100), ("3s", 3000)].map(|(s, ms)| (s, Duration::from_millis(ms))) {
+        let victims = [1, 64].map(|threads| (threads, place.victim(&["--threads", &threads.to_string()])));
         let running = inject(&place.chaos, &place.target, &place.slow(&format!("delay: {asked}")));
-        for threads in [1, 64] {
-            let mut victim = place.victim(&["--threads", &threads.to_string()]);
+        for (threads, mut victim) in victims {
             victim.begin();
             let mut made = victim.made();
             assert_all(&made, threads, "ok", delay, Duration::from_secs(60));

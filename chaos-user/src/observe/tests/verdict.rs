@@ -41,6 +41,13 @@ fn one_that_the_kernel_did_not_refuse_is_an_effect() {
     assert_eq!(finished(false, &[refused(1309)]), (Verdict::Pass, String::new()));
 }
 
+/// They are what was asked for.
+#[test]
+fn errors_that_calls_return_are_an_effect() {
+    let calls = FaultPlanned { unit: Unit::Calls, ..planned("slow", false) };
+    assert_eq!(judge(&Ending::Finished, false, &[calls], &[refused(1310)], &[]), (Verdict::Pass, String::new()));
+}
+
 #[test]
 fn no_effect_explains_itself() {
     let missed = |known: Option<&str>, suggestion: Option<&str>| MissedPeer {
