@@ -5,6 +5,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -49,10 +50,15 @@ pub fn build(cargo: &mut Command) -> Result<Vec<Program>> {
     Ok(programs)
 }
 
-/// The repository.
+/// The repository: as cargo says when it runs us, for a target folder that was copied with a repository holds a program that was
+/// built in another; else where we were built.
 pub fn workspace() -> &'static Path {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package)
+    static WORKSPACE: OnceLock<PathBuf> = OnceLock::new();
+    WORKSPACE.get_or_init(|| {
+        let here = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+        let mine = here.filter(|path| path.ends_with("xtask")).unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        mine.parent().map_or_else(|| mine.clone(), Path::to_owned)
+    })
 }
 
 /// Where cargo puts what it builds, and we what we make of it.
