@@ -6,6 +6,7 @@ pub mod connect;
 pub mod frame;
 pub mod inject;
 pub mod outcome;
+pub mod partner;
 pub mod payload;
 pub mod ping;
 pub mod sink;

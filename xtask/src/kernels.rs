@@ -1,20 +1,13 @@
 //! `cargo xtask kernels`: what `chaos check` finds on the running kernel and in each virtual machine, as the tables of KERNELS.md.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write as _,
-    fs,
-    io::{self, Write},
-    process::Command,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeMap, fmt::Write as _, fs, io, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::{
     artifacts, build, process, setup,
-    vm::{self, Machine},
+    vm::{self, Kept, Machine},
 };
 
 const PAGE: &str = "KERNELS.md";
@@ -49,27 +42,6 @@ pub fn run() -> Result<()> {
 
 fn parsed(text: &str, place: &str) -> Result<Value> {
     serde_json::from_str(text).with_context(|| format!("read what chaos check says on {place}: {text:.300}"))
-}
-
-/// What a machine prints, kept.
-#[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
-
-impl Kept {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
-    }
-}
-
-impl Write for Kept {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// The page with what stands between the marks of a table replaced.

@@ -55,7 +55,7 @@ fn table(check: &Check) -> String {
 
 /// Calls by mechanism, then those that cannot be hit by reason; and those in which threads can sleep, or not.
 fn calls(check: &Check, text: &mut String) {
-    grouped(check, text, |row| match &row.mechanism {
+    grouped(&check.calls, text, |row| match &row.mechanism {
         Some(by) => (true, format!("system calls by {by}")),
         None => {
             // The reason names the call in front; what follows is the same for many.
@@ -63,17 +63,21 @@ fn calls(check: &Check, text: &mut String) {
             (false, format!("system calls {}", why.strip_prefix(&row.call).unwrap_or(why).trim_start()))
         }
     });
-    // The reasons differ in the name of a hook alone.
-    grouped(check, text, |row| match row.sleeps {
+    // The reasons differ in the name of a hook alone. What cannot be hit is not delayed either.
+    grouped(check.calls.iter().filter(|row| row.supported), text, |row| match row.sleeps {
         true => (true, "delays beyond 200 us".to_owned()),
         false => (false, "delays of 200 us at most (`chaos check -o json` says why)".to_owned()),
     });
 }
 
 /// The calls under their headings, of which those that stand for something possible come first.
-fn grouped(check: &Check, text: &mut String, heading: impl Fn(&CallRow) -> (bool, String)) {
+fn grouped<'a>(
+    calls: impl IntoIterator<Item = &'a CallRow>,
+    text: &mut String,
+    heading: impl Fn(&CallRow) -> (bool, String),
+) {
     let mut groups: Vec<((bool, String), Vec<&str>)> = Vec::new();
-    for row in &check.calls {
+    for row in calls {
         let key = heading(row);
         match groups.iter_mut().find(|(known, _)| *known == key) {
             Some((_, names)) => names.push(&row.call),

@@ -6,7 +6,10 @@ use crate::{
     observe::{ExitCode, combined},
     plan::RulePlan,
 };
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{cell::LazyCell, collections::BTreeSet, path::PathBuf};
+
+/// How programs are attached to interfaces, or why they cannot be.
+type Interfaces = Result<&'static str, String>;
 
 /// Says what would happen: on whom, by what means, and what this kernel cannot do. Attaches nothing to a target.
 pub fn plan(files: &[PathBuf], yes: bool) -> ExitCode {
@@ -15,8 +18,10 @@ pub fn plan(files: &[PathBuf], yes: bool) -> ExitCode {
         Err(code) => return code,
     };
     let mut codes = Vec::new();
+    // Takes loading the programs: once for all experiments, and for none of calls alone.
+    let interfaces = LazyCell::new(check::interfaces as fn() -> Interfaces);
     for request in &mut requests {
-        if let Err(error) = describe(request) {
+        if let Err(error) = describe(request, &interfaces) {
             println!("  refused: {error}");
             codes.push(code_of(&error));
         }
@@ -28,7 +33,7 @@ pub fn plan(files: &[PathBuf], yes: bool) -> ExitCode {
     combined(codes)
 }
 
-fn describe(request: &mut Request) -> Result<(), EngineError> {
+fn describe(request: &mut Request, interfaces: &LazyCell<Interfaces>) -> Result<(), EngineError> {
     let possible = reduce(&mut request.plan, &request.targets);
     let plan = &request.plan;
     let (targets, duration) = (count(request.targets.len(), "target"), humantime::format_duration(plan.duration));
@@ -40,7 +45,7 @@ fn describe(request: &mut Request) -> Result<(), EngineError> {
     }
     let interfaces = match &possible {
         Ok(_) if plan.rules.iter().any(|rule| rule.call.is_none()) => {
-            check::interfaces().map_err(EngineError::Unsupported)
+            LazyCell::force(interfaces).clone().map_err(EngineError::Unsupported)
         }
         _ => Ok(""),
     };

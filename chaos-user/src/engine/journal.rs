@@ -260,8 +260,8 @@ pub fn lock() -> Result<Locked, EngineError> {
 
 /// Takes the lock, and writes into its file who has it.
 fn hold(path: &Path, patience: Duration) -> Result<Flock<File>, EngineError> {
-    let options = || OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
-    let mut file = options().map_err(|e| failed("open", path, &e))?;
+    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path);
+    let mut file = opened.map_err(|e| failed("open", path, &e))?;
     let end = Instant::now() + patience;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -271,7 +271,7 @@ fn hold(path: &Path, patience: Duration) -> Result<Flock<File>, EngineError> {
                 let _unsaid = lock.set_len(0).and_then(|()| lock.write_all(me.as_bytes()));
                 return Ok(lock);
             }
-            Err((back, Errno::EAGAIN | Errno::EINTR)) if Instant::now() < end => file = back,
+            Err((back, Errno::EAGAIN)) if Instant::now() < end => file = back,
             Err((_, Errno::EAGAIN)) => return Err(held(path, patience)),
             Err((_, errno)) => return Err(failed("lock", path, &io::Error::from(errno))),
         }

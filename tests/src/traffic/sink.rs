@@ -1,51 +1,30 @@
 //! A receiver that is a process of its own, and a sender that expects nothing back.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, UdpSocket};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
+use super::partner::Partner;
 use crate::net::{Family, NetNs};
 
 /// A running `chaos-sink`; killed when dropped.
 #[derive(Debug)]
-pub struct Sink {
-    child: Child,
-    words: BufReader<ChildStdout>,
-}
+pub struct Sink(Partner);
 
 impl Sink {
     /// Starts it by a command that was made with the program's path and port, and waits until its socket is there.
-    pub fn start(mut command: Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a process");
-        let words = BufReader::new(child.stdout.take().expect("its output"));
-        let mut sink = Self { child, words };
-        assert_eq!(sink.word(), "ready");
-        sink
-    }
-
-    fn word(&mut self) -> String {
-        let mut line = String::new();
-        self.words.read_line(&mut line).expect("a word");
-        line.trim().to_owned()
+    pub fn start(command: Command) -> Self {
+        Self(Partner::start(command))
     }
 
     /// How many datagrams came since it was last asked.
     pub fn count(&mut self) -> u64 {
-        self.child.stdin.as_mut().expect("its input").write_all(b"?\n").expect("a reader");
-        self.word().parse().expect("a number")
+        self.0.ask("?\n").parse().expect("a number")
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.0.pid()
     }
 }
 

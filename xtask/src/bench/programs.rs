@@ -2,10 +2,9 @@
 
 use std::{
     ffi::OsString,
-    io::{BufRead as _, BufReader, Write, stderr},
+    io::{BufRead as _, BufReader, stderr},
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -15,7 +14,7 @@ use clap::ValueEnum;
 use super::{figure::Line, store::Run};
 use crate::{
     artifacts, build, process, setup,
-    vm::{self, Machine},
+    vm::{self, Kept, Machine},
 };
 
 /// A benchmark program.
@@ -163,30 +162,15 @@ fn in_machine(programs: &[&Path], product: &Path, run: &mut Run) -> Result<()> {
     }
     let machine = Machine { timeout: VM_PATIENCE, variables, ..Machine::new(SERIES, command) };
     let (code, printed) = vm::persistently(|| {
-        let printed = Printed::default();
+        let printed = Kept::default();
         let code = machine.run(printed.clone(), stderr())?;
         Ok((code, printed))
     })?;
-    let bytes = printed.0.lock().unwrap_or_else(PoisonError::into_inner);
-    for line in String::from_utf8_lossy(&bytes).lines() {
+    for line in printed.text().lines() {
         take(line, true, run);
     }
     if code != 0 {
         bail!("a program ended early: exit code {code}; what it said is above");
     }
     Ok(())
-}
-
-/// What the machine prints.
-#[derive(Clone, Default)]
-struct Printed(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Printed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

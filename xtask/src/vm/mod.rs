@@ -3,6 +3,7 @@
 
 mod console;
 mod initramfs;
+mod kept;
 pub mod kernel;
 mod modules;
 mod qemu;
@@ -21,6 +22,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::artifacts;
 pub use console::EmulatorFault;
+pub use kept::Kept;
 use kernel::Kernel;
 
 /// How often something is tried that the emulator spoils.
