@@ -190,7 +190,7 @@ fn what_is_supported_acts_by_the_mechanism_that_is_named() {
             _ => assert_acts(&lab, row),
         }
     }
-    println!("{} of {} faults act", supported.len(), rows.len());
+    need::measured(&format!("{} of {} faults act", supported.len(), rows.len()));
 }
 
 #[test]

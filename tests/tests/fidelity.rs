@@ -64,7 +64,7 @@ impl Turns {
         let (ours, netem): (Vec<f64>, Vec<f64>) =
             (self.ours.iter().map(&of).collect(), self.netem.iter().map(&of).collect());
         let ratio = median(&ours) / median(&netem);
-        println!("{what}: {ratio:.3} of netem; chaos {ours:.1?}, netem {netem:.1?}");
+        need::measured(&format!("{what}: {ratio:.3} of netem; chaos {ours:.1?}, netem {netem:.1?}"));
         ratio
     }
 }
@@ -125,7 +125,7 @@ fn tcp_under_a_rate() {
         let running = lab.inject(&direction.fault_on("tcp", "bandwidth: { rate: 20mbit }"));
         let rate = stream(&lab, direction).mbit_per_s() * 1_514.0 / 1_448.0;
         running.finish();
-        println!("{direction}: {rate:.2} of 20 Mbit/s");
+        need::measured(&format!("{direction}: {rate:.2} of 20 Mbit/s"));
         assert!((19.0..21.0).contains(&rate), "{direction}: {rate:.2} of 20 Mbit/s");
     }
 }
@@ -153,7 +153,9 @@ fn jitter(action: &str, netem: &str, flow: impl Fn(Flow) -> Flow, cdf: impl Fn(f
             theirs.push(under_netem(from, netem, send));
             turn + 1 >= TURNS && median(&ours) <= median(&theirs) + 0.02
         });
-        println!("{direction}, {netem}: distances {ours:.3?}, netem's {theirs:.3?}, own delay {own:.2} ms");
+        need::measured(&format!(
+            "{direction}, {netem}: distances {ours:.3?}, netem's {theirs:.3?}, own delay {own:.2} ms"
+        ));
         assert!(like_netem, "{direction}, {netem}: in the median more than 0.02 further from the theory than netem");
     }
 }
@@ -195,7 +197,7 @@ fn order_under_constant_delay() {
             (ours.reordered, netem.reordered)
         };
         let (ours, netem): (Vec<u64>, Vec<u64>) = (0..TURNS).map(turn).unzip();
-        println!("{direction}: reordered of 1,000: chaos {ours:?}, netem {netem:?}");
+        need::measured(&format!("{direction}: reordered of 1,000: chaos {ours:?}, netem {netem:?}"));
         let allowed = netem.iter().sum::<u64>() + 10;
         assert!(ours.iter().sum::<u64>() <= allowed, "{direction}: {ours:?} of 1,000 reordered, netem {netem:?}");
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chaos_tests::clock::{now_ns, wait_until};
 use chaos_tests::lab::Lab;
+use chaos_tests::need;
 use chaos_tests::net::{Counters, Family, NetNs};
 use chaos_tests::product::{Leftovers, Running};
 use chaos_tests::scene::{Direction, PORT};
@@ -68,7 +69,7 @@ fn stop_needs_no_help_of_the_owner() {
         let name = running.name().to_owned();
         let target = if by_name { name.as_str() } else { "--all" };
         let (took_ms, child) = effect_after(&lab, &["stop", target]);
-        println!("stop {target}: without effect after {took_ms} ms");
+        need::measured(&format!("stop {target}: without effect after {took_ms} ms"));
         assert!(took_ms < AT_ONCE_MS, "stop {target}: it acted for {took_ms} ms more");
         let output = child.wait_with_output().expect("the command's output");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();

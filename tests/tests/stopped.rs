@@ -107,7 +107,7 @@ impl Wire {
         let ended = running.ended();
         assert_eq!((ended.output.code, ended.report().verdict()), (5, "Aborted"), "{action}: {}", ended.output.text());
         assert!(ended.report().reason().contains("LeaseLost"), "{action}: {}", ended.report().reason());
-        println!("{action}: without effect {took} ms after SIGSTOP");
+        need::measured(&format!("{action}: without effect {took} ms after SIGSTOP"));
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::{
-    artifacts, build, process, setup,
+    artifacts, build, process, report, setup,
     vm::{self, Kept, Machine},
 };
 
@@ -32,10 +32,26 @@ pub fn run() -> Result<()> {
     let mut here: Command = process::as_root(&product, &[]);
     let output = here.args(["check", "-o", "json"]).output().context("start chaos check")?;
     checks.push(parsed(&String::from_utf8_lossy(&output.stdout), "this kernel")?);
-    let page = artifacts::workspace().join(PAGE);
-    let old = fs::read_to_string(&page).with_context(|| format!("read {}", page.display()))?;
-    let new = replaced(&replaced(&old, "faults", &faults(&checks))?, "calls", &calls(&checks))?;
-    fs::write(&page, new).with_context(|| format!("write {}", page.display()))?;
+    rewrite(&[("faults", &faults(&checks)), ("calls", &calls(&checks))])?;
+    write_tests()
+}
+
+/// Writes what the tests said when their suites last ran whole, if they ever did.
+///
+/// # Errors
+/// Where the results cannot be read or the page cannot be written.
+pub fn write_tests() -> Result<()> {
+    let kernels = report::kept()?;
+    if kernels.is_empty() { Ok(()) } else { rewrite(&[("tests", &report::page(&kernels))]) }
+}
+
+fn rewrite(tables: &[(&str, &str)]) -> Result<()> {
+    let path = artifacts::workspace().join(PAGE);
+    let mut page = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    for (table, by) in tables {
+        page = replaced(&page, table, by)?;
+    }
+    fs::write(&path, page).with_context(|| format!("write {}", path.display()))?;
     println!("{PAGE}");
     Ok(())
 }

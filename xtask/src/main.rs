@@ -14,6 +14,7 @@ mod new_fault;
 mod packages;
 mod process;
 mod progress;
+mod report;
 mod rust_src;
 mod setup;
 mod tally;

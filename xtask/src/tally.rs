@@ -8,17 +8,37 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use serde::{Deserialize, Serialize};
+
 /// How a test says that it did not run, on a line of its own: the word, its name, a colon, the reason.
 const MARKS: [&str; 2] = ["SKIPPED ", "NOT HERE "];
+/// How a test tells a measurement, likewise.
+const MEASURED: &str = "MEASURED ";
+/// What a line begins with that names the suite whose lines follow; its name ends with a blank.
+pub const HEADING: &str = "==> ";
+
+/// Tests of each suite.
+pub type Suites = BTreeMap<String, Tally>;
 
 /// Tests by outcome.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Tally {
     pub passed: usize,
     pub failed: usize,
     pub skipped: usize,
     /// Names of tests that the harness counts as passed, but that said they did not run, and why.
     pub not_run: BTreeMap<String, String>,
+    /// What tests measured, in their words: the test's name, a colon, what it found.
+    pub measured: Vec<String>,
+}
+
+impl Tally {
+    /// Of all suites.
+    pub fn sum(suites: &Suites) -> Self {
+        let mut sum = Self::default();
+        suites.values().for_each(|tally| sum += tally.clone());
+        sum
+    }
 }
 
 impl fmt::Display for Tally {
@@ -33,6 +53,7 @@ impl AddAssign for Tally {
         self.failed += other.failed;
         self.skipped += other.skipped;
         self.not_run.extend(other.not_run);
+        self.measured.extend(other.measured);
     }
 }
 
@@ -41,24 +62,33 @@ impl AddAssign for Tally {
 pub struct Reader {
     seen: Arc<Mutex<Seen>>,
     line: Vec<u8>,
+    /// Whose lines come on this stream.
+    suite: String,
 }
 
 #[derive(Default)]
 struct Seen {
-    counts: Tally,
+    suites: Suites,
     /// Inside the output of passed tests, which `--show-output` lists.
     quiet: bool,
 }
 
 impl Reader {
+    /// For the lines of one suite, unless a heading names another.
+    pub fn of(suite: &str) -> Self {
+        Self { suite: suite.to_owned(), ..Self::default() }
+    }
+
     /// What was counted so far.
-    pub fn tally(&self) -> Tally {
+    pub fn suites(&self) -> Suites {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut tally = seen.counts.clone();
-        let not_run = tally.not_run.len().min(tally.passed);
-        tally.passed -= not_run;
-        tally.skipped += not_run;
-        tally
+        let mut suites = seen.suites.clone();
+        for tally in suites.values_mut() {
+            let not_run = tally.not_run.len().min(tally.passed);
+            tally.passed -= not_run;
+            tally.skipped += not_run;
+        }
+        suites
     }
 }
 
@@ -68,7 +98,9 @@ impl Write for Reader {
         while let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.line.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line);
-            let show = self.seen.lock().unwrap_or_else(PoisonError::into_inner).read(line.trim_end());
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let show = seen.read(&mut self.suite, line.trim_end());
+            drop(seen);
             if show {
                 io::stdout().write_all(line.as_bytes())?;
             }
@@ -83,14 +115,26 @@ impl Write for Reader {
 
 impl Seen {
     /// Whether to show this line.
-    fn read(&mut self, line: &str) -> bool {
+    fn read(&mut self, suite: &mut String, line: &str) -> bool {
+        if let Some(name) = line.strip_prefix(HEADING).and_then(|heading| heading.split(' ').next()) {
+            name.clone_into(suite);
+            let new = !self.suites.contains_key(name);
+            self.suites.entry(name.to_owned()).or_default();
+            // It comes on each of the streams.
+            return new;
+        }
+        let counts = self.suites.entry(suite.clone()).or_default();
+        if let Some(measured) = line.strip_prefix(MEASURED) {
+            counts.measured.push(measured.to_owned());
+            return true;
+        }
         if let Some(said) = MARKS.iter().find_map(|mark| line.strip_prefix(mark)) {
             let (name, why) = said.split_once(": ").unwrap_or((said, "no reason given"));
-            self.counts.not_run.insert(name.to_owned(), why.to_owned());
+            counts.not_run.insert(name.to_owned(), why.to_owned());
             return true;
         }
         if let Some(result) = line.strip_prefix("test result: ") {
-            self.count(result);
+            counts.count(result);
             self.quiet = false;
         } else if line == "successes:" {
             self.quiet = true;
@@ -99,7 +143,9 @@ impl Seen {
         }
         !self.quiet
     }
+}
 
+impl Tally {
     /// `ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.01s`
     fn count(&mut self, result: &str) {
         for part in result.split([';', '.']) {
@@ -107,9 +153,9 @@ impl Seen {
             let (Some(number), Some(what)) = (words.next(), words.next()) else { continue };
             let Ok(number) = number.parse::<usize>() else { continue };
             match what {
-                "passed" => self.counts.passed += number,
-                "failed" => self.counts.failed += number,
-                "ignored" => self.counts.skipped += number,
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.skipped += number,
                 _ => {}
             }
         }
@@ -118,19 +164,31 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use super::{Seen, Tally};
+    use super::{Reader, Tally};
+    use std::io::Write as _;
 
     #[test]
-    fn results_are_counted_and_the_skipped_are_not_passed() {
-        let mut seen = Seen::default();
-        assert!(seen.read("test a ... ok"));
-        assert!(!seen.read("successes:"));
-        assert!(!seen.read("---- a stdout ----"));
-        assert!(seen.read("SKIPPED a::b: needs root"));
-        assert!(
-            seen.read("test result: ok. 3 passed; 1 failed; 2 ignored; 0 measured; 9 filtered out; finished in 1.23s")
-        );
-        let not_run = [("a::b".to_owned(), "needs root".to_owned())].into();
-        assert_eq!(seen.counts, Tally { passed: 3, failed: 1, skipped: 2, not_run });
+    fn results_are_counted_by_suite_and_the_skipped_are_not_passed() {
+        let mut stdout = Reader::of("first");
+        let mut stderr = stdout.clone();
+        let result = "test result: ok. 3 passed; 1 failed; 2 ignored; 0 measured; 9 filtered out; finished in 1.23s";
+        stdout.write_all(format!("successes:\n---- a ----\n{result}\n==> second on Linux\n").as_bytes()).unwrap();
+        stderr
+            .write_all(b"SKIPPED a::b: needs root\n==> second on Linux\nMEASURED c: 0.97\nNOT HERE d: no fq\n")
+            .unwrap();
+        stdout.write_all(result.as_bytes()).unwrap();
+        stdout.write_all(b"\n").unwrap();
+        let (first, second) = ([("a::b", "needs root")], [("d", "no fq")]);
+        let tally = |not_run: [(&str, &str); 1], measured: &[&str]| Tally {
+            passed: 2,
+            failed: 1,
+            skipped: 3,
+            not_run: not_run.map(|(name, why)| (name.to_owned(), why.to_owned())).into(),
+            measured: measured.iter().map(|line| (*line).to_owned()).collect(),
+        };
+        let suites = stdout.suites();
+        assert_eq!(suites["first"], tally(first, &[]));
+        assert_eq!(suites["second"], tally(second, &["c: 0.97"]));
+        assert_eq!(Tally::sum(&suites).passed, 4);
     }
 }

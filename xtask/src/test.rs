@@ -4,7 +4,7 @@
 use std::{
     env,
     ffi::OsString,
-    io, iter,
+    fs, io, iter,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     thread,
@@ -17,8 +17,10 @@ use crate::{
     artifacts::{self, Program},
     build,
     cluster::{self, Raised},
-    process, setup,
-    tally::{Reader, Tally},
+    kernels, process,
+    report::Report,
+    setup,
+    tally::{HEADING, Reader, Suites, Tally},
     vm::{self, Machine},
 };
 
@@ -86,7 +88,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (kernel_tests, unit_tests): (Vec<Program>, Vec<Program>) = programs.into_iter().partition(needs_root);
     let (cluster_tests, kernel_tests): (Vec<Program>, Vec<Program>) =
         kernel_tests.into_iter().partition(|program| program.name.starts_with(CLUSTER));
-    let mut report = Report::default();
+    let whole = arguments.full || arguments.kernel.is_some() || arguments.cluster;
+    let mut report = Report::new(whole && filter.is_none());
     let products = Products::new(product, if arguments.cluster { &[] } else { &kernel_tests }, filter)?;
     match arguments.kernel.as_deref() {
         None if arguments.cluster => on_a_cluster(&cluster_tests, &products.tried, filter, &mut report),
@@ -101,6 +104,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
         Some("running") => on_this_kernel(&kernel_tests, &products, filter, &mut report)?,
         Some(series) => machine(series, true, &kernel_tests, &products, filter, &mut report),
+    }
+    if arguments.full && filter.is_none() {
+        kernels::write_tests()?;
     }
     Ok(report.finish())
 }
@@ -128,31 +134,35 @@ impl Products {
 fn units(programs: &[Program], filter: Option<&str>, report: &mut Report) {
     for program in programs {
         let mut command = Command::new(&program.path);
-        report.add(&format!("{} ({})", program.package, program.name), || native(&mut command, program, filter));
+        report.add(&format!("{} ({})", program.package, program.name), None, || native(&mut command, program, filter));
     }
     // None of the suites is wanted where one against the kernel was named.
     if !programs.is_empty() {
-        report.add("examples in the documentation", || doc_tests(filter));
+        report.add("examples in the documentation", None, || doc_tests(filter));
     }
 }
 
 fn on_this_kernel(programs: &[Program], products: &Products, filter: Option<&str>, report: &mut Report) -> Result<()> {
     let _lock = setup::lock("tests on this kernel")?;
+    let kernel = running_kernel();
     for program in programs {
         let mut command =
             process::as_root(&program.path, &[PRODUCT, CRASH_POINTS.1, "CARGO_MANIFEST_DIR", "CI", "PATH"]);
         command.envs(products.variables()).args(ONE_BY_ONE);
-        report.add(&format!("{} on this kernel", program.name), || native(&mut command, program, filter));
+        report
+            .add(&format!("{} on this kernel", program.name), Some(&kernel), || native(&mut command, program, filter));
     }
     Ok(())
 }
 
 /// A thousand experiments in one process, and hundreds of targets at once: minutes, and nothing may run beside them.
 fn endurance(programs: &[Program], filter: Option<&str>, report: &mut Report) {
+    let kernel = running_kernel();
     for program in programs.iter().filter(|program| program.name == ENDURANCE) {
         let mut command = process::as_root(&program.path, &["CARGO_MANIFEST_DIR", "CI", "PATH"]);
         command.arg("--ignored").args(ONE_BY_ONE);
-        report.add(&format!("{} on this kernel", program.name), || native(&mut command, program, filter));
+        report
+            .add(&format!("{} on this kernel", program.name), Some(&kernel), || native(&mut command, program, filter));
     }
 }
 
@@ -163,11 +173,12 @@ fn on_a_cluster(programs: &[Program], product: &Path, filter: Option<&str>, repo
     if programs.is_empty() {
         return;
     }
+    let kernel = running_kernel();
     let (kubeconfig, state, raised) = match env::var_os(KUBECONFIG) {
         Some(given) => (given, env::var_os(CLUSTER_STATE), None),
         None => match Raised::new() {
             Ok(raised) => (cluster::state::kubeconfig().into(), Some(cluster::state::DIRECTORY.into()), Some(raised)),
-            Err(error) => return report.add("a cluster", || Err(error)),
+            Err(error) => return report.add("a cluster", None, || Err(error)),
         },
     };
     for program in programs {
@@ -178,10 +189,10 @@ fn on_a_cluster(programs: &[Program], product: &Path, filter: Option<&str>, repo
         let mut command = process::as_root(&program.path, &keep);
         command.env(PRODUCT, product).env(KUBECONFIG, &kubeconfig).args(ONE_BY_ONE);
         command.envs(state.as_ref().map(|state| (CLUSTER_STATE, state)));
-        report.add(&format!("{} on a cluster", program.name), || native(&mut command, program, filter));
+        report.add(&format!("{} on a cluster", program.name), Some(&kernel), || native(&mut command, program, filter));
     }
     if let Some(Err(error)) = raised.map(Raised::end) {
-        report.add("the end of the cluster", || Err(error));
+        report.add("the end of the cluster", None, || Err(error));
     }
 }
 
@@ -192,6 +203,11 @@ fn has_tests(program: &Program, filter: Option<&str>) -> bool {
     process::capture(&mut list).map_or(true, |names| !names.trim().is_empty())
 }
 
+fn running_kernel() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_or_else(|_| "here".to_owned(), |release| release.trim().to_owned())
+}
+
 /// Faults of one test must not hit another's packets; and the harness must show what skipped tests say.
 const ONE_BY_ONE: [&str; 2] = ["--test-threads=1", "--show-output"];
 
@@ -199,26 +215,26 @@ fn needs_root(program: &Program) -> bool {
     program.package == KERNEL_PACKAGE && program.integration
 }
 
-fn native(command: &mut Command, program: &Program, filter: Option<&str>) -> Result<Tally> {
+fn native(command: &mut Command, program: &Program, filter: Option<&str>) -> Result<Suites> {
     command.args(filter).current_dir(&program.directory).env("CARGO_MANIFEST_DIR", &program.directory);
-    listen(command)
+    listen(&program.name, command)
 }
 
-fn doc_tests(filter: Option<&str>) -> Result<Tally> {
+fn doc_tests(filter: Option<&str>) -> Result<Suites> {
     let mut cargo = process::cargo();
     cargo.args(["test", "--quiet", "--workspace", "--doc", "--"]).args(filter).current_dir(artifacts::workspace());
-    listen(&mut cargo)
+    listen("doc", &mut cargo)
 }
 
 /// Runs a harness on this machine.
-fn listen(command: &mut Command) -> Result<Tally> {
+fn listen(suite: &str, command: &mut Command) -> Result<Suites> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("start {}", command.get_program().display()))?;
-    let mut reader = Reader::default();
+    let mut reader = Reader::of(suite);
     let mut second = reader.clone();
     let mut stdout = child.stdout.take().ok_or_else(|| anyhow!("the tests have no stdout"))?;
     let mut stderr = child.stderr.take().ok_or_else(|| anyhow!("the tests have no stderr"))?;
@@ -226,12 +242,16 @@ fn listen(command: &mut Command) -> Result<Tally> {
     io::copy(&mut stdout, &mut reader).context("read what the tests print")?;
     copier.join().map_err(|_| anyhow!("the thread that reads stderr panicked"))?.context("read the tests' stderr")?;
     let status = child.wait().context("wait for the tests")?;
-    settle(reader.tally(), status.success(), || status.to_string())
+    settle(reader.suites(), status.success(), || status.to_string())
 }
 
 /// A harness that fails without a failed test has not run its tests to the end.
-fn settle(tally: Tally, success: bool, status: impl Fn() -> String) -> Result<Tally> {
-    if success || tally.failed > 0 { Ok(tally) } else { Err(anyhow!("the tests broke off: {}", status())) }
+fn settle(suites: Suites, success: bool, status: impl Fn() -> String) -> Result<Suites> {
+    if success || Tally::sum(&suites).failed > 0 {
+        Ok(suites)
+    } else {
+        Err(anyhow!("the tests broke off: {}", status()))
+    }
 }
 
 fn machines(full: bool, programs: &[Program], products: &Products, filter: Option<&str>, report: &mut Report) {
@@ -267,69 +287,31 @@ fn machine(
         None if extent == "smoke test" => SMOKE_TESTS.into(),
         other => other.into_iter().collect(),
     };
-    report.add(&format!("Linux {series}, {extent}"), || in_machine(series, &suites, products, &filters));
+    report.add(&format!("Linux {series}, {extent}"), Some(series), || in_machine(series, &suites, products, &filters));
 }
 
 /// The filters, of which there may be none, then the test programs. A test runs whose name contains one of them.
 const LOOP: &str = r#"
 filter=$1; shift; failed=0
 for suite; do
-    name=${suite##*/}; echo "==> ${name%-*} on Linux $(uname -r)" >&2
+    name=${suite##*/}; heading="$HEADING${name%-*} on Linux $(uname -r)"; echo "$heading"; echo "$heading" >&2
     "$suite" --test-threads=1 --show-output $filter || failed=1
 done
 exit $failed"#;
 
 /// One boot for all suites.
-fn in_machine(series: &str, suites: &[&Program], products: &Products, filters: &[&str]) -> Result<Tally> {
-    let Some(first) = suites.first() else { return Ok(Tally::default()) };
+fn in_machine(series: &str, suites: &[&Program], products: &Products, filters: &[&str]) -> Result<Suites> {
+    let Some(first) = suites.first() else { return Ok(Suites::new()) };
     let mut command: Vec<OsString> = ["/bin/sh", "-c", LOOP, "sh", &filters.join(" ")].map(OsString::from).into();
     command.extend(suites.iter().map(|suite| suite.path.clone().into()));
     let directory = first.directory.clone();
-    let mut variables: Vec<(OsString, OsString)> = vec![("CARGO_MANIFEST_DIR".into(), directory.clone().into())];
+    let mut variables: Vec<(OsString, OsString)> =
+        vec![("CARGO_MANIFEST_DIR".into(), directory.clone().into()), ("HEADING".into(), HEADING.into())];
     variables.extend(products.variables().map(|(name, path)| (name.into(), path.into())));
     let machine = Machine { timeout: VM_PATIENCE, variables, directory, ..Machine::new(series, command) };
     vm::persistently(|| {
         let reader = Reader::default();
         let code = machine.run(reader.clone(), reader.clone())?;
-        settle(reader.tally(), code == 0, || format!("exit code {code}"))
+        settle(reader.suites(), code == 0, || format!("exit code {code}"))
     })
-}
-
-/// What each place had to say.
-#[derive(Default)]
-struct Report {
-    total: Tally,
-    lines: Vec<String>,
-}
-
-impl Report {
-    fn add(&mut self, place: &str, run: impl FnOnce() -> Result<Tally>) {
-        eprintln!("==> {place}");
-        match run() {
-            // A package without tests is not worth a line.
-            Ok(tally) if tally == Tally::default() => {}
-            Ok(tally) => {
-                self.lines.push(format!("{place}: {tally}"));
-                self.lines.extend(tally.not_run.iter().map(|(name, why)| format!("    not run: {name}: {why}")));
-                self.total += tally;
-            }
-            Err(error) => {
-                self.total.failed += 1;
-                eprintln!("error: {error:#}");
-                self.lines.push(format!("{place}: failed: {error:#}"));
-            }
-        }
-    }
-
-    fn finish(self) -> ExitCode {
-        println!();
-        for line in &self.lines {
-            println!("{line}");
-        }
-        if self.total == Tally::default() {
-            eprintln!("error: no test ran; is the filter right?");
-        }
-        println!("{}", self.total);
-        if self.total.failed == 0 && self.total != Tally::default() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-    }
 }
