@@ -79,6 +79,11 @@ impl Reader {
         Self { suite: suite.to_owned(), ..Self::default() }
     }
 
+    /// Whether to show this line.
+    fn take(&mut self, line: &str) -> bool {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).read(&mut self.suite, line)
+    }
+
     /// What was counted so far.
     pub fn suites(&self) -> Suites {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,10 +103,7 @@ impl Write for Reader {
         while let Some(end) = self.line.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.line.drain(..=end).collect();
             let line = String::from_utf8_lossy(&line);
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            let show = seen.read(&mut self.suite, line.trim_end());
-            drop(seen);
-            if show {
+            if self.take(line.trim_end()) {
                 io::stdout().write_all(line.as_bytes())?;
             }
         }
@@ -165,19 +167,17 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::{Reader, Tally};
-    use std::io::Write as _;
 
     #[test]
     fn results_are_counted_by_suite_and_the_skipped_are_not_passed() {
         let mut stdout = Reader::of("first");
         let mut stderr = stdout.clone();
         let result = "test result: ok. 3 passed; 1 failed; 2 ignored; 0 measured; 9 filtered out; finished in 1.23s";
-        stdout.write_all(format!("successes:\n---- a ----\n{result}\n==> second on Linux\n").as_bytes()).unwrap();
-        stderr
-            .write_all(b"SKIPPED a::b: needs root\n==> second on Linux\nMEASURED c: 0.97\nNOT HERE d: no fq\n")
-            .unwrap();
-        stdout.write_all(result.as_bytes()).unwrap();
-        stdout.write_all(b"\n").unwrap();
+        let shown = ["successes:", "---- a ----", result, "==> second on Linux"].map(|line| stdout.take(line));
+        assert_eq!(shown, [false, false, true, true]);
+        let said = ["SKIPPED a::b: needs root", "==> second on Linux", "MEASURED c: 0.97", "NOT HERE d: no fq"];
+        assert_eq!(said.map(|line| stderr.take(line)), [true, false, true, true]);
+        stdout.take(result);
         let (first, second) = ([("a::b", "needs root")], [("d", "no fq")]);
         let tally = |not_run: [(&str, &str); 1], measured: &[&str]| Tally {
             passed: 2,
