@@ -2,6 +2,7 @@
 //! their peers on both nodes.
 
 use std::{
+    collections::BTreeMap,
     io::Read as _,
     process::{Command, Stdio},
     time::Duration,
@@ -92,6 +93,54 @@ fn a_service_is_cut_off_with_all_behind_it() {
     assert_eq!(shop.other[0].asks(&ip).as_deref(), Some("db"), "a neighbour is cut off");
     cut.delete();
     shop.scene.cluster.kubectl(&format!("delete service db -n {namespace}"));
+}
+
+/// How often each pod answered, and how often nobody did.
+fn answers(pod: &Pod, ip: &str, times: usize) -> BTreeMap<Option<String>, usize> {
+    let mut counts = BTreeMap::new();
+    (0..times).for_each(|_| *counts.entry(pod.asks_at(ip, 8080)).or_default() += 1);
+    counts
+}
+
+/// Through the Service as well as past it, although the target's packets do not say which half they are for.
+#[test]
+fn half_of_a_service_is_cut_off() {
+    let Some(shop) = Shop::open() else { return };
+    let (namespace, cluster) = (&shop.scene.namespace, &shop.scene.cluster);
+    cluster.apply(
+        &json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": { "name": "halves", "namespace": namespace },
+            "spec": { "selector": { "app": "other" }, "ports": [{ "port": 8080, "targetPort": 80 }] },
+        })
+        .to_string(),
+    );
+    let service = cluster.get("service", namespace, "halves").expect("a Service");
+    let ip = service["spec"]["clusterIP"].as_str().expect("an address").to_owned();
+    let (cut_off, left) = (Some(shop.other[0].name.clone()), Some(shop.other[1].name.clone()));
+    let both = |pod: &Pod| {
+        let seen = answers(pod, &ip, 24);
+        seen.contains_key(&cut_off) && seen.contains_key(&left) && !seen.contains_key(&None)
+    };
+    cluster.wait("both halves answer", || both(&shop.web[0]));
+    let peers = json!([{ "pods": { "names": [shop.other[0].name] } }]);
+    let network = json!({ "match": { "peers": peers, "protocol": "tcp", "ports": [80, 8080] }, "partition": true });
+    let cut = Asked::apply(&shop.scene, "half", 120, "web", &network);
+    cut.await_injected();
+    for web in &shop.web {
+        let seen = answers(web, &ip, 24);
+        assert!(seen.len() == 2 && seen.contains_key(&None) && seen.contains_key(&left), "{}: {seen:?}", web.name);
+        assert_eq!(web.asks(&shop.other[0].ip), None, "{}: past the Service", web.name);
+        assert_eq!(web.asks(&shop.other[1].ip), left, "{}: past the Service", web.name);
+    }
+    assert!(both(&shop.db), "a neighbour is cut off");
+    cut.stop("finish");
+    let over = cut.await_over();
+    assert_eq!(over.verdict(), "Pass", "{}", over.reason());
+    let records = over.0["targets"].as_array().expect("targets");
+    let peer = records.iter().find(|one| one["pod"] == json!(shop.other[0].name)).expect("where it was placed");
+    assert!(peer["message"].as_str().is_some_and(|text| text.contains("a peer, not a target")), "{peer}");
+    assert!(shop.web.iter().all(both), "it has not ended");
+    cluster.kubectl(&format!("delete service halves -n {namespace}"));
 }
 
 /// A ping from a container's cgroup, in its pod's network namespace.

@@ -4,6 +4,8 @@ pub mod call;
 mod condition;
 pub mod glob;
 mod rule;
+#[cfg(test)]
+mod tests;
 
 pub use condition::{Condition, PeerAddress};
 pub use rule::{RulePlan, compile};

@@ -137,7 +137,12 @@ impl Pod {
 
     /// What a pod behind an address answers over TCP; None where nobody does within a second.
     pub fn asks(&self, address: &str) -> Option<String> {
-        let script = format!("exec 3<>/dev/tcp/{address}/80 && cat <&3");
+        self.asks_at(address, 80)
+    }
+
+    /// The same at another port.
+    pub fn asks_at(&self, address: &str, port: u16) -> Option<String> {
+        let script = format!("exec 3<>/dev/tcp/{address}/{port} && cat <&3");
         let output = self.inside("timeout").args(["1", "bash", "-c", &script]).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         (!text.is_empty()).then_some(text)

@@ -12,6 +12,10 @@ use crate::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::collections::BTreeMap;
 
+/// Said of a pod that is a peer.
+const PEERS_SIDE: &str =
+    "a peer, not a target: packets that targets send to it through a Service are told apart here alone";
+
 /// Where a part stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -190,6 +194,10 @@ impl Part {
         }
     }
 
+    fn told_of<'a>(&self, member: &'a Member) -> &'a str {
+        if self.injection.spec.peers_side && member.message.is_empty() { PEERS_SIDE } else { &member.message }
+    }
+
     fn records(&self, member: &Member, reports: &[FaultReport]) -> Vec<TargetRecord> {
         let place = &member.facts.place;
         let pod = format!("{}/{}", place.namespace, place.name);
@@ -211,7 +219,7 @@ impl Part {
                 mechanism: mine.first().map(|report| report.mechanism.clone()).unwrap_or_default(),
                 matched: mine.iter().map(|report| report.matched).sum(),
                 injected: mine.iter().map(|report| report.injected).sum(),
-                message: cut(&member.message, 1024),
+                message: cut(self.told_of(member), 1024),
                 gaps: self.gaps.get(&name).cloned().unwrap_or_default(),
                 followed_after_ms: member.followed_after_ms(),
             }

@@ -66,6 +66,10 @@ pub struct InjectionSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub peer_sets: Vec<PeerSetUse>,
+    /// The pods are no targets of the experiment but peers of one of its faults, which acts here turned round: a Service that leads to
+    /// them leads to others too, and only here the packets that go through it can be told apart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub peers_side: bool,
     /// The pods. At most 1000.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1000))]

@@ -1,10 +1,11 @@
 //! Where an experiment stands and what is to be done next: from what is known, without effects.
 
 use super::{
+    aside::{Asides, asides},
     condition,
     fan_out::{self, Common, Sets},
     outcome,
-    peers::peers,
+    peers::{MOST_PEERS, peers},
     prober::Seen,
     select::{Chosen, choose, newcomers},
     world::World,
@@ -22,14 +23,14 @@ use crate::{
 };
 use kube::ResourceExt;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     time::{Duration, SystemTime},
 };
 
 /// An Injection that no agent looks at for so long is of a node without a living one.
 const ANSWER: Duration = Duration::from_secs(10);
-/// Most addresses that the peers of one place stand for: what a node's maps have room for.
-const MOST_PEERS: usize = 10_000;
+/// Room for warnings in a status.
+const MOST_WARNINGS: usize = 32;
 /// How often probes that run are looked at.
 const LOOK: Duration = Duration::from_millis(200);
 /// How much later than its end an experiment is given up on nodes that do not say that it is over.
@@ -95,7 +96,8 @@ impl Decider<'_> {
             let left = self.made() + self.experiment.spec.duration.get();
             return Ok(self.nothing(Some(left.duration_since(self.now).unwrap_or_default().max(LOOK))));
         }
-        let (sets, cannot_follow) = self.sets(&own)?;
+        let asides = asides(&self.experiment.spec, &own, self.world, &chosen, self.existing);
+        let (asides, sets, cannot_follow) = self.sets(&own, asides)?;
         if self.existing.is_empty() && !self.passed()? {
             self.probe = Some(ProbePhase::Before);
             self.status.summary.selected = i64::try_from(chosen.len()).unwrap_or(i64::MAX);
@@ -114,13 +116,13 @@ impl Decider<'_> {
             stop,
             left: self.left(),
         };
-        let by_node =
-            self.existing.iter().map(|one| (one.spec.node_name.clone(), one.clone())).collect::<BTreeMap<_, _>>();
-        let injections = fan_out::injections(self.experiment, &common, &sets.uses, &chosen, &by_node);
+        let injections = fan_out::injections(self.experiment, &common, &sets, &chosen, &asides, self.existing);
         self.tell(stop, &silent);
         if self.probe.is_none() && self.probes(ProbePhase::During) && self.acts() && stop.is_none() {
             self.probe = Some(ProbePhase::During);
         }
+        self.status.warnings.extend(asides.left);
+        self.status.warnings.truncate(MOST_WARNINGS);
         if let Some(reason) = cannot_follow {
             self.set(DEGRADED, true, "CannotFollow", &reason);
         }
@@ -158,19 +160,26 @@ impl Decider<'_> {
         Ok(!self.probes(ProbePhase::Before) || self.seen.done.contains(&ProbePhase::Before))
     }
 
-    /// The peers' addresses. Where they cannot be said any more those of before stay, so that a stop still gets through; second: why.
-    fn sets(&self, own: &str) -> Result<(Sets, Option<String>), (Verdict, String)> {
-        let reason = match peers(&self.experiment.spec, own, self.world) {
-            Ok(addresses) => match addresses.values().map(BTreeSet::len).max() {
+    /// The peers' addresses. Where they cannot be said any more those of before stay, so that a stop still gets through; third: why.
+    fn sets(
+        &self,
+        own: &str,
+        asides: Result<Asides, String>,
+    ) -> Result<(Asides, Sets, Option<String>), (Verdict, String)> {
+        let found = asides.and_then(|asides| {
+            let addresses = peers(&self.experiment.spec, own, self.world, &asides)?;
+            match addresses.values().map(BTreeSet::len).max() {
                 Some(most) if most > MOST_PEERS => {
-                    format!("peers stand for {most} addresses; at most {MOST_PEERS} are possible")
+                    Err(format!("peers stand for {most} addresses; at most {MOST_PEERS} are possible"))
                 }
-                _ => return Ok((fan_out::sets(self.experiment, &addresses), None)),
-            },
-            Err(reason) => reason,
-        };
-        let Some(first) = self.existing.first() else { return Err((Verdict::Invalid, reason)) };
-        Ok((Sets { objects: Vec::new(), uses: first.spec.peer_sets.clone() }, Some(reason)))
+                _ => Ok((fan_out::sets(self.experiment, &addresses, &asides), asides)),
+            }
+        });
+        match (found, self.existing.iter().find(|one| !one.spec.peers_side)) {
+            (Ok((sets, asides)), _) => Ok((asides, sets, None)),
+            (Err(reason), None) => Err((Verdict::Invalid, reason)),
+            (Err(reason), Some(first)) => Ok((Asides::of_before(self.existing), Sets::of_before(first), Some(reason))),
+        }
     }
 
     /// What the API server should have refused.
@@ -207,7 +216,7 @@ impl Decider<'_> {
             return Ok(chosen);
         }
         let mut chosen: Vec<Chosen> = Vec::new();
-        for one in self.existing {
+        for one in self.existing.iter().filter(|one| !one.spec.peers_side) {
             let node = &one.spec.node_name;
             chosen.extend(one.spec.targets.iter().map(|target| Chosen { target: target.clone(), node: node.clone() }));
         }
@@ -297,7 +306,8 @@ impl Decider<'_> {
         }
         self.status.faults = outcome::sums(self.experiment, self.existing);
         (self.status.targets, self.status.summary) = outcome::targets(self.existing);
-        self.status.warnings = outcome::troubles(self.existing).into_iter().map(|(_, text)| text).take(32).collect();
+        self.status.warnings =
+            outcome::troubles(self.existing).into_iter().map(|(_, text)| text).take(MOST_WARNINGS).collect();
         self.degraded(silent);
         let phases: Vec<InjectionPhase> =
             self.existing.iter().map(|one| one.status.as_ref().map(|s| s.phase).unwrap_or_default()).collect();

@@ -1,15 +1,15 @@
 //! One experiment becomes an Injection per node, and the sets of addresses that these name.
 
-use super::{peers::Place, select::Chosen};
+use super::{aside::Asides, peers::Place, select::Chosen};
 use crate::{
     k8s::{
         api::{
             EXPERIMENT, Experiment, Follow, Injection, InjectionSpec, MOST_ADDRESSES, PeerAddress, PeerSet,
-            PeerSetSpec, PeerSetUse, Stop,
+            PeerSetSpec, PeerSetUse, PodTarget, Stop,
         },
         text::cut,
     },
-    spec::{PodTargets, SelectMode, value::Duration},
+    spec::{Fault, PodTargets, SelectMode, value::Duration},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time};
 use kube::{Resource, ResourceExt};
@@ -45,6 +45,16 @@ pub struct Sets {
     pub objects: Vec<PeerSet>,
     /// Their uses.
     pub uses: Vec<PeerSetUse>,
+    /// Names of those that hold the targets' own addresses, where something is placed at peers.
+    pub targets: Vec<String>,
+}
+
+impl Sets {
+    /// Those that an Injection uses, for one who cannot find out what is so now.
+    #[must_use]
+    pub fn of_before(one: &Injection) -> Self {
+        Self { uses: one.spec.peer_sets.clone(), ..Self::default() }
+    }
 }
 
 /// A name that is its owner's as far as it fits, and the same for the same parts.
@@ -91,74 +101,141 @@ fn metadata(experiment: &Experiment, name: String) -> ObjectMeta {
     }
 }
 
-/// The sets for these places.
-#[must_use]
-pub fn sets(experiment: &Experiment, peers: &BTreeMap<Place, BTreeSet<PeerAddress>>) -> Sets {
-    let mut sets = Sets::default();
-    for ((fault, except), addresses) in peers {
+/// Makes the sets of the places of a fault.
+struct Maker<'a> {
+    experiment: &'a Experiment,
+    objects: Vec<PeerSet>,
+}
+
+impl Maker<'_> {
+    /// The names of the sets that hold these addresses; `place` tells them from those of other places.
+    fn make(&mut self, place: &str, addresses: &BTreeSet<PeerAddress>) -> Vec<String> {
         let addresses: Vec<PeerAddress> = addresses.iter().copied().collect();
         // One that is empty is there as well: it says that the peers stand for nothing.
         let chunks: Vec<&[PeerAddress]> =
             if addresses.is_empty() { vec![&[]] } else { addresses.chunks(MOST_ADDRESSES).collect() };
         let mut names = Vec::new();
         for (number, chunk) in chunks.into_iter().enumerate() {
-            let name = name(experiment, &format!("peers/{fault}/{except:?}/{number}"));
+            let name = name(self.experiment, &format!("{place}/{number}"));
             let mut set = PeerSet::new(&name, PeerSetSpec { addresses: chunk.to_vec() });
-            set.metadata = metadata(experiment, name.clone());
-            sets.objects.push(set);
+            set.metadata = metadata(self.experiment, name.clone());
+            self.objects.push(set);
             names.push(name);
         }
-        sets.uses.push(PeerSetUse { fault: *fault, except: *except, sets: names });
+        names
     }
-    sets
 }
 
-/// The Injections for these pods. What stands in `existing` keeps its time.
+/// The sets for these places, and those for what is placed at peers.
+#[must_use]
+pub fn sets(experiment: &Experiment, peers: &BTreeMap<Place, BTreeSet<PeerAddress>>, asides: &Asides) -> Sets {
+    let mut maker = Maker { experiment, objects: Vec::new() };
+    let mut uses = Vec::new();
+    for ((fault, except), addresses) in peers {
+        let names = maker.make(&format!("peers/{fault}/{except:?}"), addresses);
+        uses.push(PeerSetUse { fault: *fault, except: *except, sets: names });
+    }
+    let targets = if asides.placed.is_empty() { Vec::new() } else { maker.make("targets", &asides.targets) };
+    Sets { objects: maker.objects, uses, targets }
+}
+
+/// One Injection: which pods on which node, and with which faults.
+struct Piece<'a> {
+    node: &'a str,
+    peers_side: bool,
+    faults: Vec<Fault>,
+    peer_sets: Vec<PeerSetUse>,
+    targets: Vec<PodTarget>,
+}
+
+/// The Injections for these pods, and for what is placed at peers. What stands in `existing` keeps its time.
 #[must_use]
 pub fn injections(
     experiment: &Experiment,
     common: &Common,
-    uses: &[PeerSetUse],
+    sets: &Sets,
     chosen: &[Chosen],
-    existing: &BTreeMap<String, Injection>,
+    asides: &Asides,
+    existing: &[Injection],
 ) -> Vec<Injection> {
-    let spec = &experiment.spec;
-    let own = experiment.namespace().unwrap_or_default();
-    let pods = spec.selector.pods.clone().unwrap_or_default();
-    let follow = pods.follows_new().then(|| follow(&pods, &own)).flatten();
-    let mut of_nodes: BTreeMap<&str, Vec<_>> = existing.keys().map(|node| (node.as_str(), Vec::new())).collect();
+    let own = existing.iter().filter(|one| !one.spec.peers_side);
+    let mut of_nodes: BTreeMap<&str, Vec<_>> = own.map(|one| (one.spec.node_name.as_str(), Vec::new())).collect();
     for one in chosen {
         of_nodes.entry(&one.node).or_default().push(one.target.clone());
     }
-    let each = of_nodes.into_iter().map(|(node, mut targets)| {
-        targets.sort_by(|a, b| a.uid.cmp(&b.uid));
-        let remaining = existing.get(node).map_or(common.left, |one| remaining(one, common));
-        let name = name(experiment, &format!("node/{node}"));
-        let mut injection = Injection::new(
-            &name,
-            InjectionSpec {
-                node_name: node.to_owned(),
-                experiment: experiment.name_any(),
-                started_by: common.started_by.clone(),
-                remaining: if remaining.get() > spec.duration.get() { spec.duration } else { remaining },
-                ends_at: common.ends_at.clone(),
-                seed: common.seed,
-                dry_run: spec.dry_run,
-                paused: spec.paused,
-                start: common.start,
-                stop: common.stop,
-                on_unsupported: spec.on_unsupported,
-                faults: spec.faults.clone(),
-                peer_sets: uses.to_vec(),
-                targets,
-                containers: pods.containers.clone(),
-                follow: follow.clone(),
-            },
-        );
-        injection.metadata = metadata(experiment, name);
-        injection
+    let at_targets = of_nodes.into_iter().map(|(node, targets)| Piece {
+        node,
+        peers_side: false,
+        faults: experiment.spec.faults.clone(),
+        peer_sets: sets.uses.clone(),
+        targets,
     });
-    each.collect()
+    let pieces = at_targets.chain(at_peers(sets, asides, existing));
+    pieces.map(|piece| injection(experiment, common, piece, existing)).collect()
+}
+
+/// By fault and node. One that is there and has no pod any more stays, without pods, for what it has counted.
+fn at_peers<'a>(sets: &Sets, asides: &'a Asides, existing: &'a [Injection]) -> Vec<Piece<'a>> {
+    let mut pieces: BTreeMap<(Option<String>, &str), Piece> = BTreeMap::new();
+    for one in existing.iter().filter(|one| one.spec.peers_side) {
+        let spec = &one.spec;
+        let name = spec.faults.first().and_then(|fault| fault.name.clone());
+        let (faults, peer_sets) = (spec.faults.clone(), spec.peer_sets.clone());
+        let piece = Piece { node: &spec.node_name, peers_side: true, faults, peer_sets, targets: Vec::new() };
+        pieces.insert((name, &spec.node_name), piece);
+    }
+    let uses = || vec![PeerSetUse { fault: 0, except: None, sets: sets.targets.clone() }];
+    for aside in &asides.placed {
+        for (pod, _) in &aside.pods {
+            let faults = || vec![aside.turned.clone()];
+            let piece = pieces.entry((aside.turned.name.clone(), &pod.node)).or_insert_with(|| Piece {
+                node: &pod.node,
+                peers_side: true,
+                faults: faults(),
+                peer_sets: uses(),
+                targets: Vec::new(),
+            });
+            piece.targets.push(pod.target.clone());
+        }
+    }
+    pieces.into_values().collect()
+}
+
+fn injection(experiment: &Experiment, common: &Common, piece: Piece, existing: &[Injection]) -> Injection {
+    let spec = &experiment.spec;
+    let pods = spec.selector.pods.clone().unwrap_or_default();
+    let own = experiment.namespace().unwrap_or_default();
+    let fault = piece.faults.first().and_then(|fault| fault.name.as_deref()).unwrap_or_default();
+    let place = if piece.peers_side { format!("peers/{fault}/{}", piece.node) } else { format!("node/{}", piece.node) };
+    let name = name(experiment, &place);
+    let remaining =
+        existing.iter().find(|one| one.name_any() == name).map_or(common.left, |one| remaining(one, common));
+    let mut targets = piece.targets;
+    targets.sort_by(|a, b| a.uid.cmp(&b.uid));
+    let mut injection = Injection::new(
+        &name,
+        InjectionSpec {
+            node_name: piece.node.to_owned(),
+            experiment: experiment.name_any(),
+            started_by: common.started_by.clone(),
+            remaining: if remaining.get() > spec.duration.get() { spec.duration } else { remaining },
+            ends_at: common.ends_at.clone(),
+            seed: common.seed,
+            dry_run: spec.dry_run,
+            paused: spec.paused,
+            start: common.start,
+            stop: common.stop,
+            on_unsupported: spec.on_unsupported,
+            faults: piece.faults,
+            peer_sets: piece.peer_sets,
+            peers_side: piece.peers_side,
+            targets,
+            containers: if piece.peers_side { Vec::new() } else { pods.containers.clone() },
+            follow: (!piece.peers_side && pods.follows_new()).then(|| follow(&pods, &own)).flatten(),
+        },
+    );
+    injection.metadata = metadata(experiment, name);
+    injection
 }
 
 /// What an agent can judge alone. What it cannot (a Service, a workload, nodes by their labels), the controller sees, a little later.

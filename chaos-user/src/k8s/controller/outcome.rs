@@ -28,12 +28,14 @@ pub fn targets(injections: &[Injection]) -> (Vec<TargetRecord>, Summary) {
     let statuses = || injections.iter().filter_map(|one| one.status.as_ref());
     let mut all: Vec<TargetRecord> = statuses().flat_map(|status| status.targets.clone()).collect();
     // What was prepared and given up was never under the faults.
-    let begun = statuses().filter(|status| status.started_at.is_some()).flat_map(|status| &status.targets);
+    let own = || injections.iter().filter(|one| !one.spec.peers_side);
+    let of_own = || own().filter_map(|one| one.status.as_ref());
+    let begun = of_own().filter(|status| status.started_at.is_some()).flat_map(|status| &status.targets);
     let hit = [TargetState::Injected, TargetState::Paused, TargetState::Reverted, TargetState::Gone];
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-    let asked: usize = injections.iter().map(|one| one.spec.targets.len()).sum();
+    let asked: usize = own().map(|one| one.spec.targets.len()).sum();
     let summary = Summary {
-        selected: number(asked.max(all.len())),
+        selected: number(asked.max(of_own().map(|status| status.targets.len()).sum())),
         injected: number(begun.filter(|one| hit.contains(&one.state)).count()),
         failed: number(all.iter().filter(|one| one.state == TargetState::Failed).count()),
     };

@@ -1,6 +1,10 @@
 //! Pods and Services as the other end: the addresses that they have now.
 
-use super::{select::agreeing, world::World};
+use super::{
+    aside::{Asides, addresses},
+    select::agreeing,
+    world::World,
+};
 use crate::{
     k8s::api::PeerAddress,
     spec::{ExperimentSpec, PacketMatch, PeerService, PodSelector, value::Cidr},
@@ -15,10 +19,12 @@ use std::{
 /// Index of the fault, and of the entry of its `except`; None: its match.
 pub type Place = (usize, Option<usize>);
 
+/// Most addresses that the peers of one place stand for: what a node's maps have room for.
+pub const MOST_PEERS: usize = 10_000;
 /// Label of a slice: the Service it is of.
 const SERVICE: &str = "kubernetes.io/service-name";
 
-/// The addresses of every place that has pods or Services as peers; empty ones included.
+/// The addresses of every place that has pods or Services as peers; empty ones included. What `asides` places elsewhere is left out.
 ///
 /// # Errors
 /// A Service that does not exist.
@@ -26,13 +32,14 @@ pub fn peers(
     spec: &ExperimentSpec,
     own: &str,
     world: &World,
+    asides: &Asides,
 ) -> Result<BTreeMap<Place, BTreeSet<PeerAddress>>, String> {
     let mut all = BTreeMap::new();
     for (index, fault) in spec.faults.iter().enumerate() {
         let Some(network) = &fault.network else { continue };
         let excepts = network.matches.except.iter().enumerate().map(|(entry, matches)| (Some(entry), matches));
         for (entry, matches) in std::iter::once((None, &network.matches.packet)).chain(excepts) {
-            if let Some(addresses) = of_match(matches, own, world)? {
+            if let Some(addresses) = of_match(matches, own, world, asides, entry.is_none().then_some(index))? {
                 all.insert((index, entry), addresses);
             }
         }
@@ -40,14 +47,21 @@ pub fn peers(
     Ok(all)
 }
 
-fn of_match(matches: &PacketMatch, own: &str, world: &World) -> Result<Option<BTreeSet<PeerAddress>>, String> {
+/// `fault`: its index, where this is its match itself.
+fn of_match(
+    matches: &PacketMatch,
+    own: &str,
+    world: &World,
+    asides: &Asides,
+    fault: Option<usize>,
+) -> Result<Option<BTreeSet<PeerAddress>>, String> {
     let mut found = None;
     for peer in &matches.peers {
         if let Some(service) = &peer.service {
             found.get_or_insert_with(BTreeSet::new).extend(of_service(service, own, world)?);
         }
         if let Some(pods) = &peer.pods {
-            found.get_or_insert_with(BTreeSet::new).extend(of_pods(pods, own, world)?);
+            found.get_or_insert_with(BTreeSet::new).extend(of_pods(pods, own, world, asides, fault)?);
         }
     }
     Ok(found)
@@ -58,7 +72,7 @@ fn address(text: &str, port: Option<u16>) -> Option<PeerAddress> {
 }
 
 /// Where the Service itself is reached, without its endpoints.
-fn fronts(service: &Service) -> Vec<String> {
+pub(super) fn fronts(service: &Service) -> Vec<String> {
     let spec = service.spec.as_ref();
     let cluster = spec.and_then(|spec| spec.cluster_ips.clone()).unwrap_or_default();
     let external = spec.and_then(|spec| spec.external_ips.clone()).unwrap_or_default();
@@ -85,7 +99,7 @@ fn of_service(peer: &PeerService, own: &str, world: &World) -> Result<BTreeSet<P
         return Err(format!("Service {namespace}/{} has no port {port}", peer.name));
     }
     let mut found: BTreeSet<PeerAddress> = fronts(service).iter().filter_map(|ip| address(ip, peer.port)).collect();
-    for slice in slices_of(&peer.name, namespace, world) {
+    for slice in slices_of(service, world) {
         for port in slice.ports.iter().flatten() {
             let name = port.name.as_deref().unwrap_or_default();
             if !wanted.iter().any(|one| one.name.as_deref().unwrap_or_default() == name) {
@@ -98,16 +112,17 @@ fn of_service(peer: &PeerService, own: &str, world: &World) -> Result<BTreeSet<P
     Ok(found)
 }
 
-fn slices_of<'a>(service: &'a str, namespace: &'a str, world: &'a World) -> impl Iterator<Item = &'a EndpointSlice> {
-    let of = move |slice: &&'a std::sync::Arc<EndpointSlice>| {
-        slice.namespace().as_deref() == Some(namespace)
-            && slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE)).is_some_and(|name| name == service)
+pub(super) fn slices_of<'w>(service: &Service, world: &'w World) -> impl Iterator<Item = &'w EndpointSlice> {
+    let (name, namespace) = (service.metadata.name.clone(), service.metadata.namespace.clone());
+    let of = move |slice: &&'w std::sync::Arc<EndpointSlice>| {
+        slice.metadata.namespace == namespace
+            && slice.metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE)) == name.as_ref()
     };
     world.slices.iter().filter(of).map(AsRef::as_ref)
 }
 
 /// Addresses of ready endpoints, and the UID of the pod behind each.
-fn ready(slice: &EndpointSlice) -> impl Iterator<Item = (&String, Option<&str>)> {
+pub(super) fn ready(slice: &EndpointSlice) -> impl Iterator<Item = (&String, Option<&str>)> {
     let ready = slice.endpoints.iter().filter(|endpoint| {
         // Absent means ready (EndpointConditions of discovery.k8s.io/v1).
         endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
@@ -118,19 +133,24 @@ fn ready(slice: &EndpointSlice) -> impl Iterator<Item = (&String, Option<&str>)>
     })
 }
 
-fn of_pods(selector: &PodSelector, own: &str, world: &World) -> Result<BTreeSet<PeerAddress>, String> {
+fn of_pods(
+    selector: &PodSelector,
+    own: &str,
+    world: &World,
+    asides: &Asides,
+    fault: Option<usize>,
+) -> Result<BTreeSet<PeerAddress>, String> {
     let pods = agreeing(selector, own, world)?;
     let uids: BTreeSet<&str> = pods.iter().filter_map(|pod| pod.metadata.uid.as_deref()).collect();
-    let ips = pods.iter().filter_map(|pod| pod.status.as_ref()).flat_map(|status| {
-        let more = status.pod_ips.iter().flatten().map(|one| one.ip.as_str());
-        more.chain(status.pod_ip.as_deref())
-    });
-    let mut found: BTreeSet<PeerAddress> = ips.filter_map(|ip| address(ip, None)).collect();
+    let elsewhere = |cidr: &Cidr| fault.is_some_and(|fault| asides.takes(fault, cidr));
+    let cidrs = pods.iter().flat_map(|pod| addresses(pod)).filter(|cidr| !elsewhere(cidr));
+    let mut found: BTreeSet<PeerAddress> = cidrs.map(|cidr| PeerAddress { cidr, port: None }).collect();
     // A Service is cut off as a whole only where nothing behind it stays reachable.
     for service in &world.services {
-        let (name, namespace) = (service.name_any(), service.namespace().unwrap_or_default());
-        let mut behind = slices_of(&name, &namespace, world).flat_map(ready).peekable();
-        if behind.peek().is_some() && behind.all(|(_, uid)| uid.is_some_and(|uid| uids.contains(uid))) {
+        let behind: Vec<Option<&str>> = slices_of(service, world).flat_map(ready).map(|(_, uid)| uid).collect();
+        let all = !behind.is_empty() && behind.iter().all(|uid| uid.is_some_and(|uid| uids.contains(uid)));
+        let behind: BTreeSet<&str> = behind.into_iter().flatten().collect();
+        if all && !fault.is_some_and(|fault| asides.has_one_of(fault, &behind)) {
             found.extend(fronts(service).iter().filter_map(|ip| address(ip, None)));
         }
     }

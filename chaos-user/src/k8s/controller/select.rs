@@ -28,7 +28,9 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    fn of(pod: &Pod) -> Option<Self> {
+    /// One that has a node.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Option<Self> {
         let node = pod.spec.as_ref()?.node_name.clone()?;
         let target = PodTarget { namespace: pod.namespace()?, name: pod.name_any(), uid: pod.uid()? };
         Some(Self { target, node })

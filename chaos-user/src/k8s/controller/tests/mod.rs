@@ -1,5 +1,6 @@
 //! Decisions over made-up clusters.
 
+mod aside;
 mod probes;
 
 use super::{
@@ -184,7 +185,7 @@ fn peers_are_what_they_stand_for_now() {
     assert_eq!(service(json!(5432)), ["10.96.0.7/32:5432", "10.244.0.1/32:15432", "10.244.0.2/32:15432"]);
     assert_eq!(service(Value::Null).len(), 5, "the cluster address, and two ports of two endpoints");
     let pods = |names: Value| addresses(json!({ "peers": [{ "pods": { "names": names } }] }));
-    assert_eq!(pods(json!(["a"])), ["10.244.0.1/32"], "the Service is still served by b");
+    assert_eq!(pods(json!(["c"])), ["10.244.0.3/32"], "no Service leads there now");
     assert_eq!(pods(json!(["a", "b"])), ["10.96.0.7/32", "10.244.0.1/32", "10.244.0.2/32"]);
     assert_eq!(pods(json!(["nobody"])), Vec::<String>::new());
 }

@@ -1,0 +1,102 @@
+//! What is placed at the peers' own side.
+
+use super::*;
+use crate::{
+    k8s::api::{PeerSet, PeerSetUse},
+    spec::Direction,
+};
+
+/// `c` on `n2` is the target, and the Service `db` leads to `a` and `b` on `n1`.
+fn cut_from(pods: &[&str], more: Value) -> Experiment {
+    let mut matches = json!({ "peers": [{ "pods": { "names": pods } }] });
+    matches.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    experiment(json!({ "names": ["c"] }), matches)
+}
+
+fn look(one: &Experiment, world: &World, existing: &[Injection]) -> Decision {
+    decide(one, world, existing, &Seen::default(), SystemTime::now())
+}
+
+fn sides(decision: &Decision) -> Vec<(bool, String, Vec<String>)> {
+    let each = decision.injections.iter().map(|one| {
+        let names = one.spec.targets.iter().map(|pod| pod.name.clone()).collect();
+        (one.spec.peers_side, one.spec.node_name.clone(), names)
+    });
+    each.collect()
+}
+
+fn addresses(decision: &Decision, used: &[PeerSetUse]) -> Vec<String> {
+    let named = |set: &&PeerSet| used.iter().any(|one| one.sets.contains(set.metadata.name.as_ref().unwrap()));
+    let sets = decision.sets.objects.iter().filter(named);
+    sets.flat_map(|set| &set.spec.addresses).map(|one| one.cidr.to_string()).collect()
+}
+
+fn entry(peers_side: bool, node: &str, pods: &[&str]) -> (bool, String, Vec<String>) {
+    (peers_side, node.to_owned(), pods.iter().map(|pod| (*pod).to_owned()).collect())
+}
+
+#[test]
+fn a_part_of_a_service_is_placed_at_that_parts_own_side() {
+    let decision = look(&cut_from(&["a"], json!({ "ports": [5432] })), &world(), &[]);
+    assert_eq!(sides(&decision), [entry(false, "n2", &["c"]), entry(true, "n1", &["a"])]);
+    let [target, peer] = decision.injections.as_slice() else { panic!("{decision:?}") };
+    assert_eq!(addresses(&decision, &target.spec.peer_sets), Vec::<String>::new(), "nothing is hit twice");
+    assert_eq!(addresses(&decision, &peer.spec.peer_sets), ["10.244.0.3/32"]);
+    let fault = &peer.spec.faults[0];
+    let network = fault.network.as_ref().unwrap();
+    assert_eq!((fault.name.as_deref(), network.direction), (Some("cut"), Direction::Ingress));
+    let ports: Vec<String> = network.matches.packet.local_ports.iter().map(ToString::to_string).collect();
+    assert_eq!((ports, network.matches.packet.ports.len()), (vec!["5432".to_owned(), "15432".to_owned()], 0));
+    assert!(!network.matches.packet.peers.is_empty(), "never all packets of a peer");
+    assert_eq!(decision.status.summary.selected, 1, "a peer is no target");
+}
+
+#[test]
+fn what_no_service_hides_stays_with_the_targets() {
+    let alone = |decision: Decision| assert_eq!(sides(&decision), [entry(false, "n2", &["c"])]);
+    alone(look(&cut_from(&["a", "b"], json!({})), &world(), &[]));
+    let mut headless = world();
+    let mut service = headless.services[0].as_ref().clone();
+    service.spec.as_mut().unwrap().cluster_ips = Some(vec!["None".to_owned()]);
+    headless.services = vec![Arc::new(service)];
+    let decision = look(&cut_from(&["a"], json!({})), &headless, &[]);
+    assert_eq!(addresses(&decision, &decision.sets.uses), ["10.244.0.1/32"]);
+    alone(decision);
+}
+
+#[test]
+fn what_was_placed_stays_there_while_endpoints_come_and_go() {
+    let mut one = cut_from(&["a"], json!({}));
+    let first = look(&one, &world(), &[]);
+    let there = answered(&first, &mut one, |_| (InjectionPhase::Injected, 3));
+    let mut alone = world();
+    let mut slice = alone.slices[0].as_ref().clone();
+    slice.endpoints.truncate(1);
+    alone.slices = vec![Arc::new(slice)];
+    let second = look(&one, &alone, &there);
+    assert_eq!(sides(&second), sides(&first));
+    assert_eq!(addresses(&second, &second.injections[0].spec.peer_sets), Vec::<String>::new(), "nor is the Service");
+    assert_eq!(second.status.faults[0].injected, 6, "both sides count");
+    assert_eq!((second.status.summary.selected, second.status.summary.injected), (1, 1));
+    let mut without = world();
+    without.pods.retain(|pod| pod.metadata.name.as_deref() != Some("a"));
+    assert_eq!(sides(&look(&one, &without, &there)), [entry(false, "n2", &["c"]), entry(true, "n1", &[])]);
+}
+
+#[test]
+fn what_cannot_be_placed_there_is_said() {
+    let said = |one: Experiment| {
+        let decision = look(&one, &world(), &[]);
+        assert_eq!(sides(&decision), [entry(false, "n2", &["c"])]);
+        assert_eq!(addresses(&decision, &decision.sets.uses), ["10.244.0.1/32"], "what can be hit is");
+        decision.status.warnings.join(";")
+    };
+    let containers = experiment(
+        json!({ "names": ["c"], "containers": ["main"] }),
+        json!({ "peers": [{ "pods": { "names": ["a"] } }] }),
+    );
+    assert!(said(containers).contains("fault cut: what goes to these peers through Service db passes"));
+    assert!(said(cut_from(&["a"], json!({ "interfaces": ["eth0"] }))).contains("match.interfaces"));
+    let except = json!({ "except": [{ "peers": [{ "cidr": "10.0.0.0/8" }] }] });
+    assert!(said(cut_from(&["a"], except)).contains("except with peers"));
+}
