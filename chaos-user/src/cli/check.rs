@@ -2,7 +2,7 @@
 
 use super::fail;
 use crate::{
-    engine::check::{self, CallRow, Check, Row},
+    engine::check::{self, Bypass, CallRow, Check, Row},
     observe::ExitCode,
 };
 use std::fmt::Write as _;
@@ -68,6 +68,13 @@ fn calls(check: &Check, text: &mut String) {
         true => (true, "delays beyond 200 us".to_owned()),
         false => (false, "delays of 200 us at most (`chaos check -o json` says why)".to_owned()),
     });
+    for (bypass, what) in [
+        (Bypass::IoUring, "not hit where a program lets io_uring do it"),
+        (Bypass::Compat, "not hit in 32-bit programs, whose calls come another way"),
+    ] {
+        let passed = check.calls.iter().filter(|row| row.bypasses.contains(&bypass));
+        grouped(passed, text, |_| (false, what.to_owned()));
+    }
 }
 
 /// The calls under their headings, of which those that stand for something possible come first.
@@ -111,6 +118,23 @@ fn reasons(check: &Check) -> Vec<(&str, Vec<&Row>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ways_past_a_fault_are_named() {
+        let row = |call: &str, bypasses: &[Bypass]| CallRow {
+            call: call.to_owned(),
+            supported: true,
+            mechanism: Some("lsm".to_owned()),
+            bypasses: bypasses.to_vec(),
+            ..CallRow::default()
+        };
+        let (io_uring, compat) = (Bypass::IoUring, Bypass::Compat);
+        let calls = vec![row("read", &[io_uring, compat]), row("mmap", &[compat]), row("bind", &[])];
+        let mut text = String::new();
+        super::calls(&Check { calls, ..Check::default() }, &mut text);
+        assert!(text.contains("lets io_uring do it:\n  read\n"), "{text}");
+        assert!(text.ends_with("whose calls come another way:\n  read mmap\n"), "{text}");
+    }
 
     #[test]
     fn a_reason_that_several_share_is_said_once() {

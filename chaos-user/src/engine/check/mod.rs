@@ -18,7 +18,7 @@ use crate::{
     observe::FaultReport,
     resolve::{CgroupScope, NetnsRef, ScopedBy, Target, TargetKind},
 };
-pub use calls::CallRow;
+pub use calls::{Bypass, CallRow};
 use case::{Case, cases};
 use serde::Serialize;
 use std::{
@@ -32,7 +32,7 @@ use std::{
 const TRIES: usize = 4;
 
 /// What was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// `uname -r`.
     pub kernel: String,
