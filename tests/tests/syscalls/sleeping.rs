@@ -224,6 +224,23 @@ fn a_stopped_server_wakes_them() {
     running.kill9();
 }
 
+/// As a frozen container does. Nobody of ours is left to wake anyone, so it takes a kernel that looks after its FUSE servers.
+#[test]
+fn the_kernel_wakes_them_where_all_of_ours_is_frozen() {
+    let Some(place) = place("frozen") else { return };
+    if !fs::exists("/proc/sys/fs/fuse/default_request_timeout").unwrap() {
+        need::absent("requests of FUSE that time out (Linux 6.15)");
+        return;
+    }
+    let (mut victim, running) = asleep(&place);
+    kill(server(&running), Signal::SIGSTOP).unwrap();
+    running.signal(Signal::SIGSTOP);
+    // The kernel's shortest time, and as long again until it looks.
+    let ended = || victim.child.try_wait().unwrap().is_some();
+    assert!(wait_until(Duration::from_secs(60), ended), "it sleeps for ever");
+    running.kill9();
+}
+
 #[test]
 fn the_end_wakes_them_without_the_error() {
     let Some(place) = place("end") else { return };

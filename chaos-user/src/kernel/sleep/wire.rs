@@ -8,6 +8,14 @@ const DIRECTORY_MODE: u32 = 0o040_755;
 const FILE_MODE: u32 = 0o100_644;
 /// How long the kernel may remember what it was told, s: for ever.
 const VALID: u64 = 1 << 30;
+/// There are upper flags (`FUSE_INIT_EXT`).
+const INIT_EXT: u32 = 1 << 30;
+/// The kernel is to close a connection whose server answers nothing any more (`FUSE_REQUEST_TIMEOUT`, bit 42; Linux 6.15, before it
+/// nobody looks): whoever freezes all of our processes frees the threads that wait.
+const REQUEST_TIMEOUT: u32 = 1 << (42 - 32);
+/// After so many seconds: the kernel's shortest (fs/fuse/fuse_i.h, `FUSE_TIMEOUT_TIMER_FREQ`); it looks as often. A read waits for
+/// half a second at most.
+const TIMEOUT: u32 = 15;
 
 /// What the kernel asks.
 #[derive(Debug, PartialEq, Eq)]
@@ -115,8 +123,10 @@ pub fn answer(unique: u64, request: &Request, size: u64) -> Option<Answer> {
     let mut answer = Answer::new(unique, 0);
     match request {
         Request::Init => {
-            // major, minor, max_readahead, flags, max_background, congestion_threshold, max_write, time_gran, the rest
-            answer.u32(7).u32(31).u32(0).u32(0).u32(64 << 16 | 64).u32(65536).u32(1).put(&[0; 36]);
+            // major, minor, max_readahead, flags, max_background, congestion_threshold, max_write, time_gran
+            answer.u32(7).u32(31).u32(0).u32(INIT_EXT).u32(64 << 16 | 64).u32(65536).u32(1);
+            // max_pages, map_alignment, the upper flags, max_stack_depth, request_timeout, the rest
+            answer.u32(0).u32(REQUEST_TIMEOUT).u32(0).u32(TIMEOUT).put(&[0; 20]);
         }
         Request::Lookup { known: true } => {
             answer.u64(FILE).u64(1).u64(VALID).u64(VALID).u64(0).attributes(FILE, size);
