@@ -28,12 +28,16 @@ pub enum Bench {
     Calls,
     /// Throughput and round trip of a wire, delays and loss beside netem's.
     Wire,
+    /// A wire's throughput with faults that hit nothing: by flows, rules and offloads, and for datagrams.
+    Load,
+    /// Further delays, loss, rates and the spread of jitter, beside netem and tbf.
+    Emulation,
 }
 
 /// The kernel that can do what the running one may lack: delays, netem, security hooks.
 const SERIES: &str = "6.12";
 /// Emulated, all is slow.
-const VM_PATIENCE: Duration = Duration::from_secs(1800);
+const VM_PATIENCE: Duration = Duration::from_secs(2 * 3600);
 /// Tells the programs which binary they are to measure.
 const PRODUCT: &str = "CHAOS_BIN";
 /// Tells them that the processor is emulated, so that they leave out what they have measured without.
@@ -48,21 +52,23 @@ impl Bench {
             Self::Lifecycle => "lifecycle",
             Self::Calls => "calls",
             Self::Wire => "wire",
+            Self::Load => "load",
+            Self::Emulation => "emulation",
         }
     }
 
     fn package(self) -> &'static str {
         match self {
             Self::Verdicts | Self::Lifecycle | Self::Calls => "chaos",
-            Self::Wire => "chaos-tests",
+            Self::Wire | Self::Load | Self::Emulation => "chaos-tests",
         }
     }
 
     /// Whether a part of it needs what the running kernel may lack.
     fn in_machine(self) -> bool {
         match self {
-            Self::Verdicts | Self::Lifecycle => false,
-            Self::Calls | Self::Wire => true,
+            Self::Verdicts | Self::Lifecycle | Self::Load => false,
+            Self::Calls | Self::Wire | Self::Emulation => true,
         }
     }
 }
