@@ -11,7 +11,10 @@ use super::{
     wants::{self, Around, Want},
 };
 use crate::{
-    kernel::{datapath::map_error, netns::Netns},
+    kernel::{
+        datapath::map_error,
+        netns::{self, Netns},
+    },
     plan::Plan,
     resolve::Target,
     spec::Probe,
@@ -161,9 +164,11 @@ pub(super) fn join(
     // Known before anything can fail, so that what was placed is taken back.
     active.placed.extend(placed.iter().cloned());
     calls::place(session, active, &placed)?;
-    let wanted = wanted(active, first)?;
-    attach(locked, session, active, &wanted)?;
-    queues(locked, session, active)
+    netns::travelling(|| {
+        let wanted = wanted(active, first)?;
+        attach(locked, session, active, &wanted)?;
+        queues(locked, session, active)
+    })?
 }
 
 /// The attach points of the targets from `first` on, with the namespaces that they are in.

@@ -1,5 +1,6 @@
 //! A network namespace held by a file descriptor, and work done inside it.
 use std::{
+    cell::Cell,
     fs::{self, File},
     io,
     os::{
@@ -103,18 +104,35 @@ impl Netns {
         &self.description
     }
 
-    /// Runs `work` inside this namespace on a thread of its own and returns its result. Sockets that it opens keep
-    /// belonging to this namespace. Inside, `/proc/sys/net` is this namespace's. Errors: EPERM without CAP_SYS_ADMIN.
+    /// Runs `work` inside this namespace, on a thread of its own unless this one is [`travelling`], and returns its
+    /// result. Sockets that it opens keep belonging to this namespace. Inside, `/proc/sys/net` is this namespace's.
+    /// Errors: EPERM without CAP_SYS_ADMIN.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, KernelError> {
         const OP: &str = "enter network namespace";
         if fs::metadata(OF_THREAD).is_ok_and(|here| here.ino() == self.inode) {
             return Ok(work());
+        }
+        if TRAVELS.get() {
+            return self.visit(work);
         }
         on_thread(OP, &self.description, || {
             setns(&self.fd, CloneFlags::CLONE_NEWNET)
                 .map_err(|errno| KernelError::new(OP, &self.description, errno))?;
             Ok(work())
         })?
+    }
+
+    /// There and back on this thread.
+    fn visit<T>(&self, work: impl FnOnce() -> T) -> Result<T, KernelError> {
+        let go = |op, fd: BorrowedFd| {
+            setns(fd, CloneFlags::CLONE_NEWNET).map_err(|errno| KernelError::new(op, &self.description, errno))
+        };
+        let home = File::open(OF_THREAD).map_err(|e| KernelError::from_io("leave for", &self.description, &e))?;
+        go("enter network namespace", self.as_fd())?;
+        let result = work();
+        // Where this fails the thread is lost, and with it what was to be done on it.
+        go("come back from", home.as_fd())?;
+        Ok(result)
     }
 
     /// Finds a living namespace by its inode: among the named ones, then among those of all processes.
@@ -150,6 +168,20 @@ fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
+thread_local! {
+    /// Whether this thread may be in another namespace than its process, because it ends soon.
+    static TRAVELS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` on a fresh thread that enters namespaces itself: for who enters many of them, since each thread that is made waits for
+/// its turn on a busy machine. Errors: EAGAIN where there can be no further thread.
+pub fn travelling<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, KernelError> {
+    on_thread("make", "a thread that enters namespaces", || {
+        TRAVELS.set(true);
+        work()
+    })
+}
+
 /// Runs `work` on a fresh thread and waits for it.
 fn on_thread<T: Send>(op: &'static str, object: &str, work: impl FnOnce() -> T + Send) -> Result<T, KernelError> {
     let failed = |e: &io::Error| KernelError::from_io(op, object, e);
@@ -183,6 +215,21 @@ mod tests {
         assert_eq!(scratch.enter(|| scratch.enter(here).unwrap()).unwrap(), scratch.inode());
         let own = Netns::own().unwrap();
         assert_eq!(scratch.enter(|| own.enter(here).unwrap()).unwrap(), outside);
+    }
+
+    #[test]
+    fn a_thread_that_travels_comes_back_each_time() {
+        testing::root_or_return!();
+        let (outside, places) = (here(), [Netns::scratch().unwrap(), Netns::scratch().unwrap()]);
+        let [one, other] = &places;
+        let ids = || nix::unistd::gettid();
+        let seen = travelling(|| {
+            let nested = one.enter(|| (here(), other.enter(here).unwrap(), here())).unwrap();
+            (nested, here(), other.enter(ids).unwrap() == ids())
+        });
+        let nested = (one.inode(), other.inode(), one.inode());
+        assert_eq!(seen.unwrap(), (nested, outside, true), "back in each, and never on another thread");
+        assert_eq!(here(), outside);
     }
 
     #[test]

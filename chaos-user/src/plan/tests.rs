@@ -52,7 +52,9 @@ fn faults_act_in_the_fixed_order_and_are_told_in_that_of_the_file() {
 fn triggers_become_numbers_and_a_flag_that_says_there_are_some() {
     let none = when("per: event");
     assert_eq!((none.flags & (RULE_TRIGGER | RULE_WINDOW), none.percent, none.per), (0, ALWAYS, PER_EVENT));
-    let cases: [(&str, fn(&Rule) -> (u64, u64)); 8] = [
+    // What is found in the rule, and what is wanted there.
+    type Number = fn(&Rule) -> (u64, u64);
+    let cases: [(&str, Number); 8] = [
         ("every: 3", |rule| (rule.every, 3)),
         ("nth: 4", |rule| (rule.nth, 4)),
         ("first: 5", |rule| (rule.first, 5)),
