@@ -3,7 +3,10 @@
 use super::policy::Policy;
 use crate::{
     engine::EngineError,
-    k8s::api::{Injection, InjectionSpec},
+    k8s::{
+        api::{Injection, InjectionSpec},
+        text::cut,
+    },
     plan::{self, PeerAddress, Plan},
     spec::{Experiment, ExperimentSpec, PodSelector, PodTargets, Selector},
 };
@@ -77,7 +80,17 @@ fn experiment(spec: &InjectionSpec, namespace: &str) -> Experiment {
         probes: Vec::new(),
         ttl_seconds_after_finished: None,
     };
-    Experiment::new(spec.experiment.clone(), Some(namespace.to_owned()), experiment)
+    Experiment::new(name(spec), Some(namespace.to_owned()), experiment)
+}
+
+/// On a node no two share a name, and a peer may be a target's neighbour: `slow.cut.peers`.
+fn name(spec: &InjectionSpec) -> String {
+    if !spec.peers_side {
+        return spec.experiment.clone();
+    }
+    let fault = spec.faults.first().and_then(|fault| fault.name.as_deref()).unwrap_or_default();
+    let own = cut(&spec.experiment, 180);
+    format!("{}.{fault}.peers", own.trim_end_matches(['.', '-']))
 }
 
 /// What the node's policy says to it.
@@ -137,6 +150,16 @@ mod tests {
         let rule = &plan.rules[0];
         assert_eq!(rule.condition.resolved.as_ref().unwrap().len(), 2);
         assert_eq!(rule.excepts[0].resolved.as_ref().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_placed_at_peers_has_a_name_of_its_own() {
+        let at_peers = |value: &mut Value| {
+            value["spec"]["peersSide"] = true.into();
+            value["spec"]["faults"][0]["name"] = "cut".into();
+        };
+        let name = |injection| plan(&injection, &Policy::default(), &sets()).unwrap().name;
+        assert_eq!((name(injection(|_| {})), name(injection(at_peers))), ("slow".into(), "slow.cut.peers".into()));
     }
 
     #[test]

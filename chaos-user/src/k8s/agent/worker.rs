@@ -277,7 +277,9 @@ impl Worker {
             }
             let now = part.active.as_ref().map_or(Ok(Vec::new()), |active| self.engine.counts(active));
             for fault in part.status(now.unwrap_or_default()).faults {
-                state.counts.insert((part.title(), fault.name), (fault.matched, fault.injected, fault.skipped));
+                // What is placed at peers counts for the same fault.
+                let sum = state.counts.entry((part.title(), fault.name)).or_default();
+                *sum = (sum.0 + fault.matched, sum.1 + fault.injected, sum.2 + fault.skipped);
             }
         }
         let _ending = self.output.send(Output::Node(state));
