@@ -6,7 +6,7 @@ use super::{
     outcome,
     peers::peers,
     prober::Seen,
-    select::{Chosen, choose, newcomers},
+    select::{Chosen, choose, newcomers, untold},
     world::World,
 };
 use crate::{
@@ -103,7 +103,8 @@ impl Decider<'_> {
         }
         let silent = self.silent();
         let stop = self.stop();
-        if self.status.started_at.is_none() && stop.is_none() && self.may_start(&silent) {
+        let told: usize = self.existing.iter().map(|one| one.spec.targets.len()).sum();
+        if self.status.started_at.is_none() && stop.is_none() && told == chosen.len() && self.may_start(&silent) {
             self.start();
         }
         let common = Common {
@@ -212,7 +213,10 @@ impl Decider<'_> {
             chosen.extend(one.spec.targets.iter().map(|target| Chosen { target: target.clone(), node: node.clone() }));
         }
         let known: BTreeSet<String> = chosen.iter().map(|one| one.target.uid.clone()).collect();
-        if self.status.started_at.is_some() && !self.left().get().is_zero() {
+        if self.status.started_at.is_none() {
+            let selected = usize::try_from(self.status.summary.selected).unwrap_or(0);
+            chosen.extend(untold(&pods, own, seed, selected, &known, self.world));
+        } else if !self.left().get().is_zero() {
             // A selector that has lost its Service finds nobody new, and that is all.
             chosen.extend(newcomers(&pods, own, seed, &known, self.world).unwrap_or_default());
         }

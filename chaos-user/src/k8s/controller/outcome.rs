@@ -26,7 +26,7 @@ pub fn sums(experiment: &Experiment, injections: &[Injection]) -> Vec<FaultSum> 
 #[must_use]
 pub fn targets(injections: &[Injection]) -> (Vec<TargetRecord>, Summary) {
     let statuses = || injections.iter().filter_map(|one| one.status.as_ref());
-    let mut all: Vec<TargetRecord> = statuses().flat_map(|status| status.targets.clone()).collect();
+    let mut all: Vec<&TargetRecord> = statuses().flat_map(|status| &status.targets).collect();
     // What was prepared and given up was never under the faults.
     let begun = statuses().filter(|status| status.started_at.is_some()).flat_map(|status| &status.targets);
     let hit = [TargetState::Injected, TargetState::Paused, TargetState::Reverted, TargetState::Gone];
@@ -39,7 +39,7 @@ pub fn targets(injections: &[Injection]) -> (Vec<TargetRecord>, Summary) {
     };
     all.sort_by(|a, b| (a.state, &a.namespace, &a.pod).cmp(&(b.state, &b.namespace, &b.pod)));
     all.truncate(MOST_TARGETS);
-    (all, summary)
+    (all.into_iter().cloned().collect(), summary)
 }
 
 /// What went wrong on nodes, worst first.

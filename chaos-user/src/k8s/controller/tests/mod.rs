@@ -1,5 +1,6 @@
 //! Decisions over made-up clusters.
 
+mod known;
 mod probes;
 
 use super::{
