@@ -6,7 +6,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -97,8 +97,11 @@ impl Drop for Crowd {
         let pods = format!("/api/v1/namespaces/{}/pods", self.scene.namespace);
         let nodes = format!("/api/v1/nodes?labelSelector={}", LABEL.replace('/', "%2F"));
         for path in [self.path("experiments"), self.path("injections"), pods, nodes] {
-            if let Err(error) = cluster.send(&[Request::delete(path, at_once.clone())]) {
-                eprintln!("the crowd stays: {error}");
+            // A request that takes a minute is cut off.
+            let all = [Request::delete(path, at_once.clone())];
+            let tried = (0..20).map(|_| cluster.send(&all)).find(Result::is_ok);
+            if tried.is_none() {
+                eprintln!("the crowd stays: {all:?}");
             }
         }
     }
@@ -143,7 +146,7 @@ pub struct Agents {
     known: Arc<Mutex<BTreeMap<String, Known>>>,
     /// What each target has counted.
     count: Arc<AtomicU64>,
-    watch: Option<Watch>,
+    watch: Arc<Mutex<Option<Watch>>>,
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -156,30 +159,38 @@ struct Known {
 
 impl Agents {
     fn start(cluster: Cluster, path: String) -> Self {
-        let mut watch = cluster.watch(&path);
         let (known, count, end) = (Arc::default(), Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let mut agents = Self { cluster, path, known, count, watch: None, end, thread: None };
+        let mut agents = Self { cluster, path, known, count, watch: Arc::default(), end, thread: None };
         let (sender, receiver) = channel();
-        let events = watch.events();
-        thread::spawn(move || events.for_each(|event| drop(sender.send(event))));
-        let mut answering = agents.beside();
+        let watching = agents.beside();
+        thread::spawn(move || watching.follow(&sender));
+        let answering = agents.beside();
         agents.thread = Some(thread::spawn(move || answering.answer(&receiver)));
-        agents.watch = Some(watch);
         agents
+    }
+
+    /// Hears of all Injections, again and again: the API server ends a watch that is slow to read.
+    fn follow(&self, events: &Sender<Value>) {
+        while !self.end.load(Ordering::Relaxed) {
+            let mut watch = self.cluster.watch(&self.path);
+            let coming = watch.events();
+            *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
+            coming.for_each(|event| drop(events.send(event)));
+        }
     }
 
     /// The same, without what ends it.
     fn beside(&self) -> Self {
         let (cluster, path) = (self.cluster.clone(), self.path.clone());
         let (known, count, end) = (Arc::clone(&self.known), Arc::clone(&self.count), Arc::clone(&self.end));
-        Self { cluster, path, known, count, watch: None, end, thread: None }
+        Self { cluster, path, known, count, watch: Arc::clone(&self.watch), end, thread: None }
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<String, Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn answer(&mut self, events: &Receiver<Value>) {
+    fn answer(&self, events: &Receiver<Value>) {
         while !self.end.load(Ordering::Relaxed) {
             let Ok(first) = events.recv_timeout(Duration::from_millis(50)) else { continue };
             let more: Vec<Value> = events.try_iter().take(500).collect();
@@ -262,11 +273,11 @@ impl Agents {
 
 impl Drop for Agents {
     fn drop(&mut self) {
+        // Those of its threads have nothing to end.
+        let Some(thread) = self.thread.take() else { return };
         self.end.store(true, Ordering::Relaxed);
-        self.watch = None;
-        if let Some(thread) = self.thread.take() {
-            let _panicked = thread.join();
-        }
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let _panicked = thread.join();
     }
 }
 

@@ -144,13 +144,12 @@ impl Known {
                 return wanted.into_iter().collect();
             }
             Event::Delete(one) => {
-                if let Some((uid, _)) = owner(&one)
-                    && let Some(part) = inner.parts.get_mut(uid)
-                {
-                    part.remove(&one);
-                    if part.is_nothing() {
-                        inner.parts.remove(uid);
-                    }
+                // Of an experiment that has gone nobody wants a look.
+                let Some((uid, _)) = owner(&one) else { return Vec::new() };
+                let Some(part) = inner.parts.get_mut(uid) else { return Vec::new() };
+                part.remove(&one);
+                if part.is_nothing() {
+                    inner.parts.remove(uid);
                 }
                 return experiment(&one).into_iter().collect();
             }
