@@ -2,7 +2,10 @@
 
 use crate::{
     k8s::{
-        api::{Experiment, FaultSum, Injection, InjectionPhase, MOST_TARGETS, Summary, TargetRecord, TargetState},
+        api::{
+            Experiment, FaultSum, Injection, InjectionPhase, InjectionStatus, MOST_TARGETS, Summary, TargetRecord,
+            TargetState,
+        },
         text::cut,
     },
     observe::{Ending, FaultPlanned, FaultReport, ProbeReport, Unit, Verdict, judge, merged},
@@ -64,12 +67,13 @@ pub fn verdict(
     silent: &[String],
     probes: &[ProbeReport],
 ) -> (Verdict, String) {
-    let counted: Vec<FaultReport> = merged(
-        injections
-            .iter()
-            .filter_map(|one| one.status.as_ref()?.report.as_ref())
-            .flat_map(|report| report.faults.clone()),
-    );
+    // Of a node whose report is not understood the sums are.
+    let of_node = |status: &InjectionStatus| match &status.report {
+        Some(report) => report.faults.clone(),
+        None => status.faults.iter().map(FaultSum::as_report).collect(),
+    };
+    let over = injections.iter().filter_map(|one| one.status.as_ref()).filter(|status| status.phase.is_over());
+    let counted: Vec<FaultReport> = merged(over.flat_map(of_node));
     let faults = experiment.spec.faults.iter().enumerate();
     let planned: Vec<FaultPlanned> = faults
         .map(|(index, fault)| FaultPlanned {

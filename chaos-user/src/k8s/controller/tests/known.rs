@@ -104,3 +104,22 @@ fn a_node_that_was_not_told_is_told_later_and_waited_for() {
     let both = answered(&second, &mut one, |_| (InjectionPhase::Prepared, 0));
     assert!(decide(&one, &world(), &both, &Seen::default(), now).status.started_at.is_some());
 }
+
+/// An agent of another version: its report is not understood, its sums are.
+#[test]
+fn a_strange_report_spoils_nothing() {
+    let (mut one, now) = (all(), SystemTime::now());
+    let first = decide(&one, &world(), &[], &Seen::default(), now);
+    let ready = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
+    let started = decide(&one, &world(), &ready, &Seen::default(), now);
+    let over = answered(&started, &mut one, |_| (InjectionPhase::Reverted, 4));
+    let strange = |one: &Injection| {
+        let mut value = serde_json::to_value(one).unwrap();
+        value["status"]["report"] = json!({ "version": 9 });
+        serde_json::from_value::<Injection>(value).unwrap()
+    };
+    let strange: Vec<Injection> = over.iter().map(strange).collect();
+    assert!(strange.iter().all(|one| one.status.as_ref().is_some_and(|status| status.report.is_none())));
+    let over = decide(&one, &world(), &strange, &Seen::default(), now + Duration::from_secs(31));
+    assert_eq!((over.status.phase, over.status.verdict), (Phase::Finished, Some(Verdict::Pass)));
+}
