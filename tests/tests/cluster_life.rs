@@ -3,12 +3,14 @@
 use std::{
     net::UdpSocket,
     os::fd::{AsFd as _, OwnedFd},
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
 use chaos_tests::{
     clock::wait_until,
     cluster::{Asked, Pod, Shop, container},
+    need,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -59,6 +61,59 @@ fn a_stopped_agent_leaves_no_fault_behind_its_lease() {
     let over = cut.await_over();
     assert!(over.verdict() == "Aborted" && over.reason().contains("LeaseLost"), "{over:?}");
     assert!(shop.web[0].reaches(&shop.db.ip), "it came back");
+}
+
+/// Busy loops beside the agent, on all processors and far more of them than there are.
+struct Hogs(Vec<Child>);
+
+impl Hogs {
+    fn new(count: usize) -> Self {
+        let hog = |_| Command::new("sh").args(["-c", "while :; do :; done"]).spawn().expect("a shell");
+        Self((0..count).map(hog).collect())
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        for hog in &mut self.0 {
+            let _ended = (hog.kill(), hog.wait());
+        }
+    }
+}
+
+/// Whether the agent renews its lease in time is the machine's affair. But no packet gets through and nobody is told.
+#[test]
+fn a_starved_agent_keeps_the_fault_on_or_says_that_it_lapsed() {
+    let Some(shop) = Shop::open() else { return };
+    let (web, seconds) = (&shop.web[0], 25);
+    let cut = Asked::apply(&shop.scene, "starved", seconds, "web", &Shop::cut());
+    cut.await_injected();
+    let begun = Instant::now();
+    let hogs = Hogs::new(24);
+    let (mut sent, mut through) = (0, 0);
+    while begun.elapsed() < Duration::from_secs(15) {
+        (sent, through) = (sent + 5, through + web.pings(&shop.db.ip, 5));
+    }
+    // The kernel ends it, whether or not the agent comes to do so; the rest is for pings that are late themselves.
+    web.wait_reaches(&shop.db.ip, true, Duration::from_secs(u64::from(seconds)));
+    let took = begun.elapsed();
+    drop(hogs);
+    let over = cut.await_over();
+    let lapsed = over.count("skippedByLease");
+    let said = format!(
+        "{sent} pings beside 24 busy loops, {through} got through, {lapsed} packets were told as passed without a lease"
+    );
+    need::measured(&format!("{said}; it ended after {took:.1?}; {}", over.verdict()));
+    assert!(took < Duration::from_secs(u64::from(seconds) + 10), "it goes on after its end: {took:?}");
+    let conditions = over.0["conditions"].as_array().cloned().unwrap_or_default();
+    let told = conditions
+        .iter()
+        .any(|one| one["type"] == "Degraded" && one["status"] == "True" && one["reason"] == "LeaseLapsed");
+    let lost = over.verdict() == "Aborted" && over.reason().contains("LeaseLost");
+    assert!(told || lost || (through == 0 && over.verdict() == "Pass"), "{through} of {sent} got through: {over:?}");
+    assert!(lapsed == 0 || told || lost, "{over:?}");
+    assert!(shop.all_is_well());
+    shop.install.await_ready();
 }
 
 #[test]

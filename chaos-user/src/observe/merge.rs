@@ -1,13 +1,17 @@
 //! Reports of one fault on one target that were taken one after the other: before and after a restart, or a target's return.
 
 use super::report::{Actions, FaultReport, RejectedBy};
+use std::collections::HashMap;
 
 /// Sums entries of the same fault and target; samples and delays are the last one's that has some.
 #[must_use]
 pub fn merged(reports: impl IntoIterator<Item = FaultReport>) -> Vec<FaultReport> {
     let mut all: Vec<FaultReport> = Vec::new();
+    // Of a thousand nodes there are ten thousand: each is found, and not searched for.
+    let mut places: HashMap<(String, String), usize> = HashMap::new();
     for report in reports {
-        match all.iter_mut().find(|one| one.name == report.name && one.target == report.target) {
+        let place = places.entry((report.name.clone(), report.target.clone())).or_insert(all.len());
+        match all.get_mut(*place) {
             Some(one) => add(one, report),
             None => all.push(report),
         }
@@ -72,6 +76,9 @@ fn add_rejected(to: &mut RejectedBy, later: RejectedBy) {
         (&mut to.scope, later.scope),
         (&mut to.time, later.time),
         (&mut to.except, later.except),
+        (&mut to.path, later.path),
+        (&mut to.fd, later.fd),
+        (&mut to.caller, later.caller),
     ];
     for (sum, more) in pairs {
         *sum = sum.saturating_add(more);

@@ -1,6 +1,7 @@
 //! Step 6, what happened: counters in; report, verdict and exit code out. No effects: others read the counters and write
 //! the text.
 
+mod condense;
 mod exit;
 mod figure;
 mod junit;
@@ -15,6 +16,7 @@ mod verdict;
 pub(crate) use figure::{count, printable};
 pub(crate) use table::{aligned, row};
 
+pub use condense::condensed;
 pub use exit::{ExitCode, combined};
 pub use merge::merged;
 pub use percentile::{LatencyReport, percentile};

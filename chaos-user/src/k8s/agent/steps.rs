@@ -10,7 +10,7 @@ use crate::{
     engine::{Active, Asker, EngineError, Remembered, Request, lease::Fate, possible::reduce},
     k8s::api::{InjectionPhase, Stop},
     kernel::clock::monotonic,
-    observe::{Ending, Gap, Report, TargetReport, judge, merged, planned},
+    observe::{Ending, Gap, Report, TargetReport, condensed, judge, merged, planned},
 };
 use chaos_abi::LEASE_FINISH;
 use std::{
@@ -20,6 +20,8 @@ use std::{
 
 /// How much later than the controller's clock says a node may end: clocks differ.
 const SKEW: Duration = Duration::from_secs(5);
+/// Bytes of a report: the targets and their records take as many again, and no object is to have more than 1 MiB.
+const MOST_REPORT: usize = 512 << 10;
 
 impl Worker {
     /// Brings a part to where its spec wants it.
@@ -200,7 +202,7 @@ impl Worker {
                 }
             }
             part.counted = merged(std::mem::take(&mut part.counted));
-            part.report = Some(report(part, &active, &ending));
+            part.report = Some(condensed(report(part, &active, &ending), MOST_REPORT));
         }
         part.ended_at = now();
         part.message = match &ending {

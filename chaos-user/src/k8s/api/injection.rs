@@ -10,7 +10,7 @@ use crate::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 resource! {
     /// One experiment's part on one node.
@@ -177,9 +177,16 @@ pub struct InjectionStatus {
     #[schemars(length(max = 1000))]
     pub targets: Vec<TargetRecord>,
     /// The whole report of this node, from the end on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "understood")]
     #[schemars(schema_with = "super::record::opaque")]
     pub report: Option<Report>,
+}
+
+/// A report, or none where it is one of another version of the agent: the schema does not know what stands in it, and a single Injection
+/// must not keep the controller from reading all others.
+fn understood<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Report>, D::Error> {
+    let value = Option::<serde_json::Value>::deserialize(from)?;
+    Ok(value.and_then(|value| serde_json::from_value(value).ok()))
 }
 
 /// Where a node's part stands.

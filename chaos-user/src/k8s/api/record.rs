@@ -1,6 +1,6 @@
 //! Records that several resources hold.
 
-use crate::observe::Gap;
+use crate::observe::{FaultReport, Gap};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,21 @@ pub struct FaultSum {
 }
 
 impl FaultSum {
+    /// As a report of no single target.
+    #[must_use]
+    pub fn as_report(&self) -> FaultReport {
+        FaultReport {
+            name: self.name.clone(),
+            seen: self.seen,
+            matched: self.matched,
+            injected: self.injected,
+            skipped: self.skipped,
+            would_inject: self.would_inject,
+            skipped_by_lease: self.skipped_by_lease,
+            ..FaultReport::default()
+        }
+    }
+
     /// Adds another one's counts.
     pub fn add(&mut self, other: &Self) {
         let fields = [

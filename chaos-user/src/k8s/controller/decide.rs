@@ -7,7 +7,8 @@ use super::{
     outcome,
     peers::{MOST_PEERS, peers},
     prober::Seen,
-    select::{Chosen, choose, newcomers},
+    select::{Chosen, choose, newcomers, untold},
+    valid::valid,
     world::World,
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         time::time,
     },
     observe::Verdict,
-    spec::{self, ProbePhase, value::Duration as Length},
+    spec::{ProbePhase, value::Duration as Length},
 };
 use kube::ResourceExt;
 use std::{
@@ -86,7 +87,7 @@ struct Decider<'a> {
 impl Decider<'_> {
     fn next(&mut self) -> Result<Decision, (Verdict, String)> {
         if self.existing.is_empty() {
-            self.check()?;
+            valid(self.experiment).map_err(|reason| (Verdict::Invalid, reason))?;
         }
         let own = self.experiment.namespace().unwrap_or_default();
         let seed = self.seed();
@@ -105,7 +106,8 @@ impl Decider<'_> {
         }
         let silent = self.silent();
         let stop = self.stop();
-        if self.status.started_at.is_none() && stop.is_none() && self.may_start(&silent) {
+        let told = fan_out::is_told(self.existing, &chosen, &asides);
+        if self.status.started_at.is_none() && stop.is_none() && told && self.may_start(&silent) {
             self.start();
         }
         let common = Common {
@@ -182,21 +184,6 @@ impl Decider<'_> {
         }
     }
 
-    /// What the API server should have refused.
-    fn check(&self) -> Result<(), (Verdict, String)> {
-        let spec = &self.experiment.spec;
-        let whole = spec::Experiment::new(self.experiment.name_any(), self.experiment.namespace(), spec.clone());
-        let checked = whole.check().map_err(|error| (Verdict::Invalid, error.to_string()))?;
-        if !checked.errors.is_empty() {
-            let all: Vec<String> = checked.errors.iter().map(ToString::to_string).collect();
-            return Err((Verdict::Invalid, all.join("; ")));
-        }
-        if spec.selector.pods.is_none() || !spec.selector.local.is_empty() {
-            return Err((Verdict::Invalid, "spec.selector: a cluster selects by pods, and by nothing else".to_owned()));
-        }
-        Ok(())
-    }
-
     fn seed(&mut self) -> u64 {
         let uid = self.experiment.uid().unwrap_or_default();
         let drawn = chaos_abi::mix(chaos_abi::name_hash(uid.as_bytes())) >> 11;
@@ -221,7 +208,10 @@ impl Decider<'_> {
             chosen.extend(one.spec.targets.iter().map(|target| Chosen { target: target.clone(), node: node.clone() }));
         }
         let known: BTreeSet<String> = chosen.iter().map(|one| one.target.uid.clone()).collect();
-        if self.status.started_at.is_some() && !self.left().get().is_zero() {
+        if self.status.started_at.is_none() {
+            let selected = usize::try_from(self.status.summary.selected).unwrap_or(0);
+            chosen.extend(untold(&pods, own, seed, selected, &known, self.world));
+        } else if !self.left().get().is_zero() {
             // A selector that has lost its Service finds nobody new, and that is all.
             chosen.extend(newcomers(&pods, own, seed, &known, self.world).unwrap_or_default());
         }

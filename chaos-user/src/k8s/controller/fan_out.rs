@@ -174,6 +174,16 @@ pub fn injections(
     pieces.map(|piece| injection(experiment, common, piece, existing)).collect()
 }
 
+/// Whether the nodes have been told of all of these pods.
+#[must_use]
+pub fn is_told(existing: &[Injection], chosen: &[Chosen], asides: &Asides) -> bool {
+    let told = |peers_side: bool| -> usize {
+        existing.iter().filter(|one| one.spec.peers_side == peers_side).map(|one| one.spec.targets.len()).sum()
+    };
+    let placed: usize = asides.placed.iter().map(|aside| aside.pods.len()).sum();
+    told(false) == chosen.len() && told(true) >= placed
+}
+
 /// By fault and node. One that is there and has no pod any more stays, without pods, for what it has counted.
 fn at_peers<'a>(sets: &Sets, asides: &'a Asides, existing: &'a [Injection]) -> Vec<Piece<'a>> {
     let mut pieces: BTreeMap<(Option<String>, &str), Piece> = BTreeMap::new();

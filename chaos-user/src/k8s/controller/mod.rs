@@ -7,6 +7,7 @@ mod condition;
 mod decide;
 mod fan_out;
 mod health;
+mod known;
 mod leader;
 mod orphans;
 mod outcome;
@@ -17,6 +18,7 @@ pub(crate) mod select;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod valid;
 pub(crate) mod world;
 
 use crate::{
@@ -26,25 +28,33 @@ use crate::{
         serve,
     },
 };
-use futures::StreamExt;
+use futures::{Stream, StreamExt, stream};
 use health::Health;
+use known::Known;
 use kube::{
     Client,
     runtime::{
-        Controller,
+        Controller, WatchStreamExt,
         controller::{Action, Config},
         events::{Recorder, Reporter},
-        watcher,
+        reflector::ObjectRef,
+        watcher::{self, watcher},
     },
 };
 use prober::Prober;
 use reconcile::{Context, MANAGER};
 use std::{sync::Arc, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::{Receiver, UnboundedSender},
+    time::Instant,
+};
 use world::{Watched, api};
 
 /// Experiments that are looked at beside each other.
 const CONCURRENCY: u16 = 8;
+/// How often changes of pods, Services and nodes have all experiments looked at: a large cluster is never still.
+const CHANGES: Duration = Duration::from_millis(100);
 
 /// What a controller is told on its command line.
 #[derive(Clone, Debug)]
@@ -103,7 +113,7 @@ async fn lead(
     candidate.lead().await;
     tracing::info!("{} leads", options.identity);
     let namespace = options.namespace.as_deref();
-    let (changed, mut changes) = tokio::sync::mpsc::channel(1);
+    let (changed, changes) = tokio::sync::mpsc::channel(1);
     let watched = Watched::start(&client, namespace, &changed);
     watched.ready().await;
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(options.identity.clone()) };
@@ -111,19 +121,22 @@ async fn lead(
         recorder: Recorder::new(client.clone(), reporter),
         client: client.clone(),
         watched,
+        known: Known::default(),
         prober: Prober::default(),
         counts: Arc::clone(&health.counts),
     });
-    let all = futures::stream::poll_fn(move |context| changes.poll_recv(context));
+    let (wanted, wants) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(injections(Arc::clone(&context), options.namespace.clone(), wanted));
+    context.known.ready().await;
     let controller = Controller::new(api::<Experiment>(&client, namespace), watcher::Config::default());
     let experiments = controller.store();
     // A replica leads once.
     let _first = health.experiments.set(experiments);
     tokio::spawn(orphans::delete(Arc::clone(&context), options.namespace.clone()));
     let controller = controller
-        .owns(api::<Injection>(&client, namespace), watcher::Config::default())
         .with_config(Config::default().concurrency(CONCURRENCY))
-        .reconcile_all_on(all)
+        .reconcile_on(stream::unfold(wants, |mut wants| async move { Some((wants.recv().await?, wants)) }))
+        .reconcile_all_on(calmed(changes))
         .run(reconcile::reconcile, again, context)
         .for_each(|result| async {
             if let Err(error) = result {
@@ -134,6 +147,28 @@ async fn lead(
         () = controller => Err(EngineError::Failed("the watch of experiments ended".to_owned())),
         () = candidate.keep() => Err(EngineError::Failed("another controller leads".to_owned())),
     }
+}
+
+/// Follows the Injections, and says which experiments want a look.
+async fn injections(context: Arc<Context>, namespace: Option<String>, wanted: UnboundedSender<ObjectRef<Experiment>>) {
+    let all = api::<Injection>(&context.client, namespace.as_deref());
+    let mut events = Box::pin(watcher(all, watcher::Config::default()).default_backoff());
+    while let Some(event) = events.next().await {
+        match event {
+            // Whoever was to hear of it ends with this process.
+            Ok(event) => context.known.learn(event).into_iter().for_each(|one| drop(wanted.send(one))),
+            Err(error) => tracing::warn!("watch Injections: {error}"),
+        }
+    }
+}
+
+/// The first change at once, those after it together.
+fn calmed(changes: Receiver<()>) -> impl Stream<Item = ()> {
+    stream::unfold((changes, Instant::now()), |(mut changes, next)| async move {
+        tokio::time::sleep_until(next).await;
+        changes.recv().await?;
+        Some(((), (changes, Instant::now() + CHANGES)))
+    })
 }
 
 fn again(_: Arc<Experiment>, _: &kube::Error, _: Arc<Context>) -> Action {

@@ -2,11 +2,11 @@
 //! minute, and may be slow when it has much to do: a fault is not to wait for that.
 
 use super::{
-    reconcile::{Context, owned},
+    reconcile::{Context, WRITERS, owned},
     world::api,
 };
 use crate::k8s::api::{Experiment, Injection};
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams},
@@ -34,11 +34,14 @@ pub async fn delete(context: Arc<Context>, namespace: Option<String>) {
             }
             Ok(Event::InitDone) => {
                 context.prober.retain(|uid| listed.contains(uid));
+                context.known.retain(|uid| listed.contains(uid));
                 strays(client, namespace.as_deref()).await
             }
             Ok(Event::Apply(_)) => Ok(()),
             Ok(Event::Delete(one)) => {
-                context.prober.forget(&one.uid().unwrap_or_default());
+                let uid = one.uid().unwrap_or_default();
+                context.prober.forget(&uid);
+                context.known.forget(&uid);
                 of_one(client, &one).await
             }
             Err(error) => {
@@ -53,7 +56,11 @@ pub async fn delete(context: Arc<Context>, namespace: Option<String>) {
     }
 }
 
-async fn of_one(client: &Client, experiment: &Experiment) -> Result<(), kube::Error> {
+/// Deletes those of an Experiment.
+///
+/// # Errors
+/// The API server's.
+pub async fn of_one(client: &Client, experiment: &Experiment) -> Result<(), kube::Error> {
     remove(client, owned::<Injection>(client, experiment).await?).await
 }
 
@@ -75,5 +82,7 @@ async fn remove(client: &Client, injections: Vec<Injection>) -> Result<(), kube:
             Err(error) => Err(error),
         }
     });
-    futures::future::join_all(each).await.into_iter().collect()
+    let each: Vec<_> = each.collect();
+    let results: Vec<_> = stream::iter(each).buffer_unordered(WRITERS).collect().await;
+    results.into_iter().collect()
 }

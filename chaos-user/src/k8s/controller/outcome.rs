@@ -2,7 +2,10 @@
 
 use crate::{
     k8s::{
-        api::{Experiment, FaultSum, Injection, InjectionPhase, MOST_TARGETS, Summary, TargetRecord, TargetState},
+        api::{
+            Experiment, FaultSum, Injection, InjectionPhase, InjectionStatus, MOST_TARGETS, Summary, TargetRecord,
+            TargetState,
+        },
         text::cut,
     },
     observe::{Ending, FaultPlanned, FaultReport, ProbeReport, Unit, Verdict, judge, merged},
@@ -26,7 +29,7 @@ pub fn sums(experiment: &Experiment, injections: &[Injection]) -> Vec<FaultSum> 
 #[must_use]
 pub fn targets(injections: &[Injection]) -> (Vec<TargetRecord>, Summary) {
     let statuses = || injections.iter().filter_map(|one| one.status.as_ref());
-    let mut all: Vec<TargetRecord> = statuses().flat_map(|status| status.targets.clone()).collect();
+    let mut all: Vec<&TargetRecord> = statuses().flat_map(|status| &status.targets).collect();
     // What was prepared and given up was never under the faults.
     let own = || injections.iter().filter(|one| !one.spec.peers_side);
     let of_own = || own().filter_map(|one| one.status.as_ref());
@@ -41,7 +44,7 @@ pub fn targets(injections: &[Injection]) -> (Vec<TargetRecord>, Summary) {
     };
     all.sort_by(|a, b| (a.state, &a.namespace, &a.pod).cmp(&(b.state, &b.namespace, &b.pod)));
     all.truncate(MOST_TARGETS);
-    (all, summary)
+    (all.into_iter().cloned().collect(), summary)
 }
 
 /// What went wrong on nodes, worst first.
@@ -66,12 +69,13 @@ pub fn verdict(
     silent: &[String],
     probes: &[ProbeReport],
 ) -> (Verdict, String) {
-    let counted: Vec<FaultReport> = merged(
-        injections
-            .iter()
-            .filter_map(|one| one.status.as_ref()?.report.as_ref())
-            .flat_map(|report| report.faults.clone()),
-    );
+    // Of a node whose report is not understood the sums are.
+    let of_node = |status: &InjectionStatus| match &status.report {
+        Some(report) => report.faults.clone(),
+        None => status.faults.iter().map(FaultSum::as_report).collect(),
+    };
+    let over = injections.iter().filter_map(|one| one.status.as_ref()).filter(|status| status.phase.is_over());
+    let counted: Vec<FaultReport> = merged(over.flat_map(of_node));
     let faults = experiment.spec.faults.iter().enumerate();
     let planned: Vec<FaultPlanned> = faults
         .map(|(index, fault)| FaultPlanned {

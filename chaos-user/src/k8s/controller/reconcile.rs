@@ -4,16 +4,19 @@ use super::{
     decide::{Decision, decide},
     fan_out::label,
     health::Counts,
-    prober::Prober,
+    known::Known,
+    orphans,
+    prober::{Prober, Seen},
     tell::tell,
     world::Watched,
 };
 use crate::{
-    k8s::api::{EXPERIMENT, Experiment, Injection, PeerSet, Phase, Stop},
+    k8s::api::{EXPERIMENT, Experiment, Injection, PeerSet, Phase, STOP, Stop},
     observe::Verdict,
     probe::Refused,
     spec::KIND,
 };
+use futures::{StreamExt, stream};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -22,13 +25,23 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use std::{
+    collections::HashMap,
     fmt::Debug,
-    sync::Arc,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
 /// Who writes, for server-side apply.
 pub const MANAGER: &str = "chaos-controller";
+
+/// Requests that write beside each other: each has a connection, and the API server serves others, too.
+pub const WRITERS: usize = 32;
+/// How soon an experiment is looked at again that has changed under a look, and how often one whose probes run.
+const SOON: Duration = Duration::from_millis(200);
 
 /// What reconciling needs.
 pub struct Context {
@@ -36,6 +49,8 @@ pub struct Context {
     pub client: Client,
     /// The cluster.
     pub watched: Watched,
+    /// The Injections, and what was written to them.
+    pub known: Known,
     /// Tells users.
     pub recorder: Recorder,
     /// Runs probes.
@@ -44,28 +59,50 @@ pub struct Context {
     pub counts: Arc<Counts>,
 }
 
-/// Looks at one experiment.
+/// Looks at one experiment, unless it was looked at a moment ago.
 ///
 /// # Errors
 /// The API server's; it is tried again.
 pub async fn reconcile(experiment: Arc<Experiment>, context: Arc<Context>) -> Result<Action, kube::Error> {
+    let uid = experiment.uid().unwrap_or_default();
+    let seen = context.prober.seen(&experiment);
+    let wanted = wanted(&experiment, &seen);
+    if let Some(left) = context.known.rest(&uid, wanted) {
+        let soon = if seen.running.is_some() { SOON } else { left };
+        return Ok(Action::requeue(left.min(soon)));
+    }
     let begun = Instant::now();
-    let result = look(experiment, &context).await;
+    let result = look(experiment, seen, &context).await;
+    context.known.looked(&uid, wanted);
     context.counts.reconciled(begun.elapsed(), result.is_ok());
     result
 }
 
-async fn look(experiment: Arc<Experiment>, context: &Context) -> Result<Action, kube::Error> {
-    let namespace = experiment.namespace().unwrap_or_default();
+/// A fingerprint of what does not wait: a changed spec, a stop, what the probes have found.
+fn wanted(experiment: &Experiment, seen: &Seen) -> u64 {
+    let stop = experiment.annotations().get(STOP);
+    let probes = (seen.failed.is_some(), seen.done.len(), seen.running.is_some());
+    let mut hasher = DefaultHasher::new();
+    (experiment.metadata.generation, stop, probes).hash(&mut hasher);
+    hasher.finish()
+}
+
+async fn look(experiment: Arc<Experiment>, seen: Seen, context: &Context) -> Result<Action, kube::Error> {
+    let experiment = context.known.newest(experiment);
+    let uid = experiment.uid().unwrap_or_default();
     let old = experiment.status.clone().unwrap_or_default();
     if old.phase.is_over() {
+        context.known.over(&uid);
         return expire(&experiment, context, old.ended_at.map(|time| SystemTime::from(time.0))).await;
     }
     if experiment.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let injections = owned::<Injection>(&context.client, &experiment).await?;
-    let (world, seen) = (context.watched.now(), context.prober.seen(&experiment));
+    let injections = match context.known.injections(&uid) {
+        Some(known) => known,
+        None => Arc::new(owned::<Injection>(&context.client, &experiment).await?),
+    };
+    let world = context.watched.now();
     let mut decision = decide(&experiment, &world, &injections, &seen, SystemTime::now());
     let until = decision.status.ends_at.as_ref().map(|time| SystemTime::from(time.0));
     if let Err(refused) = context.prober.run(&experiment, decision.probe, until, &world) {
@@ -75,23 +112,38 @@ async fn look(experiment: Arc<Experiment>, context: &Context) -> Result<Action, 
     // the status last, because nobody looks at the Injections of an experiment that is over.
     let over = decision.status.phase.is_over();
     if over {
-        apply(&context.client, &experiment, &injections, &decision).await?;
+        apply(context, &experiment, &injections, &decision).await?;
     }
-    if decision.status != old {
-        let api: Api<Experiment> = Api::namespaced(context.client.clone(), &namespace);
-        let body = json!({ "apiVersion": crate::spec::API_VERSION, "kind": KIND, "status": decision.status });
-        api.patch_status(&experiment.name_any(), &parameters(), &Patch::Apply(&body)).await?;
+    if decision.status != old && !write_status(context, &experiment, &decision).await? {
+        return Ok(Action::requeue(SOON));
     }
     if !over {
-        apply(&context.client, &experiment, &injections, &decision).await?;
+        apply(context, &experiment, &injections, &decision).await?;
     }
     if over {
-        context.prober.forget(&experiment.uid().unwrap_or_default());
+        context.prober.forget(&uid);
     }
     if decision.status.phase != old.phase {
         tell(&experiment, &context.recorder, &decision.status).await;
     }
     Ok(decision.again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// Writes the status over the one that was looked at, and over no other: false where somebody has written since, be it a user or a
+/// controller that leads by now.
+async fn write_status(context: &Context, experiment: &Experiment, decision: &Decision) -> Result<bool, kube::Error> {
+    let (name, version) = (experiment.name_any(), experiment.resource_version());
+    let api: Api<Experiment> = Api::namespaced(context.client.clone(), &experiment.namespace().unwrap_or_default());
+    let metadata = json!({ "name": name, "resourceVersion": version });
+    let body = json!({
+        "apiVersion": crate::spec::API_VERSION, "kind": KIND, "metadata": metadata, "status": decision.status,
+    });
+    match api.patch_status(&name, &parameters(), &Patch::Apply(&body)).await {
+        Ok(written) => context.known.wrote_status(written),
+        Err(kube::Error::Api(error)) if error.code == 409 => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    Ok(true)
 }
 
 /// A probe that cannot be run ends the experiment where it stands: what was injected has a deadline, and nothing else is done.
@@ -121,7 +173,7 @@ where
 }
 
 async fn apply(
-    client: &Client,
+    context: &Context,
     experiment: &Experiment,
     existing: &[Injection],
     decision: &Decision,
@@ -129,28 +181,63 @@ async fn apply(
     if decision.injections.is_empty() {
         return Ok(());
     }
-    let old_sets = owned::<PeerSet>(client, experiment).await?;
-    for set in &decision.sets.objects {
-        if !old_sets.iter().any(|old| old.name_any() == set.name_any() && old.spec == set.spec) {
-            write(client, set).await?;
-        }
-    }
-    let changed = decision.injections.iter().filter(|new| {
-        let is_same = |old: &Injection| old.name_any() == new.name_any() && old.spec == new.spec;
-        let is_over = |old: &Injection| {
-            old.name_any() == new.name_any() && old.status.as_ref().is_some_and(|status| status.phase.is_over())
-        };
-        !existing.iter().any(|old| is_same(old) || is_over(old))
+    apply_sets(context, experiment, &decision.sets.objects).await?;
+    let existing: HashMap<Option<&str>, &Injection> =
+        existing.iter().map(|one| (one.metadata.name.as_deref(), one)).collect();
+    let is_over = |one: &Injection| one.status.as_ref().is_some_and(|status| status.phase.is_over());
+    let changed = decision.injections.iter().filter_map(|new| match existing.get(&new.metadata.name.as_deref()) {
+        Some(old) => (old.spec != new.spec && !is_over(old)).then(|| (new, old.uid())),
+        None => Some((new, None)),
     });
-    let writes = changed.map(|one| write(client, one));
-    for result in futures::future::join_all(writes).await {
-        result?;
+    let gone = context.known.gone(&experiment.uid().unwrap_or_default());
+    let writes: Vec<_> = changed.map(|(one, uid)| order(context, one, uid, &gone)).collect();
+    // All are tried, whatever becomes of one of them.
+    let results: Vec<_> = stream::iter(writes).buffer_unordered(WRITERS).collect().await;
+    if gone.load(Ordering::Relaxed) {
+        // What was on its way when it was deleted.
+        orphans::of_one(&context.client, experiment).await?;
     }
-    // A set that nobody names any more goes with the experiment, its owner.
+    results.into_iter().collect()
+}
+
+/// A set that nobody names any more goes with the experiment, its owner.
+async fn apply_sets(context: &Context, experiment: &Experiment, sets: &[PeerSet]) -> Result<(), kube::Error> {
+    if sets.is_empty() {
+        return Ok(());
+    }
+    let uid = experiment.uid().unwrap_or_default();
+    let is_there = |known: &[PeerSet], set: &PeerSet| {
+        known.iter().any(|old| old.metadata.name == set.metadata.name && old.spec == set.spec)
+    };
+    if context.known.sets(&uid).is_some_and(|known| sets.iter().all(|set| is_there(&known, set))) {
+        return Ok(());
+    }
+    let old = owned::<PeerSet>(&context.client, experiment).await?;
+    let writes: Vec<_> =
+        sets.iter().filter(|set| !is_there(&old, set)).map(|set| write(&context.client, set)).collect();
+    let results: Vec<_> = stream::iter(writes).buffer_unordered(WRITERS).collect().await;
+    results.into_iter().collect::<Result<Vec<_>, _>>()?;
+    context.known.found_sets(&uid, sets.to_vec());
     Ok(())
 }
 
-async fn write<K>(client: &Client, one: &K) -> Result<(), kube::Error>
+/// Tells a node. One that is there is changed and never made anew: `uid` is of the one that was looked at.
+async fn order(context: &Context, one: &Injection, uid: Option<String>, gone: &AtomicBool) -> Result<(), kube::Error> {
+    if gone.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let mut one = one.clone();
+    one.metadata.uid = uid;
+    match write(&context.client, &one).await {
+        Ok(written) => context.known.wrote(&written),
+        // It has been deleted, as the watch will say.
+        Err(kube::Error::Api(error)) if error.code == 409 && one.metadata.uid.is_some() => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+async fn write<K>(client: &Client, one: &K) -> Result<K, kube::Error>
 where
     K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
@@ -160,7 +247,7 @@ where
         + Sync,
 {
     let api: Api<K> = Api::namespaced(client.clone(), &one.namespace().unwrap_or_default());
-    api.patch(&one.name_any(), &parameters(), &Patch::Apply(one)).await.map(drop)
+    api.patch(&one.name_any(), &parameters(), &Patch::Apply(one)).await
 }
 
 /// Deletes what its user wanted gone some time after the end.

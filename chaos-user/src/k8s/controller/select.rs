@@ -172,6 +172,22 @@ pub fn choose(targets: &PodTargets, own: &str, seed: u64, world: &World) -> Resu
     Ok(pods)
 }
 
+/// Pods that were chosen and whose nodes were not told: a controller died in the middle of that, or a write failed.
+#[must_use]
+pub fn untold(
+    targets: &PodTargets,
+    own: &str,
+    seed: u64,
+    selected: usize,
+    known: &BTreeSet<String>,
+    world: &World,
+) -> Vec<Chosen> {
+    let Some(count) = selected.checked_sub(known.len()).filter(|count| *count > 0) else { return Vec::new() };
+    // The same dice: the same pods, but for those that have gone. A selector that has lost its Service finds none.
+    let again = choose(targets, own, seed, world).unwrap_or_default().into_iter();
+    again.filter(|one| !known.contains(&one.target.uid)).take(count).collect()
+}
+
 /// Pods that have come since the experiment began and are to be hit as well.
 ///
 /// # Errors

@@ -4,12 +4,12 @@ use k8s_openapi::{
     NamespaceResourceScope,
     api::{
         apps::v1::ReplicaSet,
-        core::v1::{Node, Pod, Service},
+        core::v1::{Node, Pod, PodSpec, Service},
         discovery::v1::EndpointSlice,
     },
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Api, Client, Resource,
     runtime::{
         WatchStreamExt,
         reflector::{self, Store},
@@ -52,14 +52,14 @@ impl Watched {
     /// Begins to watch; each change is told through `changed`, where it can say that all experiments want a look.
     #[must_use]
     pub fn start(client: &Client, namespace: Option<&str>, changed: &Sender<()>) -> Self {
-        let nodes = namespace.is_none().then(|| follow(Api::all(client.clone()), changed.clone()));
+        let nodes = namespace.is_none().then(|| follow(Api::all(client.clone()), changed.clone(), slim_node));
         Self {
             only: namespace.map(str::to_owned),
-            pods: follow(api(client, namespace), changed.clone()),
+            pods: follow(api(client, namespace), changed.clone(), slim_pod),
             nodes,
-            services: follow(api(client, namespace), changed.clone()),
-            slices: follow(api(client, namespace), changed.clone()),
-            replica_sets: follow(api(client, namespace), changed.clone()),
+            services: follow(api(client, namespace), changed.clone(), |_| ()),
+            slices: follow(api(client, namespace), changed.clone(), |_| ()),
+            replica_sets: follow(api(client, namespace), changed.clone(), slim_set),
         }
     }
 
@@ -100,15 +100,38 @@ where
     }
 }
 
-fn follow<K>(api: Api<K>, changed: Sender<()>) -> Store<K>
+/// What nobody asks for is not kept: of ten thousand pods it is most of the memory.
+fn slim_pod(pod: &mut Pod) {
+    if let Some(spec) = &mut pod.spec {
+        *spec = PodSpec { node_name: spec.node_name.take(), host_network: spec.host_network, ..PodSpec::default() };
+    }
+    if let Some(status) = &mut pod.status {
+        (status.container_statuses, status.init_container_statuses) = (None, None);
+        status.ephemeral_container_statuses = None;
+    }
+}
+
+fn slim_node(node: &mut Node) {
+    if let Some(status) = &mut node.status {
+        (status.images, status.volumes_in_use, status.volumes_attached) = (None, None, None);
+    }
+}
+
+/// Only whose they are is asked for.
+fn slim_set(set: &mut ReplicaSet) {
+    (set.spec, set.status) = (None, None);
+}
+
+fn follow<K>(api: Api<K>, changed: Sender<()>, slim: fn(&mut K)) -> Store<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Clone,
 {
     let (store, writer) = reflector::store();
     tokio::spawn(async move {
-        let slim = watcher(api, watcher::Config::default()).modify(|one: &mut K| {
-            one.managed_fields_mut().clear();
+        let slim = watcher(api, watcher::Config::default()).modify(move |one: &mut K| {
+            one.meta_mut().managed_fields = None;
+            slim(one);
         });
         let mut stream = Box::pin(slim.default_backoff().reflect(writer).touched_objects());
         while let Some(event) = futures::StreamExt::next(&mut stream).await {

@@ -3,7 +3,7 @@
 use super::words::moment;
 use crate::{
     k8s::api::{Experiment, FaultSum, Injection, PodTarget, TargetRecord, TargetState},
-    observe::{FaultReport, Report, TargetReport, Verdict, merged},
+    observe::{Report, TargetReport, Verdict, merged},
 };
 use kube::ResourceExt;
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ pub fn gather(experiment: &Experiment, injections: &[Injection]) -> Report {
     let mut faults = merged(reports().flat_map(|(_, report)| report.faults.clone()));
     let counted = status.faults.iter().any(|sum| sum.seen > 0 || sum.skipped_by_lease > 0);
     if faults.is_empty() && counted {
-        faults = status.faults.iter().map(summed).collect();
+        faults = status.faults.iter().map(FaultSum::as_report).collect();
     }
     let mut warnings = status.warnings.clone();
     let of_nodes = reports().flat_map(|(one, report)| {
@@ -38,19 +38,6 @@ pub fn gather(experiment: &Experiment, injections: &[Injection]) -> Report {
         targets,
         faults,
         probes: status.probes,
-    }
-}
-
-fn summed(sum: &FaultSum) -> FaultReport {
-    FaultReport {
-        name: sum.name.clone(),
-        seen: sum.seen,
-        matched: sum.matched,
-        injected: sum.injected,
-        skipped: sum.skipped,
-        would_inject: sum.would_inject,
-        skipped_by_lease: sum.skipped_by_lease,
-        ..FaultReport::default()
     }
 }
 
@@ -117,6 +104,7 @@ fn message(record: &TargetRecord) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::FaultReport;
     use serde_json::{Value, json};
 
     fn experiment(status: Value) -> Experiment {

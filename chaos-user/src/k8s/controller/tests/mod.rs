@@ -1,6 +1,7 @@
 //! Decisions over made-up clusters.
 
 mod aside;
+mod known;
 mod probes;
 
 use super::{
