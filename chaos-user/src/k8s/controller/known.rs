@@ -201,7 +201,7 @@ impl Known {
         let mut inner = self.inner();
         let Some(part) = owner(one).and_then(|(uid, _)| inner.parts.get_mut(uid)) else { return };
         let told = part.injections.binary_search_by(|other| other.metadata.name.cmp(&one.metadata.name));
-        let told = told.ok().and_then(|place| part.injections.get(place)).map_or(0, |told| version(told));
+        let told = told.ok().and_then(|place| part.injections.get(place)).map_or(0, version);
         if told < version(one) {
             part.awaited.insert(one.name_any(), version(one));
         }
