@@ -42,6 +42,10 @@ fn a_thousand_nodes_with_ten_thousand_pods() {
     whole_life(&crowd, &install);
     need::measured(&format!("the controller had {} KiB at most", memory_of(pid, "VmHWM")));
     a_leader_dies_halfway(&crowd, &install);
+    drop(crowd);
+    // The controller manager wakes up to nodes that it has not seen for minutes.
+    cluster.kubectl("wait --for=condition=Ready node --all --timeout=120s");
+    install.await_ready();
 }
 
 /// The process that leads, and its memory in KiB.
