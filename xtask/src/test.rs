@@ -21,7 +21,7 @@ use crate::{
     report::Report,
     setup,
     tally::{HEADING, Reader, Suites, Tally},
-    vm::{self, Machine},
+    vm::{self, Machine, built},
 };
 
 /// The package whose integration tests need root.
@@ -62,7 +62,7 @@ pub struct Arguments {
     /// All tests on all kernels.
     #[arg(long)]
     full: bool,
-    /// Only the kernel tests, all of them, and only there: "running" (this machine's kernel), 5.10, 6.1, 6.12 or 7.2.
+    /// Only the kernel tests, all of them, and only there: "running" (this machine's kernel), 5.10, 6.1, 6.12, 7.2 or 6.12-override.
     #[arg(long, conflicts_with = "full")]
     kernel: Option<String>,
     /// Only the tests on a Kubernetes cluster: that of CHAOS_KUBECONFIG, or one that is started for them and ended.
@@ -257,6 +257,13 @@ fn settle(suites: Suites, success: bool, status: impl Fn() -> String) -> Result<
 fn machines(full: bool, programs: &[Program], products: &Products, filter: Option<&str>, report: &mut Report) {
     for (series, _) in vm::kernel::SERIES {
         machine(series, full, programs, products, filter, report);
+    }
+    // In all but the calls it is the 6.12 of above. Otherwise nobody is to wait until it is built.
+    if full {
+        let calls: Vec<&Program> = programs.iter().filter(|program| program.name == CALLS).collect();
+        let place = format!("Linux {}, calls", built::NAME);
+        let filters: Vec<&str> = filter.into_iter().collect();
+        report.add(&place, Some(built::NAME), || in_machine(built::NAME, &calls, products, &filters));
     }
 }
 
