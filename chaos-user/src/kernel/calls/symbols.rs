@@ -4,7 +4,7 @@
 use std::{
     collections::HashSet,
     fs::File,
-    io::{BufRead as _, BufReader},
+    io::{BufRead, BufReader},
     sync::OnceLock,
 };
 
