@@ -2,6 +2,8 @@
 //!
 //! Which calls can be hit by which mechanism is the kernel's; each test asks the product, and holds it to what it promised.
 
+#[path = "syscalls/kprobe.rs"]
+mod kprobe;
 #[path = "syscalls/overlay.rs"]
 mod overlay;
 #[path = "syscalls/sleeping.rs"]

@@ -63,6 +63,8 @@ enum Verb {
     Test(test::Arguments),
     /// Ask each kernel what faults it can do, and write the tables of KERNELS.md; about five minutes.
     Kernels,
+    /// Build the kernel 6.12-override, where BPF may override what a call returns by a kprobe, for `vm` and `test --kernel`.
+    Kernel,
     /// Measure what the product costs, as root: figures beside their pairs, compared with the last run.
     Bench(bench::Arguments),
     /// Lint the code for the host and for the BPF target.
@@ -76,13 +78,13 @@ enum Verb {
     /// A Kubernetes cluster on this machine, for trying and for tests.
     #[command(subcommand)]
     Cluster(cluster::Verb),
-    /// Run a command as root in a virtual machine with Debian's kernel, on this machine's root file system (read-only).
+    /// Run a command as root in a virtual machine with one of the kernels, on this machine's root file system (read-only).
     Vm(VmArguments),
 }
 
 #[derive(clap::Args)]
 struct VmArguments {
-    /// 5.10, 6.1, 6.12 or 7.2.
+    /// 5.10, 6.1, 6.12 or 7.2; or 6.12-override, which is built when it is first asked for.
     series: String,
     /// Seconds after which the machine is killed.
     #[arg(long, default_value_t = 600)]
@@ -127,6 +129,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::NewFault { name } => new_fault::run(&name)?,
         Verb::Test(arguments) => return test::run(&arguments),
         Verb::Kernels => kernels::run()?,
+        Verb::Kernel => println!("{}", vm::built::kernel()?.image()?.display()),
         Verb::Bench(arguments) => return bench::run(&arguments),
         Verb::Clippy => check::clippy()?,
         Verb::Doc => check::doc()?,

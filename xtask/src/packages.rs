@@ -28,6 +28,19 @@ pub const OF_TESTS: [Tool; 9] = [
     Tool { program: "xz", package: "xz-utils" },
 ];
 
+/// What a kernel is built with.
+pub const OF_KERNELS: [Tool; 9] = [
+    Tool { program: "gcc", package: "gcc" },
+    Tool { program: "make", package: "make" },
+    Tool { program: "flex", package: "flex" },
+    Tool { program: "bison", package: "bison" },
+    Tool { program: "bc", package: "bc" },
+    Tool { program: "perl", package: "perl" },
+    Tool { program: "xz", package: "xz-utils" },
+    Tool { program: "pahole", package: "dwarves" },
+    Tool { program: "/usr/include/libelf.h", package: "libelf-dev" },
+];
+
 /// Installs what is missing, as root, or says what to install.
 pub fn ensure(tools: &[Tool]) -> Result<()> {
     let missing: Vec<&str> =

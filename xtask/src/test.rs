@@ -21,7 +21,7 @@ use crate::{
     report::Report,
     setup,
     tally::{HEADING, Reader, Suites, Tally},
-    vm::{self, Machine},
+    vm::{self, Machine, built},
 };
 
 /// The package whose integration tests need root.
@@ -47,6 +47,8 @@ const PRODUCT: &str = "CHAOS_BIN";
 const CRASH_POINTS: (&str, &str) = ("crash_points", "CHAOS_CRASH_POINTS_BIN");
 /// With it begin the names of the suites that need a Kubernetes cluster.
 const CLUSTER: &str = "cluster";
+/// That of them which takes a quarter of an hour: it runs where all is asked for, or it by name.
+const SCALE: &str = "cluster_scale";
 /// Tells the tests how to reach one, and us that there is one already.
 const KUBECONFIG: &str = "CHAOS_KUBECONFIG";
 /// Tells the tests where the files of our own cluster are.
@@ -62,7 +64,7 @@ pub struct Arguments {
     /// All tests on all kernels.
     #[arg(long)]
     full: bool,
-    /// Only the kernel tests, all of them, and only there: "running" (this machine's kernel), 5.10, 6.1, 6.12 or 7.2.
+    /// Only the kernel tests, all of them, and only there: "running" (this machine's kernel), 5.10, 6.1, 6.12, 7.2 or 6.12-override.
     #[arg(long, conflicts_with = "full")]
     kernel: Option<String>,
     /// Only the tests on a Kubernetes cluster: that of CHAOS_KUBECONFIG, or one that is started for them and ended.
@@ -77,6 +79,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::for_tests()?;
     let product = build::build(&build::Arguments::default())?;
     let mut filter = arguments.filter.as_deref();
+    let scale = arguments.full || filter == Some(SCALE);
     let mut cargo = process::cargo();
     cargo.args(["test", "--workspace", "--no-run"]);
     let mut programs: Vec<Program> = artifacts::build(&mut cargo)?.into_iter().filter(|program| program.test).collect();
@@ -84,6 +87,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         programs.retain(|program| filter == Some(&program.name));
         filter = None;
     }
+    programs.retain(|program| scale || program.name != SCALE);
     programs.sort_by(|one, other| one.name.cmp(&other.name));
     let (kernel_tests, unit_tests): (Vec<Program>, Vec<Program>) = programs.into_iter().partition(needs_root);
     let (cluster_tests, kernel_tests): (Vec<Program>, Vec<Program>) =
@@ -257,6 +261,13 @@ fn settle(suites: Suites, success: bool, status: impl Fn() -> String) -> Result<
 fn machines(full: bool, programs: &[Program], products: &Products, filter: Option<&str>, report: &mut Report) {
     for (series, _) in vm::kernel::SERIES {
         machine(series, full, programs, products, filter, report);
+    }
+    // In all but the calls it is the 6.12 of above. Otherwise nobody is to wait until it is built.
+    if full {
+        let calls: Vec<&Program> = programs.iter().filter(|program| program.name == CALLS).collect();
+        let place = format!("Linux {}, calls", built::NAME);
+        let filters: Vec<&str> = filter.into_iter().collect();
+        report.add(&place, Some(built::NAME), || in_machine(built::NAME, &calls, products, &filters));
     }
 }
 

@@ -64,7 +64,7 @@ abi_struct! {
     }
 }
 
-/// The entry of the call itself: `fmod_ret`, or a kprobe that overrides the return.
+/// The entry of the call itself, by `fmod_ret`.
 pub const HOOK_ENTRY: u32 = 1;
 /// `security_file_open`.
 pub const HOOK_FILE_OPEN: u32 = 2;
@@ -96,6 +96,9 @@ pub const HOOK_EXEC: u32 = 14;
 pub const HOOK_PATH_LINK: u32 = 15;
 /// The cgroup's own hooks.
 pub const HOOK_CGROUP: u32 = 16;
+/// The entry of the call itself, by a kprobe that overrides the return. Not [`HOOK_ENTRY`]: where programs of both kinds stand at a
+/// call, each is to find its own rules only, or a rule would count the call twice.
+pub const HOOK_KPROBE: u32 = 17;
 
 /// [`crate::CallArgs::kind`]: any.
 pub const KIND_ANY: u32 = 0;

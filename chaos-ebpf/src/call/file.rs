@@ -6,9 +6,9 @@ use super::{
     task,
 };
 use chaos_abi::{
-    HOOK_ENTRY, KIND_ANY, KIND_FILE, KIND_OTHER, KIND_PIPE, KIND_SOCKET, OFFSET_DENTRY_INODE, OFFSET_FDT_FD,
-    OFFSET_FDT_MAX, OFFSET_FILE_DENTRY, OFFSET_FILE_INODE, OFFSET_FILE_MNT, OFFSET_FILES_FDT, OFFSET_INODE_MODE,
-    OFFSET_MOUNT_MNT, OFFSET_MOUNT_NS, OFFSET_TASK_FILES,
+    HOOK_ENTRY, HOOK_KPROBE, KIND_ANY, KIND_FILE, KIND_OTHER, KIND_PIPE, KIND_SOCKET, OFFSET_DENTRY_INODE,
+    OFFSET_FDT_FD, OFFSET_FDT_MAX, OFFSET_FILE_DENTRY, OFFSET_FILE_INODE, OFFSET_FILE_MNT, OFFSET_FILES_FDT,
+    OFFSET_INODE_MODE, OFFSET_MOUNT_MNT, OFFSET_MOUNT_NS, OFFSET_TASK_FILES,
 };
 
 /// Types of inodes (inode(7)).
@@ -60,7 +60,8 @@ fn of_descriptor(fd: u32) -> u64 {
 /// The file that a call is about: the hook's, or at a call's entry that of its first argument.
 #[inline(always)]
 pub fn of(call: &Call) -> u64 {
-    if call.file == 0 && call.hook == HOOK_ENTRY { of_descriptor(task::argument() as u32) } else { call.file }
+    let at_entry = call.hook == HOOK_ENTRY || call.hook == HOOK_KPROBE;
+    if call.file == 0 && at_entry { of_descriptor(task::argument() as u32) } else { call.file }
 }
 
 /// What the call's file descriptor is.

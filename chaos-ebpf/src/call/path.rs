@@ -11,7 +11,7 @@ use super::{
 };
 use aya_ebpf::helpers::generated::bpf_loop;
 use chaos_abi::{
-    GLOB_DEAD, HOOK_ENTRY, OFFSET_DENTRY_LENGTH, OFFSET_DENTRY_NAME, OFFSET_DENTRY_PARENT, OFFSET_FS_ROOT_DENTRY,
+    GLOB_DEAD, OFFSET_DENTRY_LENGTH, OFFSET_DENTRY_NAME, OFFSET_DENTRY_PARENT, OFFSET_FS_ROOT_DENTRY,
     OFFSET_FS_ROOT_MNT, OFFSET_MOUNT_MNT, OFFSET_MOUNT_MOUNTPOINT, OFFSET_MOUNT_PARENT, OFFSET_TASK_FS,
     OFFSET_VFSMOUNT_ROOT,
 };
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn chaos_call_path(row: u32, call: *const Call) -> u32 {
 fn matches(row: u32, call: &Call) -> bool {
     let (mut mnt, mut dentry) = (call.mnt, call.dentry);
     if dentry == 0 {
-        let open = if call.hook == HOOK_ENTRY { file::of(call) } else { call.file };
+        let open = file::of(call);
         if open == 0 {
             return false;
         }

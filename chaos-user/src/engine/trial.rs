@@ -6,7 +6,7 @@ mod sleep;
 use crate::{
     kernel::{
         btf::Btf,
-        calls::{CgroupHook, ERROR, Stand, THREAD, Way, stand_trial},
+        calls::{CgroupHook, ERROR, Stand, THREAD, Way, has_entry, stand_trial},
         error::KernelError,
     },
     plan::call::{CallPlan, Candidate, candidates, table},
@@ -74,8 +74,13 @@ impl Trial {
         for stand in &candidate.stands {
             self.of(stand.way).clone()?;
             let kernel = Btf::shared().as_ref();
-            let absent = kernel.is_ok_and(|kernel| kernel.function(&stand.function).is_none());
-            if absent && !matches!(stand.way, Way::Cgroup(_)) {
+            let untyped = kernel.is_ok_and(|kernel| kernel.function(&stand.function).is_none());
+            let absent = match stand.way {
+                Way::Cgroup(_) => false,
+                Way::Kprobe => untyped && !has_entry(&stand.function),
+                _ => untyped,
+            };
+            if absent {
                 return Err(format!("this kernel has no {}", stand.function));
             }
         }

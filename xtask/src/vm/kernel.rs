@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::modules::ModuleTree;
+use super::{built, modules::ModuleTree};
 use crate::{apt::Apt, process, progress::step, setup, toolchain::cache_dir};
 
 /// Series that can be booted, each with the suite that has it.
@@ -28,11 +28,14 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The newest one of this series in the cache; fetches one if there is none.
+    /// The newest one of this series in the cache; fetches one if there is none, or builds it.
     pub fn of_series(series: &str) -> Result<Self> {
+        if series == built::NAME {
+            return built::kernel();
+        }
         let Some((_, suite)) = SERIES.iter().find(|(name, _)| *name == series) else {
             let known = SERIES.map(|(name, _)| name).join(", ");
-            bail!("no kernel {series:?}: there are {known}");
+            bail!("no kernel {series:?}: there are {known} and {}", built::NAME);
         };
         if let Some(kernel) = Self::cached(series)? {
             return Ok(kernel);
@@ -52,15 +55,15 @@ impl Kernel {
         })
     }
 
+    /// One that was unpacked or built there.
+    pub fn at(root: PathBuf, release: String) -> Self {
+        Self { release, root }
+    }
+
     fn cached(series: &str) -> Result<Option<Self>> {
-        let dir = kernels_dir();
-        if !dir.exists() {
-            return Ok(None);
-        }
-        let entries = fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))?;
-        let names = entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let names = names_in_cache()?.into_iter();
         let newest = newest(names, |name| is_of_series(name, series) && !name.ends_with(".partial"));
-        Ok(newest.map(|release| Self { root: dir.join(&release), release }))
+        Ok(newest.map(|release| Self { root: kernels_dir().join(&release), release }))
     }
 
     /// The kernel itself: in `/boot`, or, in newer packages, beside its modules.
@@ -74,8 +77,19 @@ impl Kernel {
     }
 }
 
-fn kernels_dir() -> PathBuf {
+/// Where kernels are kept, a directory for each.
+pub fn kernels_dir() -> PathBuf {
     cache_dir().join("kernels")
+}
+
+/// The directories there; those of kernels that are not whole yet end with `.partial`.
+pub fn names_in_cache() -> Result<Vec<String>> {
+    let dir = kernels_dir();
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))?;
+    Ok(entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
 }
 
 fn fetch(series: &str, suite: &str) -> Result<Kernel> {
@@ -145,7 +159,8 @@ fn is_of_series(release: &str, series: &str) -> bool {
     release.strip_prefix(series).is_some_and(|rest| rest.starts_with(['.', '-', '+']))
 }
 
-fn newest(releases: impl Iterator<Item = String>, ours: impl Fn(&str) -> bool) -> Option<String> {
+/// The newest of those that are ours.
+pub fn newest(releases: impl Iterator<Item = String>, ours: impl Fn(&str) -> bool) -> Option<String> {
     releases.filter(|release| ours(release)).max_by_key(|release| numbers(release))
 }
 

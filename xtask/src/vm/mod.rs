@@ -1,6 +1,7 @@
-//! Virtual machines with Debian's kernels on this machine's own root file system, read-only. QEMU emulates the processor,
+//! Virtual machines with Debian's kernels, and one that is built here, on this machine's own root file system, read-only. QEMU emulates the processor,
 //! so that neither KVM nor its modules are needed.
 
+pub mod built;
 mod console;
 mod initramfs;
 mod kept;

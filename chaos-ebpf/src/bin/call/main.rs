@@ -15,7 +15,7 @@ mod bpf {
     use aya_ebpf::helpers::generated::bpf_override_return;
     use chaos_abi::{
         HOOK_ENTRY, HOOK_EXEC, HOOK_FILE, HOOK_FILE_OPEN, HOOK_FILE_PERMISSION, HOOK_INODE_GETATTR,
-        HOOK_INODE_PERMISSION, HOOK_PATH, HOOK_PATH_LINK, HOOK_PATH_TRUNCATE, HOOK_PLAIN, HOOK_SOCKET,
+        HOOK_INODE_PERMISSION, HOOK_KPROBE, HOOK_PATH, HOOK_PATH_LINK, HOOK_PATH_TRUNCATE, HOOK_PLAIN, HOOK_SOCKET,
         HOOK_SOCKET_ADDRESS, HOOK_SOCKET_CREATE, HOOK_SOCKET_SENDMSG,
     };
     use chaos_ebpf::call::{Call, act, file, hooks, sleep, task};
@@ -128,7 +128,7 @@ mod bpf {
         if number == task::NO_CALL {
             return 0;
         }
-        let error = act(&mut Call::new(HOOK_ENTRY, number));
+        let error = act(&mut Call::new(HOOK_KPROBE, number));
         if error != 0 {
             // SAFETY: the context of this run.
             unsafe { bpf_override_return(ctx, error as u64) };

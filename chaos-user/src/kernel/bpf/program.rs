@@ -183,7 +183,14 @@ pub fn attach_kprobe(program: BorrowedFd, function: &str) -> Result<OwnedFd, Ker
         let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
         for (request, argument) in [(PERF_EVENT_IOC_SET_BPF, program.as_raw_fd()), (PERF_EVENT_IOC_ENABLE, 0)] {
             // SAFETY: both requests take a number.
-            Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), request.into(), argument) }).map_err(error)?;
+            Errno::result(unsafe { libc::ioctl(fd.as_raw_fd(), request.into(), argument) }).map_err(|errno| {
+                // kernel/trace/bpf_trace.c, `perf_event_attach_bpf_prog`, of a program that overrides.
+                let error = error(errno);
+                if errno != Errno::EINVAL {
+                    return error;
+                }
+                error.unsupported("the kernel lets nobody change what this function returns; was the call built in?")
+            })?;
         }
         Ok(fd)
     })

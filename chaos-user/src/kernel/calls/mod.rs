@@ -6,9 +6,11 @@
 mod image;
 mod maps;
 mod stand;
+mod symbols;
 mod trial;
 
 pub use image::Image;
 pub use maps::{CallMaps, Shared, SharedMaps};
 pub use stand::{CgroupHook, Stand, Way};
+pub use symbols::has_entry;
 pub use trial::{ERROR, THREAD, stand_empty, stand_trial};

@@ -8,7 +8,7 @@ use crate::{
     kernel::calls::{Stand, Way},
     spec::Mechanism,
 };
-use chaos_abi::{HOOK_CGROUP, HOOK_ENTRY};
+use chaos_abi::{HOOK_CGROUP, HOOK_ENTRY, HOOK_KPROBE};
 
 /// A way to hit a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,11 +56,11 @@ pub fn candidates(plan: &CallPlan, name: &str) -> (Vec<Candidate>, Vec<String>) 
         return sleeping(plan, &row, number);
     }
     let at_entry = if row.descriptor { PATH | KIND } else { 0 };
-    for (mechanism, way, program) in
-        [(Mechanism::Entry, Way::Entry, "entry"), (Mechanism::Kprobe, Way::Kprobe, "kprobe")]
+    for (mechanism, way, program, hook) in
+        [(Mechanism::Entry, Way::Entry, "entry", HOOK_ENTRY), (Mechanism::Kprobe, Way::Kprobe, "kprobe", HOOK_KPROBE)]
     {
         let stand = Stand { way, function: table::entry(row.name), program };
-        add(mechanism, at_entry, Candidate { stands: vec![stand], hook: HOOK_ENTRY, number });
+        add(mechanism, at_entry, Candidate { stands: vec![stand], hook, number });
     }
     if let Some(hook) = row.hook {
         for function in hook.functions {
