@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     kernel::{
+        calls::{Stand, Way},
         datapath::map_error,
         netns::{self, Netns},
     },
@@ -134,7 +135,21 @@ fn choose(session: &mut Session, active: &mut Active) -> Result<(), EngineError>
         active.chosen.push(chosen);
         active.tables.push(tables);
     }
-    Ok(())
+    apart(active.chosen.iter().flatten().flat_map(|candidate| &candidate.stands)).map_err(EngineError::Unsupported)
+}
+
+/// A kprobe's return is lost where a program of the other kind stands at the same function: both are called by ftrace, and the trampoline
+/// of the other has the last word on where to go on (kernel/trace/ftrace.c, `call_direct_funcs`).
+fn apart<'a>(stands: impl Iterator<Item = &'a Stand> + Clone) -> Result<(), String> {
+    let by = |way: Way| stands.clone().filter(move |stand| stand.way == way).map(|stand| stand.function.as_str());
+    let entries: BTreeSet<&str> = by(Way::Entry).collect();
+    match by(Way::Kprobe).find(|function| entries.contains(function)) {
+        Some(function) => Err(format!(
+            "{function} would be hit by both entry and kprobe, of which the latter would have no effect; let the faults of one call \
+             have the same mechanism"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Puts an experiment's rules onto more targets. Where its lease runs, they act from here on.
@@ -269,5 +284,19 @@ impl Engine {
             }
         }
         joined
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Stand, Way, apart};
+
+    #[test]
+    fn no_function_has_programs_of_both_kinds() {
+        let stand = |way, function: &str| Stand { way, function: function.to_owned(), program: "entry" };
+        let (entry, kprobe) = (stand(Way::Entry, "__x64_sys_fsync"), stand(Way::Kprobe, "__x64_sys_fsync"));
+        let other = stand(Way::Kprobe, "__x64_sys_close");
+        assert!(apart([&entry, &other].into_iter()).is_ok() && apart([&kprobe, &other].into_iter()).is_ok());
+        assert!(apart([&entry, &other, &kprobe].into_iter()).unwrap_err().contains("__x64_sys_fsync"));
     }
 }
