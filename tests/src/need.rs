@@ -30,6 +30,12 @@ pub fn product() -> bool {
     }
 }
 
+/// A program of the system's packages, looked for where Debian has it, so that no other one of that name is tried.
+#[track_caller]
+pub fn program(path: &str) -> bool {
+    std::path::Path::new(path).is_file() || missing(&format!("{path} is not there: cargo xtask setup installs it"))
+}
+
 /// A Kubernetes cluster.
 #[track_caller]
 pub fn cluster() -> Option<crate::cluster::Cluster> {

@@ -82,12 +82,6 @@ impl Drop for Scene {
     }
 }
 
-/// A program that is looked for where Debian has it, so that no other one of that name is tried.
-fn has(path: &str) -> bool {
-    fs::exists(path).unwrap_or(false)
-        || need::absent(&format!("{path} is not installed: cargo xtask setup installs it"))
-}
-
 fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
@@ -109,7 +103,7 @@ fn web_server() -> SocketAddr {
 #[test]
 fn curl_says_that_the_connection_timed_out() {
     let Some(scene) = Scene::open("curl") else { return };
-    if !scene.can(&["connect"]) || !has("/usr/bin/curl") {
+    if !scene.can(&["connect"]) || !need::program("/usr/bin/curl") {
         return;
     }
     let url = format!("http://{}/", web_server());
@@ -151,7 +145,7 @@ os.wait()
 #[test]
 fn every_thread_child_and_raw_call_of_a_python_program_is_hit() {
     let Some(scene) = Scene::open("python") else { return };
-    if !scene.can(&["connect"]) || !has("/usr/bin/python3") {
+    if !scene.can(&["connect"]) || !need::program("/usr/bin/python3") {
         return;
     }
     let port = web_server().port().to_string();
@@ -190,7 +184,7 @@ fn sqlite_under(scene: &Scene, calls: &[&str], errno: &str, word: &str) {
 #[test]
 fn sqlite_reports_a_disk_error_and_keeps_its_database() {
     let Some(scene) = Scene::open("sqlite-fsync") else { return };
-    if scene.can(&["fsync", "fdatasync"]) && has("/usr/bin/sqlite3") {
+    if scene.can(&["fsync", "fdatasync"]) && need::program("/usr/bin/sqlite3") {
         sqlite_under(&scene, &["fsync", "fdatasync"], "EIO", "disk I/O error");
     }
 }
@@ -198,7 +192,7 @@ fn sqlite_reports_a_disk_error_and_keeps_its_database() {
 #[test]
 fn sqlite_finds_the_disk_full_and_keeps_its_database() {
     let Some(scene) = Scene::open("sqlite-write") else { return };
-    if scene.can(&["write", "pwrite64"]) && has("/usr/bin/sqlite3") {
+    if scene.can(&["write", "pwrite64"]) && need::program("/usr/bin/sqlite3") {
         sqlite_under(&scene, &["write", "pwrite64"], "ENOSPC", "full");
     }
 }
@@ -242,7 +236,7 @@ impl Drop for Redis {
 #[test]
 fn redis_refuses_writes_while_its_disk_is_full_and_recovers() {
     let Some(scene) = Scene::open("redis") else { return };
-    if !scene.can(&["write"]) || !has("/usr/bin/redis-check-rdb") {
+    if !scene.can(&["write", "writev"]) || !need::program("/usr/bin/redis-check-rdb") {
         return;
     }
     let redis = Redis::start(&scene);

@@ -5,7 +5,7 @@ use super::{Made, fault, inject, inside, promised, scene};
 use std::fs;
 use std::time::Duration;
 
-use chaos_tests::command::run;
+use chaos_tests::command::{run, try_run};
 use chaos_tests::need;
 use chaos_tests::product::{Experiment, Running};
 
@@ -40,8 +40,12 @@ impl Overlay {
 
 impl Drop for Overlay {
     fn drop(&mut self) {
-        run(&format!("umount {0}/merged", self.base));
-        run(&format!("umount {}", self.base));
+        // Not by a panic: the test may be in one already.
+        for mount in [format!("{}/merged", self.base), self.base.clone()] {
+            if let Err(error) = try_run(&format!("umount {mount}")) {
+                eprintln!("left behind: {error}");
+            }
+        }
         let _ = fs::remove_dir(&self.base);
     }
 }

@@ -1,5 +1,5 @@
-//! Virtual machines with Debian's kernels, and one that is built here, on this machine's own root file system, read-only. QEMU emulates the processor,
-//! so that neither KVM nor its modules are needed.
+//! Virtual machines with Debian's kernels, and one that is built here, on this machine's own root file system, read-only. QEMU
+//! emulates the processor, so that neither KVM nor its modules are needed.
 
 pub mod built;
 mod console;

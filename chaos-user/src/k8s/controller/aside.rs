@@ -3,7 +3,7 @@
 
 use super::{
     peers::{MOST_PEERS, fronts, ready, slices_of},
-    select::{Chosen, agreeing},
+    select::{Chosen, SPARED, agreeing},
     world::World,
 };
 use crate::{
@@ -19,6 +19,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+
+/// Most ports of a match, by its schema.
+const MOST_PORTS: usize = 64;
 
 /// A fault as it is placed at some of its peers.
 #[derive(Clone, Debug)]
@@ -105,7 +108,8 @@ pub fn asides(
             continue;
         }
         let pods: Vec<&Arc<Pod>> = uids.iter().filter_map(|uid| selected.get(uid).copied()).collect();
-        if let Some(why) = cannot(spec, network, &targets, &pods) {
+        let turned = turned(network, &services, world);
+        if let Some(why) = cannot(spec, network, &targets, &pods).or_else(|| crowded(&turned)) {
             let names: Vec<String> = services.iter().map(|service| service.name_any()).collect();
             found.left.push(format!(
                 "fault {name}: what goes to these peers through Service {} passes: it leads to other pods too, and {why}",
@@ -113,7 +117,7 @@ pub fn asides(
             ));
             continue;
         }
-        let turned = Fault { name: Some(name), network: Some(turned(network, &services, world)), ..fault.clone() };
+        let turned = Fault { name: Some(name), network: Some(turned), ..fault.clone() };
         let pods = pods.into_iter().filter_map(|pod| Some((Chosen::of(pod)?, addresses(pod).collect()))).collect();
         found.placed.push(Aside { fault: index, turned, pods });
     }
@@ -180,11 +184,20 @@ fn cannot(spec: &ExperimentSpec, network: &Network, targets: &[&Pod], pods: &[&A
         Some("a target in its node's network looks like all of the node from there")
     } else if targets.len() > MOST_PEERS / 2 {
         Some("so many targets do not fit into the peers' maps")
+    } else if pods.iter().any(|pod| SPARED.contains(&pod.metadata.namespace.as_deref().unwrap_or_default())) {
+        Some("no fault is placed at pods of a cluster's own namespaces")
     } else if pods.iter().any(|pod| in_node(pod)) {
         Some("a peer is in its node's network, which is never hit as a whole")
     } else {
         None
     }
+}
+
+/// Why the fault as it is turned round would be no fault.
+fn crowded(network: &Network) -> Option<&'static str> {
+    let mut all = network.matches.except.iter().chain([&network.matches.packet]);
+    all.any(|packet| packet.local_ports.len() > MOST_PORTS)
+        .then_some("the ports behind it are too many with match.ports")
 }
 
 /// The same packets, seen from the other end.

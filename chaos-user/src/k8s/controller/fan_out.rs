@@ -14,7 +14,7 @@ use crate::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time};
 use kube::{Resource, ResourceExt};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::SystemTime,
 };
 
@@ -171,7 +171,10 @@ pub fn injections(
         targets,
     });
     let pieces = at_targets.chain(at_peers(sets, asides, existing));
-    pieces.map(|piece| injection(experiment, common, piece, existing)).collect()
+    // Of a thousand nodes each is found, and not searched for.
+    let known: HashMap<Option<&str>, &Injection> =
+        existing.iter().map(|one| (one.metadata.name.as_deref(), one)).collect();
+    pieces.map(|piece| injection(experiment, common, piece, &known)).collect()
 }
 
 /// Whether the nodes have been told of all of these pods.
@@ -211,15 +214,19 @@ fn at_peers<'a>(sets: &Sets, asides: &'a Asides, existing: &'a [Injection]) -> V
     pieces.into_values().collect()
 }
 
-fn injection(experiment: &Experiment, common: &Common, piece: Piece, existing: &[Injection]) -> Injection {
+fn injection(
+    experiment: &Experiment,
+    common: &Common,
+    piece: Piece,
+    known: &HashMap<Option<&str>, &Injection>,
+) -> Injection {
     let spec = &experiment.spec;
     let pods = spec.selector.pods.clone().unwrap_or_default();
     let own = experiment.namespace().unwrap_or_default();
     let fault = piece.faults.first().and_then(|fault| fault.name.as_deref()).unwrap_or_default();
     let place = if piece.peers_side { format!("peers/{fault}/{}", piece.node) } else { format!("node/{}", piece.node) };
     let name = name(experiment, &place);
-    let remaining =
-        existing.iter().find(|one| one.name_any() == name).map_or(common.left, |one| remaining(one, common));
+    let remaining = known.get(&Some(name.as_str())).map_or(common.left, |one| remaining(one, common));
     let mut targets = piece.targets;
     targets.sort_by(|a, b| a.uid.cmp(&b.uid));
     let mut injection = Injection::new(

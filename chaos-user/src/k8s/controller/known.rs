@@ -9,7 +9,7 @@ use kube::{
     runtime::{reflector::ObjectRef, watcher::Event},
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -246,6 +246,11 @@ impl Known {
         if let Some(part) = self.inner().parts.remove(uid) {
             part.gone.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// The experiments that are known.
+    pub fn uids(&self) -> BTreeSet<String> {
+        self.inner().parts.keys().cloned().collect()
     }
 
     /// Those that are not among these have been deleted.

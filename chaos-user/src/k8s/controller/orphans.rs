@@ -21,11 +21,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub async fn delete(context: Arc<Context>, namespace: Option<String>) {
     let client = &context.client;
     let mut events = Box::pin(watcher(api::<Experiment>(client, namespace.as_deref()), watcher::Config::default()));
-    let mut listed = BTreeSet::new();
+    let (mut listed, mut before) = (BTreeSet::new(), BTreeSet::new());
     while let Some(event) = events.next().await {
         let result = match event {
             Ok(Event::Init) => {
                 listed.clear();
+                before = context.known.uids();
                 Ok(())
             }
             Ok(Event::InitApply(one)) => {
@@ -33,8 +34,10 @@ pub async fn delete(context: Arc<Context>, namespace: Option<String>) {
                 Ok(())
             }
             Ok(Event::InitDone) => {
-                context.prober.retain(|uid| listed.contains(uid));
-                context.known.retain(|uid| listed.contains(uid));
+                // One that is younger than the list does not stand in it and is there.
+                let lives = |uid: &str| listed.contains(uid) || !before.contains(uid);
+                context.prober.retain(lives);
+                context.known.retain(lives);
                 strays(client, namespace.as_deref()).await
             }
             Ok(Event::Apply(_)) => Ok(()),

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Never meant by `*`: a cluster's own namespace, and ours.
-const SPARED: [&str; 2] = ["kube-system", "chaos-system"];
+pub(super) const SPARED: [&str; 2] = ["kube-system", "chaos-system"];
 
 /// A pod and its node.
 #[derive(Clone, Debug, PartialEq, Eq)]

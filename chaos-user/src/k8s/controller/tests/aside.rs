@@ -83,6 +83,23 @@ fn what_was_placed_stays_there_while_endpoints_come_and_go() {
     assert_eq!(sides(&look(&one, &without, &there)), [entry(false, "n2", &["c"]), entry(true, "n1", &[])]);
 }
 
+/// Nodes forbid faults on pods of these namespaces, and an experiment that is to act on another one is not to fail for that.
+#[test]
+fn nothing_is_placed_at_pods_of_the_cluster_itself() {
+    let mut world = world();
+    let mut service = world.services[0].as_ref().clone();
+    service.metadata.namespace = Some("kube-system".to_owned());
+    let mut slice = world.slices[0].as_ref().clone();
+    slice.metadata.namespace = Some("kube-system".to_owned());
+    slice.endpoints[0].target_ref.as_mut().unwrap().uid = Some("uid-kube-system-e".to_owned());
+    (world.services, world.slices) = (vec![Arc::new(service)], vec![Arc::new(slice)]);
+    let peers = json!({ "peers": [{ "pods": { "names": ["e"], "namespaces": ["kube-system"] } }] });
+    let decision = look(&experiment(json!({ "names": ["c"] }), peers), &world, &[]);
+    assert_eq!(sides(&decision), [entry(false, "n2", &["c"])]);
+    assert_eq!(addresses(&decision, &decision.sets.uses), ["10.244.0.5/32"]);
+    assert!(decision.status.warnings[0].contains("a cluster's own namespaces"), "{:?}", decision.status.warnings);
+}
+
 #[test]
 fn what_cannot_be_placed_there_is_said() {
     let said = |one: Experiment| {
@@ -97,6 +114,8 @@ fn what_cannot_be_placed_there_is_said() {
     );
     assert!(said(containers).contains("fault cut: what goes to these peers through Service db passes"));
     assert!(said(cut_from(&["a"], json!({ "interfaces": ["eth0"] }))).contains("match.interfaces"));
+    let many: Vec<Value> = (5432..5495).map(|port| json!(port)).chain([json!(80)]).collect();
+    assert!(said(cut_from(&["a"], json!({ "ports": many }))).contains("too many with match.ports"));
     let except = json!({ "except": [{ "peers": [{ "cidr": "10.0.0.0/8" }] }] });
     assert!(said(cut_from(&["a"], except)).contains("except with peers"));
 }
