@@ -23,7 +23,7 @@ fn main() {
     if !need::has_fq() || !need::netem() {
         return absent("emulation/latency", "this kernel has no fq or no netem; a virtual machine has both");
     }
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::alone().map(Lab::by_chance) else { return };
     for delay in ["1ms", "200ms"] {
         let fault = format!("{MATCH_TCP}, latency: {{ delay: {delay}, limit: 100000 }}");
         rate(&lab, &format!("latency-{delay}"), &fault, &format!("netem limit 100000 delay {delay}"));

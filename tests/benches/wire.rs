@@ -22,7 +22,7 @@ const PORT: u16 = 7001;
 const MATCH_TCP: &str = "match: { protocol: tcp }";
 
 fn main() {
-    let Some(lab) = Lab::alone() else { return };
+    let Some(lab) = Lab::alone().map(Lab::by_chance) else { return };
     if std::env::var_os(MACHINE).is_none() {
         states(&lab);
     }

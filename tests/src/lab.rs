@@ -14,10 +14,12 @@ pub struct Lab {
     pub hosts: Hosts,
     /// The product.
     pub chaos: Chaos,
+    /// The dice of [`Lab::inject`]; None: drawn each time.
+    seed: Option<&'static str>,
     _lock: NodeLock,
 }
 
-/// Of [`Lab::inject`].
+/// Of hundreds of shares that are held to an interval of 99.9 % some would be outside each time that they were drawn anew.
 const SEED: &str = "seed: 4711";
 
 impl Lab {
@@ -57,7 +59,12 @@ impl Lab {
             return None;
         }
         let lock = lock();
-        Some(Self { hosts: hosts(), chaos: Chaos::find().ok()?, _lock: lock })
+        Some(Self { hosts: hosts(), chaos: Chaos::find().ok()?, seed: Some(SEED), _lock: lock })
+    }
+
+    /// The same with other dice for each fault: for what is measured again and again, of which the same dice would be one sample.
+    pub fn by_chance(self) -> Self {
+        Self { seed: None, ..self }
     }
 
     /// An experiment on host `a`, a minute long, still without faults.
@@ -65,11 +72,16 @@ impl Lab {
         Experiment::on_netns(self.hosts.a.ns.name())
     }
 
-    /// Starts one fault on host `a`, given as YAML, and waits until it is injected. Its dice are the same each time: of hundreds of
-    /// shares that are held to an interval of 99.9 %, some would be outside each time that they were drawn anew.
+    /// Starts one fault on host `a`, given as YAML, and waits until it is injected. Its dice are the same each time, unless this is
+    /// [`Lab::by_chance`].
     #[track_caller]
     pub fn inject(&self, fault: &str) -> Running {
-        self.chaos.run(&self.experiment().setting(SEED).fault(fault))
+        let experiment = self.experiment();
+        let experiment = match self.seed {
+            Some(seed) => experiment.setting(seed),
+            None => experiment,
+        };
+        self.chaos.run(&experiment.fault(fault))
     }
 }
 

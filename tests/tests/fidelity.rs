@@ -20,7 +20,7 @@ const TURNS: usize = 5;
 const ROUNDS: usize = 3;
 
 fn lab() -> Option<Lab> {
-    let lab = Lab::delaying().filter(|_| need::netem())?;
+    let lab = Lab::delaying().filter(|_| need::netem())?.by_chance();
     raise_windows(&lab.hosts.a.ns);
     raise_windows(&lab.hosts.b.ns);
     Some(lab)
