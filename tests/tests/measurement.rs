@@ -122,7 +122,6 @@ fn a_transfer_is_measured_and_verified_with_offloads_on_and_off() {
             let done = transfer(&hosts.a.ns, &hosts.b.ns, hosts.b.at(family, 7001), Until::Bytes(4_000_003));
             assert_eq!((done.bytes, done.wrong_bytes, done.error), (4_000_003, 0, None));
             assert!(done.mbit_per_s() > 1.0);
-            // The end of the stream counts as a byte.
             assert!(done.sender.bytes_acked >= 4_000_003, "{:?}", done.sender);
         }
     }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    artifacts,
+    artifacts, setup,
     tally::{Suites, Tally},
 };
 
@@ -75,6 +75,8 @@ impl Report {
 
 /// Keeps what suites said, beside what others said before: after each place, for all of them take hours.
 fn keep(kernel: &str, suites: Suites) -> Result<()> {
+    // Two runs beside each other, each with a suite of one kernel, are to lose nothing.
+    let _lock = setup::lock("results of tests")?;
     let directory = store();
     fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
     let path = directory.join(format!("{kernel}.json"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::connect::Pair;
 use super::tcp_info::TcpInfo;
-use crate::clock::now_ns;
+use crate::clock::{now_ns, wait_until};
 use crate::net::NetNs;
 
 /// When a transfer is over.
@@ -62,7 +62,12 @@ pub fn transfer_over(pair: &Pair, until: Until) -> Transfer {
     });
     let (bytes, wrong_bytes, error) = received;
     let took = Duration::from_nanos(now_ns() - start);
-    Transfer { bytes, wrong_bytes, took, sender: TcpInfo::of(&pair.client), error: sent.err().or(error) }
+    let error = sent.err().or(error);
+    if error.is_none() {
+        // The receiver has read all of it before the last acknowledgement is back.
+        wait_until(PATIENCE, || TcpInfo::of(&pair.client).bytes_acked >= bytes);
+    }
+    Transfer { bytes, wrong_bytes, took, sender: TcpInfo::of(&pair.client), error }
 }
 
 /// The byte at a position: no two neighbouring segments look alike.
