@@ -59,7 +59,9 @@ fn build() -> Result<()> {
 /// own, and would have cargo build `core` anew, which takes a minute, for objects that are the same.
 fn shared_dir(out_dir: &Path) -> PathBuf {
     let target = out_dir.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file());
-    target.unwrap_or(out_dir).join("ebpf")
+    // For each architecture by itself: what is compiled may depend on that of the machine.
+    let arch = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    target.unwrap_or(out_dir).join("ebpf").join(arch)
 }
 
 fn copy_files(from: &Path, to: &Path) -> Result<()> {

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use chaos_tests::clock::wait_until;
+use chaos_tests::command::run;
 use chaos_tests::lab::Lab;
 use chaos_tests::net::Family;
 use chaos_tests::product::{Experiment, Leftovers, Running};
@@ -265,6 +266,8 @@ fn every_output_format_carries_the_verdict() {
 fn a_run_that_starts_under_traffic_counts_from_its_start() {
     let Some(lab) = Lab::open() else { return };
     let (a, b) = (&lab.hosts.a.ns, &lab.hosts.b.ns);
+    // While the kernel adds or takes away clsact the interface sends nothing (net/sched/sch_api.c, `qdisc_graft`), whoever does it.
+    run(&format!("tc -n {} qdisc add dev eth0 clsact", a.name()));
     let flow = Flow::to(lab.hosts.b.at(Family::V4, PORT)).rate(2_000).endless();
     let stream = chaos_tests::traffic::udp::Stream::start(flow, a, b);
     let running: Running = lab.inject(&Direction::Egress.fault("loss: { percent: 30 }"));

@@ -3,33 +3,76 @@
 
 mod crash_points {
     pub mod binary;
+    pub mod calls;
+    pub mod host;
     pub mod orphans;
     pub mod scene;
 }
 
+use chaos_tests::product::{Chaos, binary::Output};
 use crash_points::{
     binary,
+    calls::Calls,
     scene::{Scene, Strike},
 };
 
-/// What may fail without failing the run: the switch that only makes it faster, and what only keeps the order of packets that several
-/// processors send.
-const MAY_FAIL: [&str; 2] = ["write kernel/rcu_expedited", "steer what arrives at "];
+/// What may fail without failing the run: the switch that only makes it faster, what only keeps the order of packets that several
+/// processors send, and the trial of a mechanism, after which another one is taken.
+const MAY_FAIL: [&str; 6] = [
+    "write kernel/rcu_expedited",
+    "steer what arrives at ",
+    "load program for __x64_sys_getsid",
+    "attach program to __x64_sys_getsid",
+    "load program for security_task_getsid",
+    "attach program to security_task_getsid",
+];
 
 /// The operation without its numbers: interfaces have others in each run.
 fn unnumbered(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_ascii_digit()).collect()
 }
 
-#[test]
-fn death_at_every_operation_leaves_no_effect_and_nothing_behind() {
-    let Some(scene) = Scene::open() else { return };
-    let operations = scene.operations();
+/// Something to strike.
+trait Stage {
+    fn operations(&self) -> Vec<String>;
+    fn run(&self, strike: Strike) -> Output;
+    fn effect_left(&self) -> Option<String>;
+    fn chaos(&self) -> &Chaos;
+    fn left_behind(&self) -> Vec<String>;
+}
+
+macro_rules! stage {
+    ($name:ty) => {
+        impl Stage for $name {
+            fn operations(&self) -> Vec<String> {
+                self.operations()
+            }
+            fn run(&self, strike: Strike) -> Output {
+                self.run(strike)
+            }
+            fn effect_left(&self) -> Option<String> {
+                self.effect_left()
+            }
+            fn chaos(&self) -> &Chaos {
+                self.chaos()
+            }
+            fn left_behind(&self) -> Vec<String> {
+                self.left_behind()
+            }
+        }
+    };
+}
+
+stage!(Scene);
+stage!(Calls);
+
+fn die_at_every_operation(stage: &impl Stage) {
+    let operations = stage.operations();
     println!("{} operations:\n{}", operations.len(), operations.join("\n"));
     assert!(operations.iter().any(|line| line.contains("end lease")), "the revert is part of it: {operations:#?}");
     let mut wrong = Vec::new();
     for (number, operation) in (1..).zip(&operations) {
-        let output = scene.run(Strike::Crash(number));
+        let output = stage.run(Strike::Crash(number));
         if output.code != -1 {
             wrong.push(format!(
                 "death at {operation}: it did not die but ended with {}: {}",
@@ -37,36 +80,59 @@ fn death_at_every_operation_leaves_no_effect_and_nothing_behind() {
                 output.text()
             ));
         }
-        wrong.extend(scene.effect_left().map(|why| format!("death at {operation}: {why}")));
-        scene.chaos().command(&["cleanup"]).expect_code(0);
-        wrong.extend(scene.left_behind().into_iter().map(|what| format!("death at {operation}: {what}")));
+        wrong.extend(stage.effect_left().map(|why| format!("death at {operation}: {why}")));
+        stage.chaos().command(&["cleanup"]).expect_code(0);
+        wrong.extend(stage.left_behind().into_iter().map(|what| format!("death at {operation}: {what}")));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-#[test]
-fn failure_at_every_operation_is_said_and_leaves_nothing_behind() {
-    let Some(scene) = Scene::open() else { return };
-    let operations = scene.operations();
+fn fail_at_every_operation(stage: &impl Stage) {
+    let operations = stage.operations();
     let start = operations.iter().position(|line| line.contains("start lease")).expect("a start");
     let mut wrong = Vec::new();
     for (index, operation) in operations.iter().enumerate() {
         let mut wrong_at = |what: String| wrong.push(format!("failure of {operation}: {what}"));
-        let output = scene.run(Strike::Fail(index as u64 + 1));
+        let output = stage.run(Strike::Fail(index as u64 + 1));
         let name = operation.split_once(' ').map_or("", |(_, name)| name);
         let said = unnumbered(&output.text()).contains(&unnumbered(&format!("{name}: ")));
         let may_fail = MAY_FAIL.iter().any(|begin| name.starts_with(begin));
         if !(output.code > 0 && said || may_fail && output.code == 0) {
             wrong_at(format!("it ended with {} and said {}", output.code, output.text()));
         }
-        scene.effect_left().into_iter().for_each(&mut wrong_at);
+        stage.effect_left().into_iter().for_each(&mut wrong_at);
         // What was being built is rolled back by the run itself; what could not be taken away is left to cleanup.
         if index >= start {
-            scene.chaos().command(&["cleanup"]).expect_code(0);
+            stage.chaos().command(&["cleanup"]).expect_code(0);
         }
-        scene.left_behind().into_iter().for_each(&mut wrong_at);
+        stage.left_behind().into_iter().for_each(&mut wrong_at);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn death_at_every_operation_leaves_no_effect_and_nothing_behind() {
+    let Some(scene) = Scene::open() else { return };
+    die_at_every_operation(&scene);
+}
+
+#[test]
+fn failure_at_every_operation_is_said_and_leaves_nothing_behind() {
+    let Some(scene) = Scene::open() else { return };
+    fail_at_every_operation(&scene);
+}
+
+/// The same for system calls: whoever sleeps in one is released, too.
+#[test]
+fn death_at_every_operation_frees_all_calls() {
+    let Some(calls) = Calls::open() else { return };
+    die_at_every_operation(&calls);
+}
+
+#[test]
+fn failure_at_every_operation_frees_all_calls() {
+    let Some(calls) = Calls::open() else { return };
+    fail_at_every_operation(&calls);
 }
 
 /// Another experiment on the same interfaces: whoever dies beside it takes only its own.

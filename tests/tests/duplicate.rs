@@ -1,12 +1,13 @@
 //! Duplicates: how many, of which packets, and each of them once.
 
 use chaos_tests::lab::Lab;
+use chaos_tests::need;
 use chaos_tests::net::{Family, offload};
 use chaos_tests::scene::{Direction, PORT};
 use chaos_tests::stats::binomial::{assert_percent, interval_correlated};
 use chaos_tests::stats::bursts::Bursts;
-use chaos_tests::traffic::Ping;
 use chaos_tests::traffic::tcp::{Until, transfer};
+use chaos_tests::traffic::{Flow, Ping};
 
 #[test]
 fn every_packet_arrives_twice() {
@@ -62,27 +63,41 @@ fn tcp_takes_duplicates_without_harm() {
     }
 }
 
-#[test]
-fn copies_are_whole_where_the_device_computes_nothing() {
-    let Some(lab) = Lab::open() else { return };
+/// Hosts whose devices compute nothing.
+fn without_offloads() -> Option<Lab> {
+    let lab = Lab::open()?;
     for host in [&lab.hosts.a, &lab.hosts.b] {
         offload::set_all(&host.ns, "eth0", false);
     }
+    Some(lab)
+}
+
+#[test]
+fn copies_of_batches_are_whole_where_the_device_computes_nothing() {
+    let Some(lab) = without_offloads() else { return };
+    let batches = |flow: Flow| flow.count(4_000).segments(40);
+    if !batches(Flow::to(lab.hosts.b.at(Family::V4, PORT))).takes_batches(&lab.hosts.a.ns) {
+        need::absent("batches of datagrams for a device that computes no checksums (Linux 6.11)");
+        return;
+    }
+    for direction in Direction::BOTH {
+        let play = direction.play(&lab, "duplicate: { percent: 100 }", batches);
+        for outcome in &play.outcomes {
+            assert_eq!((outcome.received(), outcome.duplicates, outcome.damaged), (4_000, 4_000, 0), "{direction}");
+        }
+        play.assert_counts(8_000);
+    }
+}
+
+#[test]
+fn copies_are_whole_where_the_device_computes_nothing() {
+    let Some(lab) = without_offloads() else { return };
     for direction in Direction::BOTH {
         let play = direction.play(&lab, "duplicate: { percent: 100 }", |flow| flow.count(2_000).size(1_200));
         for outcome in &play.outcomes {
             assert_eq!((outcome.received(), outcome.duplicates, outcome.damaged), (2_000, 2_000, 0), "{direction}");
         }
         play.assert_counts(4_000);
-        let play = direction.play(&lab, "duplicate: { percent: 100 }", |flow| flow.count(4_000).segments(40));
-        for outcome in &play.outcomes {
-            assert_eq!(
-                (outcome.received(), outcome.duplicates, outcome.damaged),
-                (4_000, 4_000, 0),
-                "{direction}: batches"
-            );
-        }
-        play.assert_counts(8_000);
         let (from, to) = direction.ends(&lab);
         let running = lab.inject(&direction.fault_on("tcp", "duplicate: { percent: 20 }"));
         for family in Family::BOTH {

@@ -11,8 +11,6 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 
-use crate::process;
-
 /// An executable.
 #[derive(Debug)]
 pub struct Program {
@@ -65,17 +63,6 @@ pub fn workspace() -> &'static Path {
 pub fn target() -> PathBuf {
     workspace().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
-
-/// A cargo that makes static binaries. Naming the target keeps the flags away from build scripts and procedural macros,
-/// which cannot be static.
-pub fn static_cargo(verb: &str) -> Command {
-    let mut cargo = process::cargo();
-    cargo.args([verb, "--target", STATIC_TARGET]).env("RUSTFLAGS", "-C target-feature=+crt-static");
-    cargo
-}
-
-const STATIC_TARGET: &str =
-    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
 
 fn program(message: &Value) -> Option<Program> {
     if message["reason"] != "compiler-artifact" {

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Error, Result, anyhow};
 
-use crate::{artifacts, process, setup};
+use crate::{arch::Arch, artifacts, process, setup};
 
 /// How to build it.
 #[derive(clap::Args, Default)]
@@ -20,13 +20,16 @@ pub struct Arguments {
     /// Optimised and without shared libraries: runs on any Linux of this architecture.
     #[arg(long = "static")]
     pub standalone: bool,
+    /// For another architecture than this machine's.
+    #[arg(long, value_enum, requires = "standalone")]
+    pub arch: Option<Arch>,
 }
 
 /// Builds the product and returns where it is.
 pub fn build(arguments: &Arguments) -> Result<PathBuf> {
     setup::for_build()?;
     let mut cargo = if arguments.standalone {
-        artifacts::static_cargo("build")
+        arguments.arch.unwrap_or(Arch::HERE).static_cargo("build")?
     } else {
         let mut cargo = process::cargo();
         cargo.arg("build");

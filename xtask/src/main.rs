@@ -1,6 +1,7 @@
 //! Development commands of chaos: `cargo xtask <verb>`.
 
 mod apt;
+mod arch;
 mod artifacts;
 mod bench;
 mod build;

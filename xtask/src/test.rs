@@ -70,22 +70,23 @@ pub struct Arguments {
     /// Only the tests on a Kubernetes cluster: that of CHAOS_KUBECONFIG, or one that is started for them and ended.
     #[arg(long, conflicts_with_all = ["full", "kernel"])]
     cluster: bool,
-    /// Only the suite of this name (a file of tests/tests), else tests whose names contain this.
-    filter: Option<String>,
+    /// Only the suites of these names (files of tests/tests); or one word, for the tests whose names contain it.
+    #[arg(value_name = "SUITE")]
+    suites: Vec<String>,
 }
 
 /// Runs them; the last line says how many passed, failed and were skipped.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::for_tests()?;
     let product = build::build(&build::Arguments::default())?;
-    let mut filter = arguments.filter.as_deref();
-    let scale = arguments.full || filter == Some(SCALE);
+    let named = |name: &str| arguments.suites.iter().any(|suite| suite == name);
+    let scale = arguments.full || named(SCALE);
     let mut cargo = process::cargo();
     cargo.args(["test", "--workspace", "--no-run"]);
     let mut programs: Vec<Program> = artifacts::build(&mut cargo)?.into_iter().filter(|program| program.test).collect();
-    if programs.iter().any(|program| filter == Some(&program.name) && program.integration) {
-        programs.retain(|program| filter == Some(&program.name));
-        filter = None;
+    let filter = filter(&arguments.suites, &programs)?;
+    if filter.is_none() && !arguments.suites.is_empty() {
+        programs.retain(|program| named(&program.name));
     }
     programs.retain(|program| scale || program.name != SCALE);
     programs.sort_by(|one, other| one.name.cmp(&other.name));
@@ -113,6 +114,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         kernels::write_tests()?;
     }
     Ok(report.finish())
+}
+
+/// The one word that names no suite.
+fn filter<'a>(words: &'a [String], programs: &[Program]) -> Result<Option<&'a str>> {
+    let suite = |word: &&String| programs.iter().any(|program| program.integration && program.name == **word);
+    match (words, words.iter().find(|word| !suite(word))) {
+        ([word], Some(_)) => Ok(Some(word)),
+        (_, Some(word)) => {
+            Err(anyhow!("{word}: there is no suite of this name in tests/tests; among several each must be one"))
+        }
+        (_, None) => Ok(None),
+    }
 }
 
 /// The binaries that the tests try, built here: a virtual machine can build nothing.

@@ -9,7 +9,7 @@ use crate::{
         calls::{Image, Stand, Way},
         datapath::{Datapath, map_error},
         error::KernelError,
-        sleep,
+        seam, sleep,
     },
     plan::call::{CallPlan, Candidate},
 };
@@ -69,7 +69,9 @@ impl Calls {
     /// # Errors
     /// What the kernel says.
     pub fn remember(&mut self, id: u32, state: CallState) -> Result<(), KernelError> {
-        self.image.maps.states.set(id, state, 0).map_err(|e| map_error("fill map", maps::CALL_STATES, &e))
+        seam::run("fill map", maps::CALL_STATES, || {
+            self.image.maps.states.set(id, state, 0).map_err(|e| map_error("fill map", maps::CALL_STATES, &e))
+        })
     }
 
     /// What a rule remembers.
@@ -130,14 +132,18 @@ impl Calls {
         let rules = self.lists.get(&key).map(|(_, list)| list.as_slice()).unwrap_or_default();
         if rules.is_empty() {
             self.lists.remove(&key);
-            return super::rules::gone(self.image.maps.calls.remove(&entry), "write map", maps::CALLS);
+            return seam::run("write map", maps::CALLS, || {
+                super::rules::gone(self.image.maps.calls.remove(&entry), "write map", maps::CALLS)
+            });
         }
         let mut list = CallList { count: rules.len() as u32, needs: 0, rules: [0; MAX_RULES_PER_CALL] };
         for (to, (id, needs)) in list.rules.iter_mut().zip(rules) {
             *to = *id;
             list.needs |= needs;
         }
-        self.image.maps.calls.insert(entry, list, 0).map_err(|e| map_error("write map", maps::CALLS, &e))
+        seam::run("write map", maps::CALLS, || {
+            self.image.maps.calls.insert(entry, list, 0).map_err(|e| map_error("write map", maps::CALLS, &e))
+        })
     }
 
     fn write_levels(&mut self) -> Result<(), EngineError> {
@@ -148,8 +154,8 @@ impl Calls {
         }
         let mut scopes = Scopes { count: levels.len() as u32, ..Scopes::zeroed() };
         scopes.levels.iter_mut().zip(levels).for_each(|(to, level)| *to = level);
-        let error = |e| EngineError::from(map_error("write map", maps::SCOPES, &e));
-        self.image.maps.scopes.set(0, scopes, 0).map_err(error)
+        let write = || self.image.maps.scopes.set(0, scopes, 0).map_err(|e| map_error("write map", maps::SCOPES, &e));
+        seam::run("write map", maps::SCOPES, write).map_err(EngineError::from)
     }
 
     /// Takes rules away, and programs that no other rule needs.

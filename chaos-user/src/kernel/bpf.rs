@@ -11,7 +11,10 @@ pub use program::{
 use super::{error::KernelError, seam};
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info, bpf_prog_type};
 use chaos_abi::{NO_DEVICE, POINT_DNS, PROGRAM_DNS, Point};
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sys::resource::{RLIM_INFINITY, Resource, setrlimit},
+};
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -33,9 +36,18 @@ fn call(cmd: bpf_cmd, attr: &mut bpf_attr) -> Result<RawFd, Errno> {
 }
 
 fn call_fd(cmd: bpf_cmd, attr: &mut bpf_attr) -> Result<OwnedFd, Errno> {
-    let fd = call(cmd, attr)?;
+    let fd = match call(cmd, attr) {
+        // Before Linux 5.11 programs count as locked memory of the user's (kernel/bpf/syscall.c, `bpf_prog_charge_memlock`), of which
+        // there may be 64 KiB. aya does the same where it loads something, which who joins another's maps may never ask of it.
+        Err(Errno::EPERM) if cmd == bpf_cmd::BPF_PROG_LOAD && lock_all_memory().is_ok() => call(cmd, attr)?,
+        other => other?,
+    };
     // SAFETY: the commands used with this function return a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn lock_all_memory() -> Result<(), Errno> {
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
 }
 
 pub(super) fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> bpf_insn {

@@ -106,6 +106,12 @@ impl Flow {
         socket
     }
 
+    /// Whether the kernel takes one batch of it. Before Linux 6.11 it takes none for a device that computes no checksums
+    /// (net/ipv4/udp.c, `udp_send_skb`).
+    pub fn takes_batches(&self, from: &NetNs) -> bool {
+        self.socket(from).send(&vec![0; self.size * self.segments]).is_ok()
+    }
+
     /// Sends on the calling thread until done or told to stop.
     fn send(&self, socket: &UdpSocket, stop: &AtomicBool) -> Sent {
         if let Some(cpu) = self.cpu {

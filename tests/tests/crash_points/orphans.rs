@@ -13,8 +13,17 @@ use chaos_tests::sys::{self, BpfKind};
 /// Not the table of tail calls: who opens one by its id while its last holder goes, as this test does to learn the names, makes
 /// the kernel lose a reference (prog_array_map_clear in kernel/bpf/arraymap.c takes one per schedule_work, queued or not;
 /// likely, not proven).
-const NAMES: [&str; 6] =
-    ["CHAOS_CONTROL", "CHAOS_LEASES", "CHAOS_POINTS", "CHAOS_RULES", "CHAOS_COUNTERS", "chaos_stub"];
+const NAMES: [&str; 9] = [
+    "CHAOS_CONTROL",
+    "CHAOS_LEASES",
+    "CHAOS_POINTS",
+    "CHAOS_RULES",
+    "CHAOS_COUNTERS",
+    "CHAOS_CALLS",
+    "CHAOS_CALLSTATE",
+    "CHAOS_SLEEPER",
+    "chaos_stub",
+];
 
 /// The objects of those names without a holder.
 pub fn orphans() -> BTreeSet<String> {

@@ -1,7 +1,6 @@
 //! Two hosts, an experiment that uses as much of the product as the kernel allows, and what must be as before after it.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
@@ -13,10 +12,8 @@ use chaos_tests::need;
 use chaos_tests::net::{Family, Hosts};
 use chaos_tests::product::binary::Output;
 use chaos_tests::product::{Chaos, Experiment};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 
-use super::{binary, orphans::orphans};
+use super::{binary, host, orphans::orphans};
 
 /// Ports: of what is cut off, of what is lost now and then, and of what the run beside it cuts off.
 const PORTS: [u16; 3] = [7000, 8000, 9000];
@@ -24,7 +21,7 @@ const CUT: usize = 0;
 const LOSSY: usize = 1;
 const BESIDE: usize = 2;
 /// The lease of two seconds and half a second to look.
-const LEASE: Duration = Duration::from_millis(2500);
+pub const LEASE: Duration = Duration::from_millis(2500);
 
 /// What befalls a run.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +51,7 @@ impl Scene {
             return None;
         }
         let chaos = binary::find().unwrap_or_else(|why| panic!("{why}"));
-        own_journal();
+        host::own_journal();
         let hosts = Hosts::new();
         // Three devices in two directions: enough for the way that many attach points take.
         hosts.a.ns.ip("link add w0 type veth peer name w1");
@@ -120,34 +117,15 @@ impl Scene {
         let file = self.experiment().write();
         let mut command = binary::command(self.chaos.path(), strike);
         command.envs(log.map(|path| ("CHAOS_SEAM_LOG", path))).args(["run", "-o", "json"]).arg(file.path());
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("chaos run");
-        let ended = wait_until(Duration::from_secs(20), || {
+        binary::watch(command, strike, || {
             self.exchange(CUT);
             self.exchange(LOSSY);
-            matches!(child.try_wait(), Ok(Some(_)))
-        });
-        if !ended {
-            let _ = child.kill();
-        }
-        let output = child.wait_with_output().expect("its output");
-        assert!(ended, "a run of 300 ms hangs with {strike:?}: {}", String::from_utf8_lossy(&output.stderr));
-        Output {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        })
     }
 
     /// The operations of a whole run, in order: `12 attach tcx link to eth0 egress`.
     pub fn operations(&self) -> Vec<String> {
-        let path = format!("/run/chaos-seam-{}", std::process::id());
-        let _ = fs::remove_file(&path);
-        let output = self.run_with(Strike::None, Some(&path));
-        let log = fs::read_to_string(&path).expect("a log of operations");
-        let _ = fs::remove_file(&path);
-        assert_eq!(output.code, 0, "an undisturbed run passes: {}", output.text());
-        log.lines().map(str::to_owned).collect()
+        binary::operations(|log| self.run_with(Strike::None, Some(log)))
     }
 
     /// One datagram each way, on the ports of a pair; whether both came.
@@ -167,23 +145,7 @@ impl Scene {
 
     /// What is there now and was not before, and the other way round, after the moment that the kernel takes to free things.
     pub fn left_behind(&self) -> Vec<String> {
-        let mut difference = Vec::new();
-        for _ in 0..20 {
-            // Not in haste: see `orphans`.
-            std::thread::sleep(Duration::from_millis(100));
-            let now = self.now();
-            let left = now.difference(&self.before).map(|thing| format!("left: {thing}"));
-            let gone = self.before.difference(&now).map(|thing| format!("gone: {thing}"));
-            difference = left.chain(gone).collect();
-            if difference.is_empty() {
-                difference =
-                    orphans().difference(&self.orphans_before).map(|object| format!("left: {object}")).collect();
-            }
-            if difference.is_empty() {
-                break;
-            }
-        }
-        difference
+        host::difference(&self.before, &self.orphans_before, || self.now())
     }
 
     fn now(&self) -> BTreeSet<String> {
@@ -203,14 +165,7 @@ impl Scene {
             let qdiscs = run(&format!("tc -n {name} qdisc show"));
             things.extend(qdiscs.lines().map(|line| format!("qdisc {name}: {}", line.trim())));
         }
-        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
-        let mounts = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-        things.extend(mounts.filter(|at| !at.starts_with("/run/netns")).map(|at| format!("mount {at}")));
-        let files = fs::read_dir("/run/chaos").into_iter().flatten().flatten();
-        things.extend(files.map(|entry| format!("file {}", entry.path().display())));
-        let expedited = fs::read_to_string("/sys/kernel/rcu_expedited").unwrap_or_default();
-        things.insert(format!("rcu_expedited {}", expedited.trim()));
-        things.extend(journal());
+        things.extend(host::things());
         things
     }
 
@@ -268,28 +223,4 @@ fn pass(from: &UdpSocket, to: &UdpSocket) -> bool {
         }
     }
     false
-}
-
-/// A mount namespace for the calling thread and what it starts, with `/run/chaos` and `/run/netns` of its own.
-fn own_journal() {
-    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
-    fs::create_dir_all("/run/chaos").expect("/run/chaos");
-    mount(Some("chaos-test"), "/run/chaos", Some("tmpfs"), MsFlags::empty(), none).expect("a tmpfs");
-}
-
-/// Runs and attach points in the journal.
-fn journal() -> Vec<String> {
-    let text = fs::read_to_string("/run/chaos/journal.json").unwrap_or_default();
-    let journal: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let entries = |list: &str| journal[list].as_array().cloned().unwrap_or_default();
-    let mut left: Vec<String> = entries("runs").iter().map(|run| format!("journal: run {run}")).collect();
-    left.extend(entries("points").iter().map(|point| format!("journal: point {point}")));
-    for field in ["datapath", "rcuExpedited"] {
-        if !journal[field].is_null() {
-            left.push(format!("journal: {field} {}", journal[field]));
-        }
-    }
-    left
 }

@@ -34,7 +34,7 @@ impl Raised {
     pub fn new() -> Result<Self> {
         let lock = setup::lock("cluster")?;
         // Before anything is started, that what can fail has not cost a cluster.
-        let arguments = image::Arguments { output: None, tag: image::TAG.to_owned(), debug: true };
+        let arguments = image::Arguments { output: None, tag: image::TAG.to_owned(), arch: None, debug: true };
         let product = image::product(&arguments)?;
         state::refuse_a_second()?;
         // Handlers and no mask: programs that we start would inherit a mask, down to the pods.

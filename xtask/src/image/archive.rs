@@ -8,10 +8,14 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
+use crate::arch::Arch;
+
 /// What an image is made of.
 pub struct Image<'a> {
     /// `localhost/chaos:dev`
     pub name: &'a str,
+    /// Of the machines that it is for.
+    pub arch: Arch,
     /// The path of its program, without a slash at the beginning.
     pub path: &'a str,
     /// That file.
@@ -59,7 +63,7 @@ impl Image<'_> {
             Blob::new("application/vnd.oci.image.layer.v1.tar", tree)
         };
         let configuration = json!({
-            "architecture": ARCHITECTURE,
+            "architecture": self.arch.name(),
             "os": "linux",
             "config": { "Entrypoint": self.entrypoint, "Cmd": self.command },
             "rootfs": { "type": "layers", "diff_ids": [tree_digest] },
@@ -88,7 +92,7 @@ impl Image<'_> {
         // The one is OCI's, the other tells containerd the whole name.
         entry["annotations"] =
             json!({ "org.opencontainers.image.ref.name": tag, "io.containerd.image.name": self.name });
-        entry["platform"] = json!({ "architecture": ARCHITECTURE, "os": "linux" });
+        entry["platform"] = json!({ "architecture": self.arch.name(), "os": "linux" });
         json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry] })
     }
 
@@ -106,8 +110,6 @@ impl Image<'_> {
     }
 }
 
-/// As Go, and so OCI, calls it.
-const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 const FILE: u32 = 0o644;
 const PROGRAM: u32 = 0o755;
 
@@ -139,11 +141,12 @@ mod tests {
     use flate2::read::GzDecoder;
     use serde_json::Value;
 
-    use super::{Image, digest};
+    use super::{Arch, Image, digest};
 
     fn image(compressed: bool) -> Image<'static> {
         Image {
             name: "localhost/x:1",
+            arch: Arch::Arm64,
             path: "bin/x",
             program: b"program",
             libraries: &[],

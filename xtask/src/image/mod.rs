@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use crate::{artifacts, build, process};
+use crate::{arch::Arch, artifacts, build, process};
 use archive::Image;
 
 /// Of an archive that is to be given away.
@@ -25,12 +25,15 @@ const POD: &str = "localhost/chaos-pod:1";
 /// Which image, and where to.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The archive; target/chaos-image.tar by default.
+    /// The archive; target/chaos-image.tar by default, with the architecture in its name where that is another one.
     #[arg(long)]
     pub output: Option<PathBuf>,
     /// What the image is called.
     #[arg(long, value_name = "NAME:TAG", default_value = TAG)]
     pub tag: String,
+    /// For machines of this architecture: this machine's, unless told otherwise.
+    #[arg(long, value_enum, conflicts_with = "debug")]
+    pub arch: Option<Arch>,
     /// Of the build that tests use, with the shared libraries of this machine: no second build, any size. For trying.
     #[arg(long)]
     pub debug: bool,
@@ -38,11 +41,13 @@ pub struct Arguments {
 
 /// Makes the image of the product and returns where it is.
 pub fn product(arguments: &Arguments) -> Result<PathBuf> {
-    let how = build::Arguments { standalone: !arguments.debug, ..build::Arguments::default() };
+    let arch = arguments.arch.unwrap_or(Arch::HERE);
+    let how = build::Arguments { standalone: !arguments.debug, arch: arguments.arch, ..build::Arguments::default() };
     let mut program = build::build(&how)?;
     let output = match &arguments.output {
         Some(output) => output.clone(),
-        None => artifacts::target().join("chaos-image.tar"),
+        None if arch == Arch::HERE => artifacts::target().join("chaos-image.tar"),
+        None => artifacts::target().join(format!("chaos-image-{}.tar", arch.name())),
     };
     let libraries = if arguments.debug { libraries(&program)? } else { Vec::new() };
     if arguments.debug {
@@ -50,6 +55,7 @@ pub fn product(arguments: &Arguments) -> Result<PathBuf> {
     }
     let image = Image {
         name: &arguments.tag,
+        arch,
         path: "chaos",
         program: &read(&program)?,
         libraries: &libraries,
@@ -66,7 +72,7 @@ pub fn product(arguments: &Arguments) -> Result<PathBuf> {
 
 /// Makes the image of `chaos-pod`, which is called [`POD`].
 pub fn pod() -> Result<PathBuf> {
-    let mut cargo = artifacts::static_cargo("build");
+    let mut cargo = Arch::HERE.static_cargo("build")?;
     cargo.args(["--quiet", "--release", "--package", "chaos-tests", "--bin", "chaos-pod"]);
     let programs = artifacts::build(&mut cargo).context("build the program of the tests' pods")?;
     let program = programs.into_iter().find(|program| program.name == "chaos-pod");
@@ -74,6 +80,7 @@ pub fn pod() -> Result<PathBuf> {
     let output = artifacts::target().join("chaos-pod-image.tar");
     let image = Image {
         name: POD,
+        arch: Arch::HERE,
         path: "bin/chaos-pod",
         program: &read(&program.path)?,
         libraries: &[],

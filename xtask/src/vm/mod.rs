@@ -21,7 +21,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use crate::artifacts;
+use crate::{arch::Arch, artifacts};
 pub use console::EmulatorFault;
 pub use kept::Kept;
 use kernel::Kernel;
@@ -189,7 +189,7 @@ fn usual_variables() -> Vec<(OsString, OsString)> {
 
 /// Built anew where it changed; otherwise cargo says so in a moment.
 fn init_program() -> Result<PathBuf> {
-    let mut cargo = artifacts::static_cargo("build");
+    let mut cargo = Arch::HERE.static_cargo("build")?;
     cargo.args(["--quiet", "--release", "--package", "chaos-vm-init"]);
     let programs = artifacts::build(&mut cargo).context("build the virtual machine's init")?;
     let program = programs.into_iter().find(|program| program.name == "chaos-vm-init");

@@ -123,15 +123,15 @@ mod bpf {
     /// A kprobe at the entry of a call: returns at once with the error.
     #[unsafe(no_mangle)]
     #[unsafe(link_section = "fentry/kprobe")]
-    extern "C" fn kprobe(ctx: *mut aya_ebpf::bindings::pt_regs) -> i64 {
+    extern "C" fn kprobe(ctx: *mut core::ffi::c_void) -> i64 {
         let number = task::number();
         if number == task::NO_CALL {
             return 0;
         }
         let error = act(&mut Call::new(HOOK_KPROBE, number));
         if error != 0 {
-            // SAFETY: the context of this run.
-            unsafe { bpf_override_return(ctx, error as u64) };
+            // SAFETY: the context of this run, registers of whatever architecture.
+            unsafe { bpf_override_return(ctx.cast(), error as u64) };
         }
         0
     }

@@ -4,6 +4,7 @@ use super::super::{
     datapath::map_error,
     dist,
     error::KernelError,
+    seam,
     sleep::{self, Pages},
 };
 use crate::plan::glob::{self, Row};
@@ -143,7 +144,9 @@ impl CallMaps {
     /// The kernel's answer.
     pub fn set_sleeper(&mut self, pages: Pages) -> Result<(), KernelError> {
         let server = SleepServer { address: pages.address, pid: pages.pid, ..SleepServer::zeroed() };
-        self.sleeper.set(0, server, 0).map_err(|e| map_error("write map", names::SLEEPER, &e))
+        seam::run("write map", names::SLEEPER, || {
+            self.sleeper.set(0, server, 0).map_err(|e| map_error("write map", names::SLEEPER, &e))
+        })
     }
 
     /// Has a thread sleep, as a program would that decided so.
@@ -172,6 +175,12 @@ impl CallMaps {
             let detail = format!("{count} states are needed; {MAX_GLOB_ROWS} are all that there are");
             return Err(KernelError::new("fill map", names::GLOBS, Errno::ENOSPC).with_detail(detail));
         }
+        seam::run("fill map", names::GLOBS, || self.write_globs(first, rows))?;
+        self.used.push((first, count));
+        Ok(first)
+    }
+
+    fn write_globs(&mut self, first: u32, rows: &[Row]) -> Result<(), KernelError> {
         let moved = first - u32::from(glob::FIRST);
         for (place, row) in rows.iter().enumerate() {
             let mut row = *row;
@@ -180,8 +189,7 @@ impl CallMaps {
             }
             self.globs.set(first + place as u32, row, 0).map_err(|e| map_error("fill map", names::GLOBS, &e))?;
         }
-        self.used.push((first, count));
-        Ok(first)
+        Ok(())
     }
 
     /// Gives the rows back.

@@ -4,7 +4,7 @@
 mod server;
 mod wire;
 
-use super::{datapath::map_error, error::KernelError};
+use super::{datapath::map_error, error::KernelError, seam};
 use aya::maps::{Array, IterableMap as _, MapData};
 use chaos_abi::{SLEEP_SLOTS, maps as names};
 use nix::{
@@ -92,7 +92,7 @@ pub fn slots() -> Result<&'static Array<MapData, u64>, KernelError> {
 /// # Errors
 /// Why it cannot: no `/dev/fuse`, no right to mount, not a command that delays calls.
 pub fn pages() -> Result<Pages, KernelError> {
-    PAGES.get_or_init(start).clone()
+    PAGES.get_or_init(|| seam::run("start", WHAT, start)).clone()
 }
 
 fn start() -> Result<Pages, KernelError> {

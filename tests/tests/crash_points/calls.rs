@@ -1,0 +1,179 @@
+//! A cgroup whose processes make system calls, an experiment that fails and delays them as far as the kernel allows, and what
+//! must be as before after it.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Child;
+use std::time::Duration;
+
+use chaos_tests::clock::{now_ns, wait_until};
+use chaos_tests::need;
+use chaos_tests::net::Cgroup;
+use chaos_tests::product::binary::Output;
+use chaos_tests::product::{Chaos, Experiment};
+
+use super::scene::{LEASE, Strike};
+use super::{binary, host, orphans::orphans};
+
+/// How long a call would be held if nobody ended the delay.
+const DELAY: &str = "60s";
+/// A call that nobody holds takes less, in a machine that is emulated, too.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// The experiment's 300 ms, the lease, and as much again where the processor is emulated.
+const RELEASED: Duration = Duration::from_secs(6);
+
+/// The stage.
+pub struct Calls {
+    chaos: Chaos,
+    _slice: Cgroup,
+    cgroup: Cgroup,
+    /// An empty cgroup is refused: nobody knows whose network it has.
+    inhabitant: Child,
+    /// The file whose opening fails, and the one whose opening takes long; and whether this kernel lets us.
+    failing: (String, bool),
+    slow: (String, bool),
+    before: BTreeSet<String>,
+    orphans_before: BTreeSet<String>,
+    longest: Cell<Duration>,
+}
+
+impl Calls {
+    /// A cgroup, in a mount namespace of the calling thread with a `/run/chaos` of its own.
+    pub fn open() -> Option<Self> {
+        if !need::root() || !need::cgroup2() {
+            return None;
+        }
+        let chaos = binary::find().unwrap_or_else(|why| panic!("{why}"));
+        let check = chaos.command(&["check", "-o", "json"]);
+        let check: serde_json::Value = serde_json::from_str(&check.stdout).expect("what check says");
+        let row = |call: &str| check["calls"].as_array()?.iter().find(|row| row["call"] == call).cloned();
+        if row("bind").is_none_or(|row| row["mechanism"].is_null()) {
+            need::absent("programs for calls: they need Linux 5.17");
+            return None;
+        }
+        let open = row("openat").expect("a row of openat");
+        let file = |name: &str| {
+            let path = format!("/tmp/chaos-crash-{name}-{}", std::process::id());
+            fs::write(&path, "x").expect("a file");
+            path
+        };
+        host::own_journal();
+        let slice = Cgroup::new("crash");
+        let cgroup = slice.child("victim");
+        let mut calls = Self {
+            chaos,
+            _slice: slice,
+            inhabitant: cgroup.command(None, &["sleep", "infinity"]).spawn().expect("sleep"),
+            cgroup,
+            failing: (file("failing"), !open["mechanism"].is_null()),
+            slow: (file("slow"), open["sleeps"] == true),
+            before: BTreeSet::new(),
+            orphans_before: orphans(),
+            longest: Cell::new(Duration::ZERO),
+        };
+        // The first run makes what stays: the folder and its lock.
+        calls.run(Strike::None);
+        calls.before = calls.now();
+        Some(calls)
+    }
+
+    /// The product with crash points.
+    pub fn chaos(&self) -> &Chaos {
+        &self.chaos
+    }
+
+    fn experiment(&self) -> Experiment {
+        let fault = |name: &str, path: &str, effect: &str| {
+            format!("name: {name}, syscall: {{ calls: [openat], match: {{ paths: [\"{path}\"] }}, {effect} }}")
+        };
+        let mut experiment = Experiment::on(&format!("cgroup: {}", self.cgroup.name()))
+            .named("crash-points")
+            .duration("300ms")
+            .fault("name: bind, syscall: { calls: [bind], match: { all: true }, errno: EADDRINUSE }");
+        if let (path, true) = &self.failing {
+            experiment = experiment.fault(&fault("failing", path, "errno: EIO"));
+        }
+        if let (path, true) = &self.slow {
+            experiment = experiment.fault(&fault("slow", path, &format!("latency: {{ delay: {DELAY} }}")));
+        }
+        experiment
+    }
+
+    /// Runs the experiment to its end while calls meet it; so that it ends with Pass, nothing else.
+    pub fn run(&self, strike: Strike) -> Output {
+        self.longest.set(Duration::ZERO);
+        self.run_with(strike, None)
+    }
+
+    fn run_with(&self, strike: Strike, log: Option<&str>) -> Output {
+        let file = self.experiment().write();
+        let mut command = binary::command(self.chaos.path(), strike);
+        command.envs(log.map(|path| ("CHAOS_SEAM_LOG", path))).args(["run", "-o", "json"]).arg(file.path());
+        binary::watch(command, strike, || {
+            self.untouched();
+        })
+    }
+
+    /// The operations of a whole run, in order.
+    pub fn operations(&self) -> Vec<String> {
+        binary::operations(|log| self.run_with(Strike::None, Some(log)))
+    }
+
+    /// Whether a victim's calls all succeed at once.
+    fn untouched(&self) -> bool {
+        self.victim(&self.failing.0, &["bind", "openat"]) & self.victim(&self.slow.0, &["openat"])
+    }
+
+    fn victim(&self, path: &str, calls: &[&str]) -> bool {
+        let words = [&[env!("CARGO_BIN_EXE_chaos-victim"), "--path", path], calls].concat();
+        let output = self.cgroup.command(None, &words).output().expect("a victim");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let ended: Vec<(&str, Duration)> = text.lines().filter_map(ended).collect();
+        let longest = ended.iter().map(|(_, took)| *took).max().unwrap_or_default();
+        self.longest.set(self.longest.get().max(longest));
+        ended.len() == calls.len() && ended.iter().all(|(result, took)| *result == "ok" && *took < AT_ONCE)
+    }
+
+    /// Why the effect is still there after the time that a lease takes, or a call was held for longer; `None` where it is gone.
+    pub fn effect_left(&self) -> Option<String> {
+        let begin = now_ns();
+        let gone = wait_until(LEASE, || self.untouched());
+        let longest = self.longest.get();
+        if longest > RELEASED {
+            return Some(format!("a call was held for {longest:?}"));
+        }
+        (!gone).then(|| format!("calls still fail or wait {} ms later", (now_ns() - begin) / 1_000_000))
+    }
+
+    /// What is there now and was not before, and the other way round.
+    pub fn left_behind(&self) -> Vec<String> {
+        host::difference(&self.before, &self.orphans_before, || self.now())
+    }
+
+    fn now(&self) -> BTreeSet<String> {
+        let mut things = host::things();
+        // The process in whose pages threads wait has the product's program, too. It holds the FUSE mount, which is attached nowhere.
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ours =
+            processes.filter(|entry| fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == self.chaos.path()));
+        things.extend(ours.map(|entry| format!("process {}", entry.file_name().display())));
+        things
+    }
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        let _ = self.inhabitant.kill();
+        let _ = self.inhabitant.wait();
+        for file in [&self.failing, &self.slow] {
+            let _ = fs::remove_file(&file.0);
+        }
+    }
+}
+
+/// `openat EIO 123`: how a call ended, and after how many microseconds.
+fn ended(line: &str) -> Option<(&str, Duration)> {
+    let mut words = line.split(' ').skip(1);
+    Some((words.next()?, Duration::from_micros(words.next()?.parse().ok()?)))
+}
