@@ -17,7 +17,7 @@ use chaos_tests::traffic::{Flow, Ping};
 /// The median round trip from `a` to `b`.
 fn rtt_ms(lab: &Lab, family: Family) -> f64 {
     let answers = Ping::to(lab.hosts.b.ip(family)).count(20).interval(Duration::from_millis(20)).run(&lab.hosts.a.ns);
-    assert_eq!(answers.received(), 20, "{family}: a delay loses nothing");
+    assert_eq!(answers.received(), 20, "{family}: a delay loses nothing: {answers:?}");
     median(&answers.rtts_ms())
 }
 

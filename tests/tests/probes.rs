@@ -160,7 +160,8 @@ fn an_interrupt_in_any_phase_still_reports() {
         assert_eq!((ended.code, ended.report.verdict()), (5, "Aborted"), "{when}: {}", ended.report.json);
         assert!(ended.report.reason().contains("SIGINT"), "{when}: {}", ended.report.reason());
         assert_eq!(ended.report.target_states(), [state], "{when}");
-        assert!(ended.took < Duration::from_secs(4), "{when}: nobody waits for the probe: {:?}", ended.took);
+        // The probe itself would take 30 s.
+        assert!(ended.took < Duration::from_secs(20), "{when}: nobody waits for the probe: {:?}", ended.took);
     }
     assert!(wait_until(Duration::from_secs(2), || Direction::Egress
         .send(&lab, Family::V4, |flow| flow.count(10))
