@@ -211,22 +211,25 @@ fn cleanup_spares_the_living() {
 }
 
 #[test]
-fn without_root_nothing_is_attached_and_the_lack_is_named() {
+fn without_root_nothing_is_attached_nor_stopped_and_the_lack_is_named() {
     let Some(lab) = Lab::open() else { return };
     // The build folder is often closed to others.
     let copy = std::env::temp_dir().join(format!("chaos-{}", std::process::id()));
     std::fs::copy(lab.chaos.path(), &copy).unwrap();
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
     let file = lab.experiment().duration("1s").fault(&Direction::Egress.fault(CUT)).write();
-    let output = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
-        .args([copy.as_os_str(), "run".as_ref(), file.path().as_os_str()])
-        .output();
+    let run = ["run".as_ref(), file.path().as_os_str()];
+    let outputs = [&run[..], &["stop".as_ref(), "--all".as_ref()]].map(|words| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(&copy).args(words).output()
+    });
     std::fs::remove_file(&copy).unwrap();
-    let output = output.expect("setpriv of util-linux");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("root") || said.contains("CAP_"), "{said}");
+    for output in outputs {
+        let output = output.expect("setpriv of util-linux");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("root") || said.contains("CAP_"), "{said}");
+    }
 }
 
 #[test]

@@ -63,7 +63,11 @@ enum Verb {
     /// Run the tests: unit tests, and as root those on this kernel and in virtual machines.
     Test(test::Arguments),
     /// Ask each kernel what faults it can do, and write the tables of KERNELS.md; about five minutes.
-    Kernels,
+    Kernels {
+        /// Only the table of tests: what the suites said when they last ran here, without asking any kernel.
+        #[arg(long)]
+        tests: bool,
+    },
     /// Build the kernel 6.12-override, where BPF may override what a call returns by a kprobe, for `vm` and `test --kernel`.
     Kernel,
     /// Measure what the product costs, as root: figures beside their pairs, compared with the last run.
@@ -129,7 +133,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Demo { kubernetes: false } => return demo::run(),
         Verb::NewFault { name } => new_fault::run(&name)?,
         Verb::Test(arguments) => return test::run(&arguments),
-        Verb::Kernels => kernels::run()?,
+        Verb::Kernels { tests: true } => kernels::write_tests()?,
+        Verb::Kernels { tests: false } => kernels::run()?,
         Verb::Kernel => println!("{}", vm::built::kernel()?.image()?.display()),
         Verb::Bench(arguments) => return bench::run(&arguments),
         Verb::Clippy => check::clippy()?,

@@ -3,16 +3,25 @@
 use super::{datapath::map_error, error::KernelError};
 use aya::maps::{Array, Map, MapData, MapError};
 use chaos_abi::{Control, maps as names};
+use nix::errno::Errno;
 
 /// Increments the generation of every set of maps on the node: all faults are off at once, whoever owns them, hung or not.
 /// Returns how many sets there were.
 ///
 /// # Errors
-/// The first map that could not be written; the others are still tried.
+/// The last map that could not be read or written; the others are still tried. EPERM where we may not look for maps.
 pub fn kill_switch() -> Result<usize, KernelError> {
     let (mut done, mut failed) = (0, None);
     for info in aya::maps::loaded_maps() {
-        let Ok(info) = info else { continue };
+        let info = match info.map_err(|e| map_error("find", "maps", &e)) {
+            Ok(info) => info,
+            // Gone between two steps of the search.
+            Err(error) if error.errno == Errno::ENOENT => continue,
+            Err(error) => {
+                failed = Some(error);
+                continue;
+            }
+        };
         if info.name() != names::CONTROL.as_bytes() {
             continue;
         }
