@@ -194,6 +194,8 @@ offsets! {
     OFFSET_MSG_NAME = 30, "msghdr.msg_name";
     /// The program that is executed.
     OFFSET_BPRM_FILE = 31, "linux_binprm.file";
+    /// How a file was opened.
+    OFFSET_FILE_MODE = 32, "file.f_mode";
 }
 
 /// [`CallKey::number`] with [`HOOK_CGROUP`], where no program knows a call by its number: connect(2).

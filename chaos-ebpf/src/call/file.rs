@@ -7,10 +7,12 @@ use super::{
 };
 use chaos_abi::{
     HOOK_ENTRY, HOOK_KPROBE, KIND_ANY, KIND_FILE, KIND_OTHER, KIND_PIPE, KIND_SOCKET, OFFSET_DENTRY_INODE,
-    OFFSET_FDT_FD, OFFSET_FDT_MAX, OFFSET_FILE_DENTRY, OFFSET_FILE_INODE, OFFSET_FILE_MNT, OFFSET_FILES_FDT,
-    OFFSET_INODE_MODE, OFFSET_MOUNT_MNT, OFFSET_MOUNT_NS, OFFSET_TASK_FILES,
+    OFFSET_FDT_FD, OFFSET_FDT_MAX, OFFSET_FILE_DENTRY, OFFSET_FILE_INODE, OFFSET_FILE_MNT, OFFSET_FILE_MODE,
+    OFFSET_FILES_FDT, OFFSET_INODE_MODE, OFFSET_MOUNT_MNT, OFFSET_MOUNT_NS, OFFSET_TASK_FILES,
 };
 
+/// A file that the kernel opened for itself, which no limit counts (include/linux/fs.h, FMODE_NOACCOUNT).
+const NO_ACCOUNT: u32 = 0x2000_0000;
 /// Types of inodes (inode(7)).
 const TYPE: u16 = 0o170_000;
 const SOCKET: u16 = 0o140_000;
@@ -33,10 +35,13 @@ pub fn mode(file: u64) -> u16 {
 }
 
 /// Is this a file that a file system opened for itself, as overlayfs does below the one that the caller opened? Its mount has no
-/// namespace. The caller's own call is meant, once.
+/// namespace, or before Linux 6.5 is that of the caller's file (fs/open.c, `open_with_fake_path`). The caller's own call is
+/// meant, once.
 #[inline(always)]
 pub fn is_internal(file: u64) -> bool {
-    mode(file) & TYPE == REGULAR && has_no_namespace(pointer(file + offset!(OFFSET_FILE_MNT)))
+    mode(file) & TYPE == REGULAR
+        && (read::<u32>(file + offset!(OFFSET_FILE_MODE)) & NO_ACCOUNT != 0
+            || has_no_namespace(pointer(file + offset!(OFFSET_FILE_MNT))))
 }
 
 /// NULL or an error pointer stands for the namespace of a mount that nobody can reach by a path (fs/mount.h, `MNT_NS_INTERNAL`).
