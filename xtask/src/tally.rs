@@ -1,7 +1,7 @@
 //! Counts of tests, from what Rust's test harness prints.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     io::{self, Write},
     ops::AddAssign,
@@ -69,6 +69,8 @@ pub struct Reader {
 #[derive(Default)]
 struct Seen {
     suites: Suites,
+    /// Those of them whose harness has told its result.
+    ended: BTreeSet<String>,
     /// Inside the output of passed tests, which `--show-output` lists.
     quiet: bool,
 }
@@ -82,6 +84,12 @@ impl Reader {
     /// Whether to show this line.
     fn take(&mut self, line: &str) -> bool {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).read(&mut self.suite, line)
+    }
+
+    /// What was counted of the suites that have come to their end.
+    pub fn ended(&self) -> Suites {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).ended.clone();
+        self.suites().into_iter().filter(|(suite, _)| seen.contains(suite)).collect()
     }
 
     /// What was counted so far.
@@ -137,6 +145,7 @@ impl Seen {
         }
         if let Some(result) = line.strip_prefix("test result: ") {
             counts.count(result);
+            self.ended.insert(suite.clone());
             self.quiet = false;
         } else if line == "successes:" {
             self.quiet = true;
@@ -190,5 +199,16 @@ mod tests {
         assert_eq!(suites["first"], tally(first, &[]));
         assert_eq!(suites["second"], tally(second, &["c: 0.97"]));
         assert_eq!(Tally::sum(&suites).passed, 4);
+    }
+
+    #[test]
+    fn a_suite_ends_with_its_result() {
+        let mut reader = Reader::default();
+        let result = "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.23s";
+        for line in ["==> first on Linux", result, "==> second on Linux", "NOT HERE d: no fq"] {
+            reader.take(line);
+        }
+        assert_eq!(reader.ended().into_keys().collect::<Vec<_>>(), ["first"]);
+        assert_eq!(reader.suites().len(), 2);
     }
 }

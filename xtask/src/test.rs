@@ -323,19 +323,28 @@ for suite; do
 done
 exit $failed"#;
 
-/// One boot for all suites.
+/// One boot for all suites; where the emulator spoils it, another for those that had not ended.
 fn in_machine(series: &str, suites: &[&Program], products: &Products, filters: &[&str]) -> Result<Suites> {
-    let Some(first) = suites.first() else { return Ok(Suites::new()) };
+    let mut ended = Suites::new();
+    vm::persistently(|| {
+        let left: Vec<&Program> = suites.iter().copied().filter(|suite| !ended.contains_key(&suite.name)).collect();
+        let Some(machine) = machine_of(series, &left, products, filters) else { return Ok(()) };
+        let reader = Reader::default();
+        let code = machine.run(reader.clone(), reader.clone());
+        ended.extend(reader.ended());
+        let code = code?;
+        settle(reader.suites(), code == 0, || format!("exit code {code}")).map(|suites| ended.extend(suites))
+    })?;
+    Ok(ended)
+}
+
+/// For these suites, if there are any.
+fn machine_of(series: &str, suites: &[&Program], products: &Products, filters: &[&str]) -> Option<Machine> {
     let mut command: Vec<OsString> = ["/bin/sh", "-c", LOOP, "sh", &filters.join(" ")].map(OsString::from).into();
     command.extend(suites.iter().map(|suite| suite.path.clone().into()));
-    let directory = first.directory.clone();
+    let directory = suites.first()?.directory.clone();
     let mut variables: Vec<(OsString, OsString)> =
         vec![("CARGO_MANIFEST_DIR".into(), directory.clone().into()), ("HEADING".into(), HEADING.into())];
     variables.extend(products.variables().map(|(name, path)| (name.into(), path.into())));
-    let machine = Machine { timeout: VM_PATIENCE, variables, directory, ..Machine::new(series, command) };
-    vm::persistently(|| {
-        let reader = Reader::default();
-        let code = machine.run(reader.clone(), reader.clone())?;
-        settle(reader.suites(), code == 0, || format!("exit code {code}"))
-    })
+    Some(Machine { timeout: VM_PATIENCE, variables, directory, ..Machine::new(series, command) })
 }
