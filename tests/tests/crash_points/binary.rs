@@ -29,7 +29,7 @@ pub fn command(binary: &Path, strike: Strike) -> Command {
     command
 }
 
-/// Runs the command of an experiment of 300 ms to its end, and meanwhile, again and again, what is to meet it.
+/// Runs the command of a short experiment to its end, and meanwhile, again and again, what is to meet it.
 pub fn watch(mut command: Command, strike: Strike, meet: impl Fn()) -> Output {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("chaos run");
@@ -41,7 +41,7 @@ pub fn watch(mut command: Command, strike: Strike, meet: impl Fn()) -> Output {
         let _ = child.kill();
     }
     let output = child.wait_with_output().expect("its output");
-    assert!(ended, "a run of 300 ms hangs with {strike:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(ended, "a short run hangs with {strike:?}: {}", String::from_utf8_lossy(&output.stderr));
     Output {
         code: output.status.code().unwrap_or(-1),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

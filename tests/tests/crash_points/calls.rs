@@ -20,8 +20,8 @@ use super::{binary, host, orphans::orphans};
 const DELAY: &str = "60s";
 /// A call that nobody holds takes less, in a machine that is emulated, too.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// The experiment's 300 ms, the lease, and as much again where the processor is emulated.
-const RELEASED: Duration = Duration::from_secs(6);
+/// The experiment's duration, the lease, and as much again where the processor is emulated.
+const RELEASED: Duration = Duration::from_secs(10);
 
 /// The stage.
 pub struct Calls {
@@ -89,7 +89,8 @@ impl Calls {
         };
         let mut experiment = Experiment::on(&format!("cgroup: {}", self.cgroup.name()))
             .named("crash-points")
-            .duration("300ms")
+            // A victim of each fault is to start and to meet it meanwhile, where the processor is emulated, too.
+            .duration(if self.slow.1 { "3s" } else { "300ms" })
             .fault("name: bind, syscall: { calls: [bind], match: { all: true }, errno: EADDRINUSE }");
         if let (path, true) = &self.failing {
             experiment = experiment.fault(&fault("failing", path, "errno: EIO"));
