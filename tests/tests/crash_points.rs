@@ -9,11 +9,10 @@ mod crash_points {
     pub mod scene;
 }
 
-use chaos_tests::product::{Chaos, binary::Output};
 use crash_points::{
     binary,
     calls::Calls,
-    scene::{Scene, Strike},
+    scene::{Scene, Stage, Strike},
 };
 
 /// What may fail without failing the run: the switch that only makes it faster, what only keeps the order of packets that several
@@ -31,40 +30,6 @@ const MAY_FAIL: [&str; 6] = [
 fn unnumbered(text: &str) -> String {
     text.chars().filter(|letter| !letter.is_ascii_digit()).collect()
 }
-
-/// Something to strike.
-trait Stage {
-    fn operations(&self) -> Vec<String>;
-    fn run(&self, strike: Strike) -> Output;
-    fn effect_left(&self) -> Option<String>;
-    fn chaos(&self) -> &Chaos;
-    fn left_behind(&self) -> Vec<String>;
-}
-
-macro_rules! stage {
-    ($name:ty) => {
-        impl Stage for $name {
-            fn operations(&self) -> Vec<String> {
-                self.operations()
-            }
-            fn run(&self, strike: Strike) -> Output {
-                self.run(strike)
-            }
-            fn effect_left(&self) -> Option<String> {
-                self.effect_left()
-            }
-            fn chaos(&self) -> &Chaos {
-                self.chaos()
-            }
-            fn left_behind(&self) -> Vec<String> {
-                self.left_behind()
-            }
-        }
-    };
-}
-
-stage!(Scene);
-stage!(Calls);
 
 fn die_at_every_operation(stage: &impl Stage) {
     let operations = stage.operations();

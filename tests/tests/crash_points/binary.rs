@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use chaos_tests::clock::wait_until;
-use chaos_tests::product::Chaos;
 use chaos_tests::product::binary::Output;
+use chaos_tests::product::{Chaos, Experiment};
 
 use super::scene::Strike;
 
@@ -29,8 +29,11 @@ pub fn command(binary: &Path, strike: Strike) -> Command {
     command
 }
 
-/// Runs the command of a short experiment to its end, and meanwhile, again and again, what is to meet it.
-pub fn watch(mut command: Command, strike: Strike, meet: impl Fn()) -> Output {
+/// Runs a short experiment to its end, and meanwhile, again and again, what is to meet it.
+pub fn run(chaos: &Chaos, experiment: &Experiment, strike: Strike, log: Option<&str>, meet: impl Fn()) -> Output {
+    let file = experiment.write();
+    let mut command = command(chaos.path(), strike);
+    command.envs(log.map(|path| ("CHAOS_SEAM_LOG", path))).args(["run", "-o", "json"]).arg(file.path());
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("chaos run");
     let ended = wait_until(Duration::from_secs(20), || {

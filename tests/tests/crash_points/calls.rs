@@ -13,7 +13,7 @@ use chaos_tests::net::Cgroup;
 use chaos_tests::product::binary::Output;
 use chaos_tests::product::{Chaos, Experiment};
 
-use super::scene::{LEASE, Strike};
+use super::scene::{LEASE, Stage, Strike};
 use super::{binary, host, orphans::orphans};
 
 /// How long a call would be held if nobody ended the delay.
@@ -36,6 +36,8 @@ pub struct Calls {
     before: BTreeSet<String>,
     orphans_before: BTreeSet<String>,
     longest: Cell<Duration>,
+    /// Whether a victim's calls failed or waited while an experiment ran.
+    felt: Cell<bool>,
 }
 
 impl Calls {
@@ -71,16 +73,13 @@ impl Calls {
             before: BTreeSet::new(),
             orphans_before: orphans(),
             longest: Cell::new(Duration::ZERO),
+            felt: Cell::new(false),
         };
         // The first run makes what stays: the folder and its lock.
         calls.run(Strike::None);
+        assert!(calls.felt.get(), "an undisturbed run is felt by nobody");
         calls.before = calls.now();
         Some(calls)
-    }
-
-    /// The product with crash points.
-    pub fn chaos(&self) -> &Chaos {
-        &self.chaos
     }
 
     fn experiment(&self) -> Experiment {
@@ -101,24 +100,12 @@ impl Calls {
         experiment
     }
 
-    /// Runs the experiment to its end while calls meet it; so that it ends with Pass, nothing else.
-    pub fn run(&self, strike: Strike) -> Output {
-        self.longest.set(Duration::ZERO);
-        self.run_with(strike, None)
-    }
-
     fn run_with(&self, strike: Strike, log: Option<&str>) -> Output {
-        let file = self.experiment().write();
-        let mut command = binary::command(self.chaos.path(), strike);
-        command.envs(log.map(|path| ("CHAOS_SEAM_LOG", path))).args(["run", "-o", "json"]).arg(file.path());
-        binary::watch(command, strike, || {
-            self.untouched();
+        binary::run(&self.chaos, &self.experiment(), strike, log, || {
+            if !self.untouched() {
+                self.felt.set(true);
+            }
         })
-    }
-
-    /// The operations of a whole run, in order.
-    pub fn operations(&self) -> Vec<String> {
-        binary::operations(|log| self.run_with(Strike::None, Some(log)))
     }
 
     /// Whether a victim's calls all succeed at once.
@@ -136,8 +123,28 @@ impl Calls {
         ended.len() == calls.len() && ended.iter().all(|(result, took)| *result == "ok" && *took < AT_ONCE)
     }
 
-    /// Why the effect is still there after the time that a lease takes, or a call was held for longer; `None` where it is gone.
-    pub fn effect_left(&self) -> Option<String> {
+    fn now(&self) -> BTreeSet<String> {
+        let mut things = host::things();
+        // The process in whose pages threads wait has the product's program, too. It holds the FUSE mount, which is attached nowhere.
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ours =
+            processes.filter(|entry| fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == self.chaos.path()));
+        things.extend(ours.map(|entry| format!("process {}", entry.file_name().display())));
+        things
+    }
+}
+
+impl Stage for Calls {
+    fn operations(&self) -> Vec<String> {
+        binary::operations(|log| self.run_with(Strike::None, Some(log)))
+    }
+
+    fn run(&self, strike: Strike) -> Output {
+        self.longest.set(Duration::ZERO);
+        self.run_with(strike, None)
+    }
+
+    fn effect_left(&self) -> Option<String> {
         let begin = now_ns();
         let gone = wait_until(LEASE, || self.untouched());
         let longest = self.longest.get();
@@ -147,19 +154,12 @@ impl Calls {
         (!gone).then(|| format!("calls still fail or wait {} ms later", (now_ns() - begin) / 1_000_000))
     }
 
-    /// What is there now and was not before, and the other way round.
-    pub fn left_behind(&self) -> Vec<String> {
-        host::difference(&self.before, &self.orphans_before, || self.now())
+    fn chaos(&self) -> &Chaos {
+        &self.chaos
     }
 
-    fn now(&self) -> BTreeSet<String> {
-        let mut things = host::things();
-        // The process in whose pages threads wait has the product's program, too. It holds the FUSE mount, which is attached nowhere.
-        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let ours =
-            processes.filter(|entry| fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == self.chaos.path()));
-        things.extend(ours.map(|entry| format!("process {}", entry.file_name().display())));
-        things
+    fn left_behind(&self) -> Vec<String> {
+        host::difference(&self.before, &self.orphans_before, || self.now())
     }
 }
 

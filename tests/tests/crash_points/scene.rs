@@ -34,7 +34,21 @@ pub enum Strike {
     Fail(u64),
 }
 
-/// The stage.
+/// Something to strike.
+pub trait Stage {
+    /// The operations of a whole run, in order: `12 attach tcx link to eth0 egress`.
+    fn operations(&self) -> Vec<String>;
+    /// Runs the experiment to its end while it is met; so that it ends with Pass, nothing else.
+    fn run(&self, strike: Strike) -> Output;
+    /// Why the effect is still there after the time that a lease takes; `None` where it is gone.
+    fn effect_left(&self) -> Option<String>;
+    /// The product with crash points.
+    fn chaos(&self) -> &Chaos;
+    /// What is there now and was not before, and the other way round.
+    fn left_behind(&self) -> Vec<String>;
+}
+
+/// Two hosts.
 pub struct Scene {
     hosts: Hosts,
     chaos: Chaos,
@@ -76,11 +90,6 @@ impl Scene {
         Some(scene)
     }
 
-    /// The product with crash points.
-    pub fn chaos(&self) -> &Chaos {
-        &self.chaos
-    }
-
     fn experiment(&self) -> Experiment {
         let [cut, lossy, beside] = PORTS;
         let peers = "peers: [ { cidr: 10.77.0.2/32 }, { cidr: fd77::/64 } ]";
@@ -108,24 +117,11 @@ impl Scene {
         Experiment::on_netns(self.hosts.a.ns.name()).named(name)
     }
 
-    /// Runs the experiment to its end while packets meet it; so that it ends with Pass, nothing else.
-    pub fn run(&self, strike: Strike) -> Output {
-        self.run_with(strike, None)
-    }
-
     fn run_with(&self, strike: Strike, log: Option<&str>) -> Output {
-        let file = self.experiment().write();
-        let mut command = binary::command(self.chaos.path(), strike);
-        command.envs(log.map(|path| ("CHAOS_SEAM_LOG", path))).args(["run", "-o", "json"]).arg(file.path());
-        binary::watch(command, strike, || {
+        binary::run(&self.chaos, &self.experiment(), strike, log, || {
             self.exchange(CUT);
             self.exchange(LOSSY);
         })
-    }
-
-    /// The operations of a whole run, in order: `12 attach tcx link to eth0 egress`.
-    pub fn operations(&self) -> Vec<String> {
-        binary::operations(|log| self.run_with(Strike::None, Some(log)))
     }
 
     /// One datagram each way, on the ports of a pair; whether both came.
@@ -133,19 +129,6 @@ impl Scene {
         let (a, b) = &self.sockets[pair];
         let there = pass(a, b);
         pass(b, a) && there
-    }
-
-    /// Why the effect is still there after the time that a lease takes; `None` where it is gone.
-    pub fn effect_left(&self) -> Option<String> {
-        let begin = now_ns();
-        // Most packets would be lost: 20 of 20 each way do not pass by chance.
-        let gone = wait_until(LEASE, || (0..20).all(|_| self.exchange(CUT) && self.exchange(LOSSY)));
-        (!gone).then(|| format!("packets are still lost {} ms later", (now_ns() - begin) / 1_000_000))
-    }
-
-    /// What is there now and was not before, and the other way round, after the moment that the kernel takes to free things.
-    pub fn left_behind(&self) -> Vec<String> {
-        host::difference(&self.before, &self.orphans_before, || self.now())
     }
 
     fn now(&self) -> BTreeSet<String> {
@@ -179,6 +162,31 @@ impl Scene {
         let bystander = Bystander { scene: self, child: child.expect("chaos run") };
         assert!(wait_until(Duration::from_secs(10), || bystander.harmed().is_none()), "the bystander acts");
         bystander
+    }
+}
+
+impl Stage for Scene {
+    fn operations(&self) -> Vec<String> {
+        binary::operations(|log| self.run_with(Strike::None, Some(log)))
+    }
+
+    fn run(&self, strike: Strike) -> Output {
+        self.run_with(strike, None)
+    }
+
+    fn effect_left(&self) -> Option<String> {
+        let begin = now_ns();
+        // Most packets would be lost: 20 of 20 each way do not pass by chance.
+        let gone = wait_until(LEASE, || (0..20).all(|_| self.exchange(CUT) && self.exchange(LOSSY)));
+        (!gone).then(|| format!("packets are still lost {} ms later", (now_ns() - begin) / 1_000_000))
+    }
+
+    fn chaos(&self) -> &Chaos {
+        &self.chaos
+    }
+
+    fn left_behind(&self) -> Vec<String> {
+        host::difference(&self.before, &self.orphans_before, || self.now())
     }
 }
 
