@@ -82,6 +82,13 @@ fn has_qdisc(label: &str, qdisc: &str) -> bool {
     try_run(&format!("tc -n {} qdisc add dev probe0 root {qdisc}", scratch.name())).is_ok()
 }
 
+/// Whether the running kernel is of this release or a later one; says nothing. For what differs by release and cannot be asked for.
+pub fn linux_is_at_least(major: u32, minor: u32) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel");
+    let version: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).collect();
+    version.as_slice() >= &[major, minor][..]
+}
+
 /// Says that the kernel lacks something that only some kernels have. Returns `false`.
 pub fn absent(what: &str) -> bool {
     say("NOT HERE", what);

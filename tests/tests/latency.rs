@@ -60,9 +60,7 @@ fn round_trips_take_longer_by_the_delay() {
 
 /// Whether a packet that was held says for when: from Linux 5.18 on (`bpf_skb_set_tstamp`). Before, the product measures nothing.
 fn says_when_it_left() -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a kernel");
-    let version: Vec<u32> = release.split(['.', '-']).map_while(|part| part.parse().ok()).collect();
-    version.as_slice() >= &[5, 18][..]
+    need::linux_is_at_least(5, 18)
 }
 
 #[test]

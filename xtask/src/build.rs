@@ -2,12 +2,11 @@
 
 use std::{
     ffi::OsString,
-    fs,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Error, Result, anyhow};
+use anyhow::{Error, Result, anyhow};
 
 use crate::{arch::Arch, artifacts, process, setup};
 
@@ -44,19 +43,14 @@ pub fn build(arguments: &Arguments) -> Result<PathBuf> {
     product.map(|program| program.path).ok_or_else(|| anyhow!("cargo built no binary called chaos"))
 }
 
-/// Builds the variant that dies or fails at a chosen operation, beside the product, which stays as it is.
+/// Builds the variant that dies or fails at a chosen operation, under the product's name: whoever wants to keep it copies it.
 pub fn with_crash_points() -> Result<PathBuf> {
     setup::for_build()?;
     let mut cargo = process::cargo();
     cargo.args(["build", "--package", "chaos", "--features", "crash-points"]);
     let programs = artifacts::build(&mut cargo)?;
     let built = programs.into_iter().find(|program| program.name == "chaos");
-    let built = built.ok_or_else(|| anyhow!("cargo built no binary called chaos"))?.path;
-    let kept = built.with_file_name("chaos-crash-points");
-    fs::copy(&built, &kept).with_context(|| format!("copy {} to {}", built.display(), kept.display()))?;
-    // Cargo has but one name for both: gives it back to the product, which it need not make anew.
-    build(&Arguments::default())?;
-    Ok(kept)
+    Ok(built.ok_or_else(|| anyhow!("cargo built no binary called chaos"))?.path)
 }
 
 /// Builds it and becomes `chaos run WORDS...`, as root.

@@ -14,6 +14,7 @@ mod linker;
 mod new_fault;
 mod packages;
 mod process;
+mod products;
 mod progress;
 mod report;
 mod rust_src;

@@ -4,8 +4,8 @@
 use std::{
     env,
     ffi::OsString,
-    fs, io, iter,
-    path::{Path, PathBuf},
+    fs, io,
+    path::Path,
     process::{Command, ExitCode, Stdio},
     thread,
     time::Duration,
@@ -18,6 +18,7 @@ use crate::{
     build,
     cluster::{self, Raised},
     kernels, process,
+    products::{PRODUCT, Products, WITH_CRASH_POINTS},
     report::Report,
     setup,
     tally::{HEADING, Reader, Suites, Tally},
@@ -41,10 +42,8 @@ const SMOKE_TESTS: [&str; 3] = ["round_trips", "every_call_that_check_promises",
 const CALLS: &str = "syscalls";
 /// The suite of package chaos whose tests are ignored unless --full asks for them.
 const ENDURANCE: &str = "endurance";
-/// Tells the tests which binary they are to try.
-const PRODUCT: &str = "CHAOS_BIN";
-/// The suite that needs a variant of the product, and the variable that tells it which.
-const CRASH_POINTS: (&str, &str) = ("crash_points", "CHAOS_CRASH_POINTS_BIN");
+/// The suite that needs a variant of the product.
+const CRASH_POINTS: &str = "crash_points";
 /// With it begin the names of the suites that need a Kubernetes cluster.
 const CLUSTER: &str = "cluster";
 /// That of them which takes a quarter of an hour: it runs where all is asked for, or it by name.
@@ -95,9 +94,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         kernel_tests.into_iter().partition(|program| program.name.starts_with(CLUSTER));
     let whole = arguments.full || arguments.kernel.is_some() || arguments.cluster;
     let mut report = Report::new(whole && filter.is_none());
-    let products = Products::new(product, if arguments.cluster { &[] } else { &kernel_tests }, filter)?;
+    let crashes = |program: &Program| program.name == CRASH_POINTS && has_tests(program, filter);
+    let products = Products::new(&product, !arguments.cluster && kernel_tests.iter().any(crashes))?;
     match arguments.kernel.as_deref() {
-        None if arguments.cluster => on_a_cluster(&cluster_tests, &products.tried, filter, &mut report),
+        None if arguments.cluster => on_a_cluster(&cluster_tests, &products.tried(), filter, &mut report),
         None => {
             units(&unit_tests, filter, &mut report);
             on_this_kernel(&kernel_tests, &products, filter, &mut report)?;
@@ -105,7 +105,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
                 endurance(&unit_tests, filter, &mut report);
             }
             machines(arguments.full, &kernel_tests, &products, filter, &mut report);
-            on_a_cluster(&cluster_tests, &products.tried, filter, &mut report);
+            on_a_cluster(&cluster_tests, &products.tried(), filter, &mut report);
         }
         Some("running") => on_this_kernel(&kernel_tests, &products, filter, &mut report)?,
         Some(series) => machine(series, true, &kernel_tests, &products, filter, &mut report),
@@ -128,26 +128,6 @@ fn filter<'a>(words: &'a [String], programs: &[Program]) -> Result<Option<&'a st
     }
 }
 
-/// The binaries that the tests try, built here: a virtual machine can build nothing.
-struct Products {
-    tried: PathBuf,
-    /// Only where a test asks for it.
-    with_crash_points: Option<PathBuf>,
-}
-
-impl Products {
-    fn new(tried: PathBuf, programs: &[Program], filter: Option<&str>) -> Result<Self> {
-        let wanted = programs.iter().any(|program| program.name == CRASH_POINTS.0 && has_tests(program, filter));
-        let with_crash_points = if wanted { Some(build::with_crash_points()?) } else { None };
-        Ok(Self { tried, with_crash_points })
-    }
-
-    fn variables(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        let crash_points = self.with_crash_points.as_deref().map(|path| (CRASH_POINTS.1, path));
-        iter::once((PRODUCT, self.tried.as_path())).chain(crash_points)
-    }
-}
-
 fn units(programs: &[Program], filter: Option<&str>, report: &mut Report) {
     for program in programs {
         let mut command = Command::new(&program.path);
@@ -164,7 +144,7 @@ fn on_this_kernel(programs: &[Program], products: &Products, filter: Option<&str
     let kernel = running_kernel();
     for program in programs {
         let mut command =
-            process::as_root(&program.path, &[PRODUCT, CRASH_POINTS.1, "CARGO_MANIFEST_DIR", "CI", "PATH"]);
+            process::as_root(&program.path, &[PRODUCT, WITH_CRASH_POINTS, "CARGO_MANIFEST_DIR", "CI", "PATH"]);
         command.envs(products.variables()).args(ONE_BY_ONE);
         report
             .add(&format!("{} on this kernel", program.name), Some(&kernel), || native(&mut command, program, filter));
@@ -300,7 +280,7 @@ fn machine(
     let chosen = |program: &&Program| {
         let name = program.name.as_str();
         match extent {
-            "all" if name == CRASH_POINTS.0 => CRASHED.contains(&series),
+            "all" if name == CRASH_POINTS => CRASHED.contains(&series),
             "all" => !KERNEL_INDEPENDENT.contains(&name),
             "what queues" => QUEUEING.contains(&name) || name == CALLS,
             _ => SMOKE.contains(&name),

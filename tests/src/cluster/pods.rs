@@ -91,6 +91,10 @@ impl Drop for Scene {
     fn drop(&mut self) {
         let words = ["delete", "namespace", &self.namespace, "--wait=false"];
         let _gone = self.cluster.ask(&words, "");
+        if std::thread::panicking() {
+            // A Halt that a failed test leaves would refuse every further one.
+            let _lifted = self.cluster.ask(&["delete", "halts", "--all"], "");
+        }
     }
 }
 

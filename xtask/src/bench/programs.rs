@@ -1,6 +1,7 @@
 //! The benchmark programs: built, run here and in a virtual machine, listened to.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     io::{BufRead as _, BufReader, stderr},
     path::{Path, PathBuf},
@@ -34,8 +35,6 @@ pub enum Bench {
     Emulation,
 }
 
-/// The kernel that can do what the running one may lack: delays, netem, security hooks.
-const SERIES: &str = "6.12";
 /// Emulated, all is slow.
 const VM_PATIENCE: Duration = Duration::from_secs(2 * 3600);
 /// Tells the programs which binary they are to measure.
@@ -64,11 +63,14 @@ impl Bench {
         }
     }
 
-    /// Whether a part of it needs what the running kernel may lack.
-    fn in_machine(self) -> bool {
+    /// The kernel that can do what the running one may lack.
+    fn elsewhere(self) -> Option<&'static str> {
         match self {
-            Self::Verdicts | Self::Lifecycle | Self::Load => false,
-            Self::Calls | Self::Wire | Self::Emulation => true,
+            Self::Verdicts | Self::Lifecycle | Self::Load => None,
+            // Delays and netem.
+            Self::Wire | Self::Emulation => Some("6.12"),
+            // No older one of Debian's lets a program fail a read.
+            Self::Calls => Some("7.2"),
         }
     }
 }
@@ -88,12 +90,16 @@ pub fn measure(benches: &[Bench], native: bool, run: &mut Run) -> Result<Vec<Str
             }
         }
     }
-    let elsewhere: Vec<&Path> =
-        programs.iter().filter(|(bench, _)| bench.in_machine()).map(|(_, program)| program.as_path()).collect();
-    if !native && !elsewhere.is_empty() {
-        eprintln!("==> on Linux {SERIES} in a virtual machine, whose processor is emulated: ratios count, not times");
-        if let Err(error) = in_machine(&elsewhere, &product, run) {
-            problems.push(format!("on Linux {SERIES}: {error:#}"));
+    let mut elsewhere: BTreeMap<&str, Vec<&Path>> = BTreeMap::new();
+    for (bench, program) in programs.iter().filter(|_| !native) {
+        if let Some(series) = bench.elsewhere() {
+            elsewhere.entry(series).or_default().push(program);
+        }
+    }
+    for (series, programs) in elsewhere {
+        eprintln!("==> on Linux {series} in a virtual machine, whose processor is emulated: ratios count, not times");
+        if let Err(error) = in_machine(series, &programs, &product, run) {
+            problems.push(format!("on Linux {series}: {error:#}"));
         }
     }
     Ok(problems)
@@ -159,14 +165,14 @@ fn take(line: &str, emulated: bool, run: &mut Run) {
 /// One boot for all programs.
 const LOOP: &str = r#"failed=0; for bench; do "$bench" || failed=1; done; exit $failed"#;
 
-fn in_machine(programs: &[&Path], product: &Path, run: &mut Run) -> Result<()> {
+fn in_machine(series: &str, programs: &[&Path], product: &Path, run: &mut Run) -> Result<()> {
     let mut command: Vec<OsString> = ["/bin/sh", "-c", LOOP, "sh"].map(OsString::from).into();
     command.extend(programs.iter().map(OsString::from));
     let mut variables: Vec<(OsString, OsString)> = vec![(PRODUCT.into(), product.into()), (MACHINE.into(), "1".into())];
     if run.quick {
         variables.push((QUICK.into(), "1".into()));
     }
-    let machine = Machine { timeout: VM_PATIENCE, variables, ..Machine::new(SERIES, command) };
+    let machine = Machine { timeout: VM_PATIENCE, variables, ..Machine::new(series, command) };
     let (code, printed) = vm::persistently(|| {
         let printed = Kept::default();
         let code = machine.run(printed.clone(), stderr())?;

@@ -10,7 +10,7 @@ use crate::{
     observe::{FaultReport, Gap, Report, merged},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 /// Said of a pod that is a peer.
 const PEERS_SIDE: &str =
@@ -123,6 +123,8 @@ pub struct Part {
     pub counted: Vec<FaultReport>,
     /// When targets were without the faults, by name.
     pub gaps: BTreeMap<String, Vec<Gap>>,
+    /// When it was seen first that somebody else has ended it.
+    pub ended_elsewhere: Option<Instant>,
     /// The first injection, RFC 3339.
     pub started_at: String,
     /// The end of the revert, RFC 3339.
@@ -143,6 +145,7 @@ impl Part {
             members: BTreeMap::new(),
             counted: Vec::new(),
             gaps: BTreeMap::new(),
+            ended_elsewhere: None,
             started_at: String::new(),
             ended_at: String::new(),
             report: None,

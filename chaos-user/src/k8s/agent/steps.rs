@@ -15,11 +15,13 @@ use crate::{
 use chaos_abi::LEASE_FINISH;
 use std::{
     collections::HashMap,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// How much later than the controller's clock says a node may end: clocks differ.
 const SKEW: Duration = Duration::from_secs(5);
+/// How long a Halt may take to this agent once another one acts on it.
+const HALT: Duration = Duration::from_secs(2);
 /// Bytes of a report: the targets and their records take as many again, and no object is to have more than 1 MiB.
 const MOST_REPORT: usize = 512 << 10;
 
@@ -176,7 +178,7 @@ impl Worker {
                     .to_owned(),
             )),
             Ok(Fate::Ended(LEASE_FINISH)) => Some(Ending::Finished),
-            Ok(Fate::Ended(_)) => Some(Ending::Aborted("stopped by chaos stop on the node".to_owned())),
+            Ok(Fate::Ended(_)) => self.ended_elsewhere(part),
             Ok(Fate::Held) => match leases.remaining(lease) {
                 Ok(left) if left.is_zero() => Some(Ending::Finished),
                 Ok(_) => None,
@@ -187,6 +189,21 @@ impl Worker {
         if let Some(ending) = ending {
             self.finish(part, ending);
         }
+    }
+
+    /// `chaos stop` has ended it; or a Halt that another agent heard first, where nodes share a kernel as those of kind do.
+    /// A Halt is awaited for a moment, since it says why. The faults are off.
+    fn ended_elsewhere(&mut self, part: &mut Part) -> Option<Ending> {
+        let reason = self.locked().unwrap_or_else(|| "stopped by chaos stop on the node".to_owned());
+        let Some(since) = part.ended_elsewhere else {
+            part.ended_elsewhere = Some(Instant::now());
+            // The next process of this agent does not begin it anew.
+            let uid = part.injection.metadata.uid.clone().unwrap_or_default();
+            self.notebook.parts.entry(uid).or_default().over = Some((InjectionPhase::Aborted, reason));
+            self.save();
+            return None;
+        };
+        (since.elapsed() >= HALT).then_some(Ending::Aborted(reason))
     }
 
     /// Ends it for good: reverts, reports, remembers that it is over.
