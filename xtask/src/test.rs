@@ -46,8 +46,10 @@ const ENDURANCE: &str = "endurance";
 const CRASH_POINTS: &str = "crash_points";
 /// With it begin the names of the suites that need a Kubernetes cluster.
 const CLUSTER: &str = "cluster";
-/// That of them which takes a quarter of an hour: it runs where all is asked for, or it by name.
-const SCALE: &str = "cluster_scale";
+/// Those of them which take long: they run where all is asked for, or they by name. The first takes a quarter of an hour; the second
+/// needs a node in a virtual machine.
+const LONG: [&str; 2] = ["cluster_scale", ON_A_MACHINE];
+const ON_A_MACHINE: &str = "cluster_machine";
 /// Tells the tests how to reach one, and us that there is one already.
 const KUBECONFIG: &str = "CHAOS_KUBECONFIG";
 /// Tells the tests where the files of our own cluster are.
@@ -79,7 +81,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::for_tests()?;
     let product = build::build(&build::Arguments::default())?;
     let named = |name: &str| arguments.suites.iter().any(|suite| suite == name);
-    let scale = arguments.full || named(SCALE);
     let mut cargo = process::cargo();
     cargo.args(["test", "--workspace", "--no-run"]);
     let mut programs: Vec<Program> = artifacts::build(&mut cargo)?.into_iter().filter(|program| program.test).collect();
@@ -87,7 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if filter.is_none() && !arguments.suites.is_empty() {
         programs.retain(|program| named(&program.name));
     }
-    programs.retain(|program| scale || program.name != SCALE);
+    programs.retain(|program| arguments.full || named(&program.name) || !LONG.contains(&program.name.as_str()));
     programs.sort_by(|one, other| one.name.cmp(&other.name));
     let (kernel_tests, unit_tests): (Vec<Program>, Vec<Program>) = programs.into_iter().partition(needs_root);
     let (cluster_tests, kernel_tests): (Vec<Program>, Vec<Program>) =
@@ -97,7 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let crashes = |program: &Program| program.name == CRASH_POINTS && has_tests(program, filter);
     let products = Products::new(&product, !arguments.cluster && kernel_tests.iter().any(crashes))?;
     match arguments.kernel.as_deref() {
-        None if arguments.cluster => on_a_cluster(&cluster_tests, &products.tried(), filter, &mut report),
+        None if arguments.cluster => on_clusters(&cluster_tests, &products.tried(), filter, &mut report),
         None => {
             units(&unit_tests, filter, &mut report);
             on_this_kernel(&kernel_tests, &products, filter, &mut report)?;
@@ -105,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
                 endurance(&unit_tests, filter, &mut report);
             }
             machines(arguments.full, &kernel_tests, &products, filter, &mut report);
-            on_a_cluster(&cluster_tests, &products.tried(), filter, &mut report);
+            on_clusters(&cluster_tests, &products.tried(), filter, &mut report);
         }
         Some("running") => on_this_kernel(&kernel_tests, &products, filter, &mut report)?,
         Some(series) => machine(series, true, &kernel_tests, &products, filter, &mut report),
@@ -163,17 +164,30 @@ fn endurance(programs: &[Program], filter: Option<&str>, report: &mut Report) {
     }
 }
 
-/// One cluster for all suites.
-fn on_a_cluster(programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
+/// One cluster for all suites, and one with a virtual machine for that which needs it.
+fn on_clusters(programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
+    let (machine, native): (Vec<&Program>, Vec<&Program>) =
+        programs.iter().partition(|program| program.name == ON_A_MACHINE);
+    on_a_cluster(None, native, product, filter, report);
+    on_a_cluster(Some(MAIN_SERIES), machine, product, filter, report);
+}
+
+fn on_a_cluster(
+    vm: Option<&str>,
+    mut programs: Vec<&Program>,
+    product: &Path,
+    filter: Option<&str>,
+    report: &mut Report,
+) {
     // A cluster is not started for tests that the filter leaves out.
-    let programs: Vec<&Program> = programs.iter().filter(|program| has_tests(program, filter)).collect();
+    programs.retain(|program| has_tests(program, filter));
     if programs.is_empty() {
         return;
     }
     let kernel = running_kernel();
     let (kubeconfig, state, raised) = match env::var_os(KUBECONFIG) {
         Some(given) => (given, env::var_os(CLUSTER_STATE), None),
-        None => match Raised::new() {
+        None => match Raised::new(vm) {
             Ok(raised) => (cluster::state::kubeconfig().into(), Some(cluster::state::DIRECTORY.into()), Some(raised)),
             Err(error) => return report.add("a cluster", None, || Err(error)),
         },

@@ -30,8 +30,8 @@ pub struct Raised {
 }
 
 impl Raised {
-    /// Starts it. From then on Ctrl-C ends the programs that we run, but not us: there is a cluster to be ended.
-    pub fn new() -> Result<Self> {
+    /// Starts it, with a further node in a virtual machine with a kernel of this series. From then on Ctrl-C ends the programs that we run, but not us: there is a cluster to be ended.
+    pub fn new(vm: Option<&str>) -> Result<Self> {
         let lock = setup::lock("cluster")?;
         // Before anything is started, that what can fail has not cost a cluster.
         let arguments = image::Arguments { output: None, tag: image::TAG.to_owned(), arch: None, debug: true };
@@ -44,7 +44,7 @@ impl Raised {
         }
         // Made first, so that a cluster that comes up half goes down, too.
         let raised = Self { _lock: lock, ended: false, interrupted };
-        up(NODES, None, &[product])?;
+        up(NODES, vm, &[product])?;
         Ok(raised)
     }
 
