@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::path::PathBuf;
 
+use crate::command::run;
 use crate::need;
 use crate::net::Hosts;
 use crate::product::{Chaos, Experiment, Running};
@@ -65,6 +66,13 @@ impl Lab {
     /// The same with other dice for each fault: for what is measured again and again, of which the same dice would be one sample.
     pub fn by_chance(self) -> Self {
         Self { seed: None, ..self }
+    }
+
+    /// Adds clsact to host `a`'s interface. While the kernel adds it or takes it away the interface sends nothing (net/sched/sch_api.c,
+    /// `qdisc_graft`), whoever does it; what was there before is left alone by the product. For tests to which a pause is a loss.
+    #[track_caller]
+    pub fn add_clsact(&self) {
+        run(&format!("tc -n {} qdisc add dev eth0 clsact", self.hosts.a.ns.name()));
     }
 
     /// An experiment on host `a`, a minute long, still without faults.

@@ -5,7 +5,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use chaos_tests::clock::wait_until;
-use chaos_tests::command::run;
 use chaos_tests::lab::Lab;
 use chaos_tests::net::Family;
 use chaos_tests::product::{Experiment, Leftovers, Running};
@@ -98,16 +97,10 @@ fn stop_ends_a_run_by_name() {
     assert_ne!(lab.chaos.command(&["stop", "no-such-run"]).code, 0);
 }
 
-/// While the kernel adds clsact or takes it away the interface sends nothing (net/sched/sch_api.c, `qdisc_graft`), whoever does it.
-/// What was there before is left alone.
-fn add_clsact(lab: &Lab) {
-    run(&format!("tc -n {} qdisc add dev eth0 clsact", lab.hosts.a.ns.name()));
-}
-
 #[test]
 fn stop_all_ends_every_run_and_later_ones_work() {
     let Some(lab) = Lab::alone() else { return };
-    add_clsact(&lab);
+    lab.add_clsact();
     let runs = [lab.inject(&Direction::Egress.fault(CUT)), lab.inject(&Direction::Ingress.fault(CUT))];
     assert_eq!(lost(&lab), 50);
     let stopped = lab.chaos.command(&["stop", "--all"]).expect_code(0);
@@ -276,7 +269,7 @@ fn every_output_format_carries_the_verdict() {
 fn a_run_that_starts_under_traffic_counts_from_its_start() {
     let Some(lab) = Lab::open() else { return };
     let (a, b) = (&lab.hosts.a.ns, &lab.hosts.b.ns);
-    add_clsact(&lab);
+    lab.add_clsact();
     let flow = Flow::to(lab.hosts.b.at(Family::V4, PORT)).rate(2_000).endless();
     let stream = chaos_tests::traffic::udp::Stream::start(flow, a, b);
     let running: Running = lab.inject(&Direction::Egress.fault("loss: { percent: 30 }"));

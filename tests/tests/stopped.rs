@@ -26,6 +26,7 @@ struct Wire {
 
 impl Wire {
     fn open(lab: Lab) -> Self {
+        lab.add_clsact();
         let (a, b) = (&lab.hosts.a, &lab.hosts.b);
         let from = a.ns.run(|| UdpSocket::bind(a.at(Family::V4, 0)).expect("a socket"));
         let to = b.ns.run(|| UdpSocket::bind(b.at(Family::V4, PORT)).expect("a socket"));
