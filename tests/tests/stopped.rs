@@ -88,12 +88,19 @@ impl Wire {
 
     /// One action from injection to the report of a run that was stopped meanwhile.
     fn play(&self, action: &str) {
-        self.play_with(action, Duration::ZERO);
+        self.play_with(action, LEASE, Duration::ZERO);
     }
 
-    /// `waits`: how long a packet may be held; what is held already when the fault ends leaves at its time.
-    fn play_with(&self, action: &str, waits: Duration) {
-        let limit = LEASE + waits;
+    /// Takes what is still under way when the fault ends: what was held leaves at its time.
+    fn take_what_is_held(&self, longest: Duration) {
+        let (until, mut buffer) = (now_ns() + longest.as_nanos() as u64, [0; 2048]);
+        while now_ns() < until {
+            let _ = self.to.recv(&mut buffer);
+        }
+    }
+
+    /// `limit`: when the wire is clean at the latest; `held`: how long a packet may be held.
+    fn play_with(&self, action: &str, limit: Duration, held: Duration) {
         let protocol = if action.starts_with("reset") { ", protocol: tcp" } else { "" };
         let fault = format!("name: f, network: {{ match: {{ ports: [{PORT}]{protocol} }}, {action} }}");
         let fault = if protocol.is_empty() { fault.replace("ports:", "protocol: udp, ports:") } else { fault };
@@ -106,6 +113,7 @@ impl Wire {
         let ended = wait_until(limit, || self.clean());
         let took = (now_ns() - stopped) / 1_000_000;
         assert!(ended && took <= limit.as_millis() as u64, "{action}: it acts {took} ms after SIGSTOP");
+        self.take_what_is_held(held);
         running.signal(Signal::SIGCONT);
         let until = now_ns() + 500_000_000;
         while now_ns() < until {
@@ -135,10 +143,11 @@ fn every_action_ends_within_the_lease_of_a_stopped_process() {
     }
     if need::fq() {
         for action in ["latency: { delay: 200ms }", "latency: { delay: 200ms, jitter: 50ms }"] {
-            wire.play(action);
+            wire.play_with(action, LEASE, Duration::from_millis(300));
         }
         // One frame may wait, which takes 1.2 s at that rate; the burst is two of our datagrams.
-        wire.play_with("bandwidth: { rate: 10kbit, burst: 200b, limit: 1 }", Duration::from_millis(1300));
+        let held = Duration::from_millis(1300);
+        wire.play_with("bandwidth: { rate: 10kbit, burst: 200b, limit: 1 }", LEASE + held, held);
     }
 }
 
