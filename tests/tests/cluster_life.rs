@@ -280,11 +280,11 @@ fn new_pods_are_followed_from_their_begin() {
     let early = counted(&socket, Duration::from_secs(1));
     let mut through: Vec<u64> = started.iter().map(|pod| early.get(&pod.ip).copied().unwrap_or(0)).collect();
     through.sort_unstable();
-    println!(
+    need::measured(&format!(
         "datagrams (one per ms) of {count} new pods before the fault: p50 {} max {}",
         through[count / 2],
         through[count - 1]
-    );
+    ));
     assert!(
         first.pings(&shop.db.ip, 3) == 0 && started.iter().all(|pod| !pod.reaches(&shop.db.ip)),
         "some pod is not followed"

@@ -1,6 +1,6 @@
 //! A benchmark on a Kubernetes cluster: how long after `kubectl apply` has returned the first and the last of twenty pods is under
 //! the fault, and how long after `kubectl delete` has. Every pod sends a datagram a millisecond; what arrives is what counts.
-//! `cargo xtask test --cluster speed` runs it and prints; a bound is not tested, since it would be one of the machine.
+//! `cargo xtask test --cluster cluster_speed` runs it and prints; a bound is not tested, since it would be one of the machine.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chaos_tests::cluster::{Asked, Pod, Shop, container};
+use chaos_tests::{
+    cluster::{Asked, Pod, Shop, container},
+    need,
+};
 use serde_json::json;
 
 const PODS: usize = 20;
@@ -86,17 +89,17 @@ fn twenty_pods_are_under_it_soon_and_are_let_go_soon() {
     let first =
         after(deleted, pods.iter().filter_map(|pod| of(pod).iter().copied().find(|time| *time >= before_delete)));
     assert_eq!(first.len(), PODS, "some pod is not let go");
-    println!(
+    need::measured(&format!(
         "from the return of kubectl apply to the last datagram that got through: first pod {:.0} ms, last of {PODS} {:.0} ms",
         last[0],
         last[PODS - 1]
-    );
-    println!(
+    ));
+    need::measured(&format!(
         "kubectl delete took {:.0} ms; from its return to the first datagram that got through: first pod {:.0} ms, last of {PODS} {:.0} ms",
         (deleted - before_delete).as_secs_f64() * 1000.0,
         first[0],
         first[PODS - 1]
-    );
+    ));
     for pod in &pods {
         shop.scene
             .cluster
