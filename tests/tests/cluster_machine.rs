@@ -11,7 +11,6 @@ use std::{
 };
 
 use chaos_tests::{
-    clock::wait_until,
     cluster::{Asked, Cluster, Install, Pod, Scene, container},
     need,
     stats::quantile::median,
@@ -53,7 +52,7 @@ impl Stage {
         let eye = scene.start(&[scene.pod("eye", "eye", "node1")]).remove(0);
         let pods = json!({ "apiVersion": "v1", "kind": "List", "items": [target, scene.pod("neighbour", "neighbour", &machine)] });
         cluster.apply(&pods.to_string());
-        let [target, neighbour] = ["target", "neighbour"].map(|name| address(&scene, name));
+        let [target, neighbour] = ["target", "neighbour"].map(|name| scene.address(name, READY));
         Some(Self { install, scene, eye, target, neighbour })
     }
 
@@ -103,24 +102,6 @@ fn machine(cluster: &Cluster) -> Option<String> {
     let nodes = cluster.list("nodes");
     let other = nodes.iter().find(|node| node["status"]["nodeInfo"]["kernelVersion"] != ours.as_str());
     other.and_then(|node| node["metadata"]["name"].as_str().map(str::to_owned))
-}
-
-/// The address of a pod that is ready.
-fn address(scene: &Scene, name: &str) -> String {
-    let mut found = None;
-    let ready = || {
-        let Some(pod) = scene.cluster.get("pod", &scene.namespace, name) else { return false };
-        let containers = pod["status"]["containerStatuses"].as_array();
-        let ready = containers.is_some_and(|all| all.iter().all(|one| one["ready"] == true));
-        found = pod["status"]["podIP"].as_str().filter(|_| ready).map(str::to_owned);
-        found.is_some()
-    };
-    assert!(
-        wait_until(READY, ready),
-        "pod {name} does not run: {:?}",
-        scene.cluster.get("pod", &scene.namespace, name)
-    );
-    found.expect("it runs")
 }
 
 /// Milliseconds until a datagram is back.

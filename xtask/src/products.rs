@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::build;
+use crate::{build, setup};
 
 /// Tells the tests which binary they are to try.
 pub const PRODUCT: &str = "CHAOS_BIN";
@@ -27,8 +27,11 @@ pub struct Products {
 }
 
 impl Products {
-    /// Copies of the product and, where a test asks for it, of the variant with crash points.
-    pub fn new(product: &Path, with_crash_points: bool) -> Result<Self> {
+    /// Builds and copies the product and, where a test asks for it, the variant with crash points.
+    pub fn new(with_crash_points: bool) -> Result<Self> {
+        // While one builds the variant under the product's name, another must not take it for the product.
+        let _lock = setup::lock("products")?;
+        let product = build::build(&build::Arguments::default())?;
         let built = product.parent().unwrap_or(Path::new("."));
         forget_dead(built).with_context(|| format!("remove old copies in {}", built.display()))?;
         let directory = built.join(format!("{PREFIX}{}", process::id()));
@@ -37,7 +40,7 @@ impl Products {
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))
             .with_context(|| format!("open {} to all", directory.display()))?;
         let products = Self { directory, with_crash_points };
-        copy(product, &products.tried())?;
+        copy(&product, &products.tried())?;
         if with_crash_points {
             copy(&build::with_crash_points()?, &products.crash_points())?;
             // Gives cargo's name back to the product, which it need not make anew.

@@ -15,7 +15,6 @@ use anyhow::{Context as _, Result, anyhow};
 
 use crate::{
     artifacts::{self, Program},
-    build,
     cluster::{self, Raised},
     kernels, process,
     products::{PRODUCT, Products, WITH_CRASH_POINTS},
@@ -79,7 +78,6 @@ pub struct Arguments {
 /// Runs them; the last line says how many passed, failed and were skipped.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::for_tests()?;
-    let product = build::build(&build::Arguments::default())?;
     let named = |name: &str| arguments.suites.iter().any(|suite| suite == name);
     let mut cargo = process::cargo();
     cargo.args(["test", "--workspace", "--no-run"]);
@@ -96,7 +94,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let whole = arguments.full || arguments.kernel.is_some() || arguments.cluster;
     let mut report = Report::new(whole && filter.is_none());
     let crashes = |program: &Program| program.name == CRASH_POINTS && has_tests(program, filter);
-    let products = Products::new(&product, !arguments.cluster && kernel_tests.iter().any(crashes))?;
+    let products = Products::new(!arguments.cluster && kernel_tests.iter().any(crashes))?;
     match arguments.kernel.as_deref() {
         None if arguments.cluster => on_clusters(&cluster_tests, &products.tried(), filter, &mut report),
         None => {

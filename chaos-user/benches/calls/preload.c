@@ -7,7 +7,7 @@
 
 static unsigned long calls;
 
-ssize_t pread64(int fd, void *buffer, size_t length, off64_t offset)
+ssize_t pread(int fd, void *buffer, size_t length, off_t offset)
 {
 	static ssize_t (*next)(int, void *, size_t, off64_t);
 
@@ -19,3 +19,6 @@ ssize_t pread64(int fd, void *buffer, size_t length, off64_t offset)
 		next = (ssize_t (*)(int, void *, size_t, off64_t))dlsym(RTLD_NEXT, "pread64");
 	return next(fd, buffer, length, offset);
 }
+
+/* Both names are in use: which one depends on how a program was built. */
+ssize_t pread64(int fd, void *buffer, size_t length, off64_t offset) __attribute__((alias("pread")));

@@ -19,7 +19,12 @@ pub fn measure(alone: &mut Victim) {
     let mut loaded = Victim::outside(&["env", &format!("LD_PRELOAD={}", library.display())]);
     // The first calls are let through.
     loaded.time("pread64");
-    let rounds = figure::in_turns(|| loaded.time("pread64"), || alone.time("pread64"));
-    Figure::beside(NAME, "ns", &rounds).print();
+    // A call that fails in the process takes less than one that the kernel is asked for; otherwise it went past the library.
+    if loaded.time("pread64") < alone.time("pread64") {
+        let rounds = figure::in_turns(|| loaded.time("pread64"), || alone.time("pread64"));
+        Figure::beside(NAME, "ns", &rounds).print();
+    } else {
+        absent(NAME, "the victim's calls do not go through the library");
+    }
     std::fs::remove_file(&library).expect("the library goes");
 }

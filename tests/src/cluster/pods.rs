@@ -72,19 +72,33 @@ impl Scene {
     /// Waits until a pod runs.
     #[track_caller]
     pub fn running(&self, name: &str) -> Pod {
+        self.await_pod(name, PATIENCE, Pod::of)
+    }
+
+    /// Waits until a pod runs, wherever it does; its address.
+    #[track_caller]
+    pub fn address(&self, name: &str, patience: Duration) -> String {
+        let address =
+            |pod: &serde_json::Value| pod["status"]["podIP"].as_str().filter(|_| is_ready(pod)).map(str::to_owned);
+        self.await_pod(name, patience, address)
+    }
+
+    #[track_caller]
+    fn await_pod<T>(&self, name: &str, patience: Duration, seen: impl Fn(&serde_json::Value) -> Option<T>) -> T {
         let mut found = None;
+        let get = || self.cluster.get("pod", &self.namespace, name);
         let holds = || {
-            let pod = self.cluster.get("pod", &self.namespace, name);
-            found = pod.as_ref().and_then(Pod::of);
+            found = get().as_ref().and_then(&seen);
             found.is_some()
         };
-        assert!(
-            wait_until(PATIENCE, holds),
-            "pod {name} does not run: {:?}",
-            self.cluster.get("pod", &self.namespace, name)
-        );
+        assert!(wait_until(patience, holds), "pod {name} does not run: {:?}", get());
         found.expect("it runs")
     }
+}
+
+fn is_ready(pod: &serde_json::Value) -> bool {
+    let containers = pod["status"]["containerStatuses"].as_array();
+    containers.is_some_and(|all| all.iter().all(|one| one["ready"] == true))
 }
 
 impl Drop for Scene {
@@ -106,8 +120,7 @@ pub fn container(name: &str, words: &[&str]) -> serde_json::Value {
 impl Pod {
     fn of(pod: &serde_json::Value) -> Option<Self> {
         let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
-        let ready = pod["status"]["containerStatuses"].as_array()?.iter().all(|one| one["ready"] == true);
-        if !ready {
+        if !is_ready(pod) {
             return None;
         }
         let uid = text(&pod["metadata"]["uid"])?;

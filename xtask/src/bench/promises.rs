@@ -11,7 +11,7 @@ use super::{
 const HEAD: &str = "# Promises
 
 Written by `cargo xtask bench --promises`. Each promise is a bound on one figure of the benchmarks. `cargo xtask bench --only NAME` prints it
-again, where NAME is the first word of the figure. Kernels up to 6.12 run in a virtual machine with an emulated processor. A figure is the median of its rounds; the least and the greatest round stand beside it.
+again, where NAME is the first word of the figure. Kernels other than that of the machine run in a virtual one with an emulated processor. A figure is the median of its rounds; the least and the greatest round stand beside it.
 Nanoseconds are over an empty program in the same run; a ratio is of ours to its pair, measured in turns.
 
 | promise | bound | measured | least to greatest | rounds | kernel | figure | |
