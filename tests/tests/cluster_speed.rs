@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     net::UdpSocket,
     os::fd::{AsFd as _, OwnedFd},
     sync::{
@@ -15,6 +16,7 @@ use std::{
 };
 
 use chaos_tests::{
+    clock::wait_until,
     cluster::{Asked, Pod, Shop, container},
     need,
 };
@@ -28,7 +30,7 @@ type Arrivals = BTreeMap<String, Vec<Instant>>;
 
 /// Receives in a pod's network namespace until it is told to end.
 fn receive(pod: &Pod, end: &Arc<AtomicBool>) -> thread::JoinHandle<Arrivals> {
-    let netns: OwnedFd = std::fs::File::open(format!("/proc/{}/ns/net", pod.pid)).expect("a namespace").into();
+    let netns: OwnedFd = fs::File::open(format!("/proc/{}/ns/net", pod.pid)).expect("a namespace").into();
     let end = Arc::clone(end);
     thread::spawn(move || {
         nix::sched::setns(netns.as_fd(), nix::sched::CloneFlags::CLONE_NEWNET).expect("setns");
@@ -55,6 +57,28 @@ fn after(moment: Instant, times: impl Iterator<Item = Instant>) -> Vec<f64> {
     all
 }
 
+/// Busy and all ticks of the processors until now (proc_stat(5)).
+fn ticks() -> (u64, u64) {
+    let stat = fs::read_to_string("/proc/stat").expect("/proc/stat");
+    let ticks: Vec<u64> = stat.lines().next().unwrap_or_default().split(' ').filter_map(|n| n.parse().ok()).collect();
+    let (all, idle) = (ticks.iter().sum::<u64>(), ticks.iter().skip(3).take(2).sum::<u64>());
+    (all - idle, all)
+}
+
+/// Waits until the nodes are done with starting the pods, which takes all processors of a small machine for seconds: a second in which a
+/// third of them had nothing to do.
+fn settle() {
+    let is_calm = || {
+        let before = ticks();
+        thread::sleep(Duration::from_secs(1)); // The sample.
+        let (busy, all) = ticks();
+        (busy - before.0) * 3 <= (all - before.1) * 2
+    };
+    if !wait_until(Duration::from_secs(30), is_calm) {
+        need::measured("the machine is never idle: what follows is not what a quiet one does");
+    }
+}
+
 #[test]
 fn twenty_pods_are_under_it_soon_and_are_let_go_soon() {
     let Some(shop) = Shop::open() else { return };
@@ -69,7 +93,7 @@ fn twenty_pods_are_under_it_soon_and_are_let_go_soon() {
     let pods = shop.scene.start(&crowd);
     let end = Arc::new(AtomicBool::new(false));
     let receiver = receive(&shop.db, &end);
-    thread::sleep(Duration::from_millis(300)); // Until each of them is heard: the sample before the fault.
+    settle();
     let cut = Asked::apply(&shop.scene, "quick", 120, "quick", &Shop::cut());
     let applied = Instant::now();
     cut.await_injected();

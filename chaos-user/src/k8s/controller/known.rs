@@ -3,7 +3,7 @@
 //!
 //! A thousand Injections are not asked for at each look: that is megabytes from the API server for each answer of an agent.
 
-use crate::k8s::api::{Experiment, Injection, PeerSet};
+use crate::k8s::api::{Experiment, ExperimentStatus, Injection, PeerSet, Phase};
 use kube::{
     Resource, ResourceExt,
     runtime::{reflector::ObjectRef, watcher::Event},
@@ -24,6 +24,8 @@ use tokio::{sync::watch, time::Instant};
 const REST: Duration = Duration::from_millis(1);
 /// The longest rest.
 const LONGEST: Duration = Duration::from_secs(1);
+/// How often it is written which nodes are ready.
+const PROGRESS: Duration = Duration::from_millis(500);
 /// How long a set of addresses is believed to be as it was found: up to half a megabyte is not to be read at each look.
 const SETS: Duration = Duration::from_secs(10);
 
@@ -34,8 +36,8 @@ struct Part {
     injections: Arc<Vec<Injection>>,
     /// The versions that we wrote and the watch has not told yet, by name.
     awaited: HashMap<String, u64>,
-    /// As our last write of its status left it.
-    written: Option<Arc<Experiment>>,
+    /// As our last write of its status left it, and when.
+    written: Option<(Instant, Arc<Experiment>)>,
     /// The end of the last look, and what was wanted then.
     looked: Option<(Instant, u64)>,
     /// Its Experiment has been deleted.
@@ -184,7 +186,7 @@ impl Known {
         let mut inner = self.inner();
         let part = inner.parts.entry(experiment.uid().unwrap_or_default()).or_default();
         match &part.written {
-            Some(written) if version(written.as_ref()) > version(experiment.as_ref()) => Arc::clone(written),
+            Some((_, written)) if version(written.as_ref()) > version(experiment.as_ref()) => Arc::clone(written),
             _ => experiment,
         }
     }
@@ -192,8 +194,19 @@ impl Known {
     /// Our write of its status.
     pub fn wrote_status(&self, experiment: Experiment) {
         if let Some(part) = self.inner().parts.get_mut(&experiment.uid().unwrap_or_default()) {
-            part.written = Some(Arc::new(experiment));
+            part.written = Some((Instant::now(), Arc::new(experiment)));
         }
+    }
+
+    /// How long this status may wait to be written: which nodes are ready is told with the start, which waits for all of them and is not
+    /// to wait for a write. None: not at all.
+    pub fn waits(&self, uid: &str, old: &ExperimentStatus, new: &ExperimentStatus) -> Option<Duration> {
+        let prepares = |status: &ExperimentStatus| status.phase == Phase::Injecting && status.started_at.is_none();
+        if old == new || !prepares(old) || !prepares(new) {
+            return None;
+        }
+        let (since, _) = self.inner().parts.get(uid)?.written.as_ref()?.clone();
+        PROGRESS.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
     }
 
     /// Our write of an Injection.

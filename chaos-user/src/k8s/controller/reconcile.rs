@@ -11,7 +11,7 @@ use super::{
     world::Watched,
 };
 use crate::{
-    k8s::api::{EXPERIMENT, Experiment, Injection, PeerSet, Phase, STOP, Stop},
+    k8s::api::{EXPERIMENT, Experiment, ExperimentStatus, Injection, PeerSet, Phase, STOP, Stop},
     observe::Verdict,
     probe::Refused,
     spec::KIND,
@@ -112,9 +112,17 @@ async fn look(experiment: Arc<Experiment>, seen: Seen, context: &Context) -> Res
     // the status last, because nobody looks at the Injections of an experiment that is over.
     let over = decision.status.phase.is_over();
     if over {
+        apply_sets(context, &experiment, &old, &decision).await?;
         apply(context, &experiment, &injections, &decision).await?;
     }
-    if decision.status != old && !write_status(context, &experiment, &decision).await? {
+    if let Some(left) = context.known.waits(&uid, &old, &decision.status) {
+        return Ok(Action::requeue(left));
+    }
+    // The sets, of which agents make nothing without an Injection, beside the status: who waits for the faults waits for less.
+    let sets = async { if over { Ok(()) } else { apply_sets(context, &experiment, &old, &decision).await } };
+    let status = async { Ok(decision.status == old || write_status(context, &experiment, &decision).await?) };
+    let ((), is_ours) = tokio::try_join!(sets, status)?;
+    if !is_ours {
         return Ok(Action::requeue(SOON));
     }
     if !over {
@@ -181,7 +189,6 @@ async fn apply(
     if decision.injections.is_empty() {
         return Ok(());
     }
-    apply_sets(context, experiment, &decision.sets.objects).await?;
     let existing: HashMap<Option<&str>, &Injection> =
         existing.iter().map(|one| (one.metadata.name.as_deref(), one)).collect();
     let is_over = |one: &Injection| one.status.as_ref().is_some_and(|status| status.phase.is_over());
@@ -201,8 +208,14 @@ async fn apply(
 }
 
 /// A set that nobody names any more goes with the experiment, its owner.
-async fn apply_sets(context: &Context, experiment: &Experiment, sets: &[PeerSet]) -> Result<(), kube::Error> {
-    if sets.is_empty() {
+async fn apply_sets(
+    context: &Context,
+    experiment: &Experiment,
+    status: &ExperimentStatus,
+    decision: &Decision,
+) -> Result<(), kube::Error> {
+    let sets = &decision.sets.objects;
+    if sets.is_empty() || decision.injections.is_empty() {
         return Ok(());
     }
     let uid = experiment.uid().unwrap_or_default();
@@ -212,12 +225,14 @@ async fn apply_sets(context: &Context, experiment: &Experiment, sets: &[PeerSet]
     if context.known.sets(&uid).is_some_and(|known| sets.iter().all(|set| is_there(&known, set))) {
         return Ok(());
     }
-    let old = owned::<PeerSet>(&context.client, experiment).await?;
+    // Of one that nobody has looked at there are none, or the same: they are written, whoever has done so already.
+    let is_new = status.phase == Phase::Pending;
+    let old = if is_new { Vec::new() } else { owned::<PeerSet>(&context.client, experiment).await? };
     let writes: Vec<_> =
         sets.iter().filter(|set| !is_there(&old, set)).map(|set| write(&context.client, set)).collect();
     let results: Vec<_> = stream::iter(writes).buffer_unordered(WRITERS).collect().await;
     results.into_iter().collect::<Result<Vec<_>, _>>()?;
-    context.known.found_sets(&uid, sets.to_vec());
+    context.known.found_sets(&uid, sets.clone());
     Ok(())
 }
 
