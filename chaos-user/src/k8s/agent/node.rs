@@ -19,6 +19,9 @@ use tokio::sync::watch;
 /// How often an agent that lives says so.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
+/// How long a change waits: what an experiment does to its pods is told first, and all of what can be done here is written again each time.
+const PAUSE: Duration = Duration::from_millis(300);
+
 /// What is known of the node from the begin on.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -54,8 +57,11 @@ impl Node {
             status.active.truncate(256);
             self.write(&api, &mut status).await;
             let differs = |now: &NodeState| (&now.active, &now.locked) != (&state.active, &state.locked);
-            if let Ok(Err(_worker_is_gone)) = tokio::time::timeout(HEARTBEAT, states.wait_for(differs)).await {
-                return;
+            let changed = tokio::time::timeout(HEARTBEAT, states.wait_for(differs)).await.map(|seen| seen.is_ok());
+            match changed {
+                Ok(false) => return, // The worker is gone.
+                Ok(true) => tokio::time::sleep(PAUSE).await,
+                Err(_heartbeat) => {}
             }
         }
     }

@@ -92,6 +92,7 @@ impl Decider<'_> {
         let own = self.experiment.namespace().unwrap_or_default();
         let seed = self.seed();
         self.status.started_by = self.experiment.annotations().get(STARTED_BY).cloned();
+        self.adopt();
         let chosen = self.chosen(&own, seed)?;
         if chosen.is_empty() {
             let left = self.made() + self.experiment.spec.duration.get();
@@ -209,7 +210,9 @@ impl Decider<'_> {
         }
         let known: BTreeSet<String> = chosen.iter().map(|one| one.target.uid.clone()).collect();
         if self.status.started_at.is_none() {
-            let selected = usize::try_from(self.status.summary.selected).unwrap_or(0);
+            // No status tells how many: the same dice do.
+            let selected = self.status.summary.selected;
+            let selected = if selected == 0 { usize::MAX } else { usize::try_from(selected).unwrap_or(0) };
             chosen.extend(untold(&pods, own, seed, selected, &known, self.world));
         } else if !self.left().get().is_zero() {
             // A selector that has lost its Service finds nobody new, and that is all.
@@ -267,6 +270,14 @@ impl Decider<'_> {
         let prepared = |one: &&Injection| one.status.as_ref().is_some_and(|s| s.phase == InjectionPhase::Prepared);
         let waiting = |one: &&Injection| !prepared(one) && !silent.contains(&one.spec.node_name);
         self.existing.iter().any(|one| prepared(&one)) && !self.existing.iter().any(|one| waiting(&one))
+    }
+
+    /// A start of which the nodes have been told, and whose status was not written any more: a controller died, or somebody else wrote.
+    fn adopt(&mut self) {
+        let started = self.existing.iter().find(|one| one.spec.start).and_then(|one| one.spec.ends_at.as_ref());
+        if let (None, Some(end)) = (&self.status.started_at, started) {
+            self.status.started_at = time(SystemTime::from(end.0) - self.experiment.spec.duration.get());
+        }
     }
 
     fn start(&mut self) {

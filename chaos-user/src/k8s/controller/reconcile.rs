@@ -11,7 +11,7 @@ use super::{
     world::Watched,
 };
 use crate::{
-    k8s::api::{EXPERIMENT, Experiment, ExperimentStatus, Injection, PeerSet, Phase, STOP, Stop},
+    k8s::api::{EXPERIMENT, Experiment, Injection, PeerSet, Phase, STOP, Stop},
     observe::Verdict,
     probe::Refused,
     spec::KIND,
@@ -108,33 +108,31 @@ async fn look(experiment: Arc<Experiment>, seen: Seen, context: &Context) -> Res
     if let Err(refused) = context.prober.run(&experiment, decision.probe, until, &world) {
         decision = refuse(&decision, &refused);
     }
-    // A start: the status first, so that a controller that dies in between starts nothing twice, because the times stand in it. The end:
-    // the status last, because nobody looks at the Injections of an experiment that is over.
+    // The end: the status last, because nobody looks at the Injections of an experiment that is over. Otherwise both beside each other,
+    // because every write is waited for by those who wait for the faults: should we die in between, either says enough of the other.
     let over = decision.status.phase.is_over();
     if over {
-        apply_sets(context, &experiment, &old, &decision).await?;
-        apply(context, &experiment, &injections, &decision).await?;
+        fan_out(context, &experiment, &injections, &decision).await?;
     }
-    if let Some(left) = context.known.waits(&uid, &old, &decision.status) {
-        return Ok(Action::requeue(left));
-    }
-    // The sets, of which agents make nothing without an Injection, beside the status: who waits for the faults waits for less.
-    let sets = async { if over { Ok(()) } else { apply_sets(context, &experiment, &old, &decision).await } };
-    let status = async { Ok(decision.status == old || write_status(context, &experiment, &decision).await?) };
-    let ((), is_ours) = tokio::try_join!(sets, status)?;
-    if !is_ours {
+    let waits = context.known.waits(&uid, &old, &decision.status);
+    let status = async {
+        let is_as_before = decision.status == old || waits.is_some();
+        Ok::<bool, kube::Error>(is_as_before || write_status(context, &experiment, &decision).await?)
+    };
+    let nodes = async { if over { Ok(()) } else { fan_out(context, &experiment, &injections, &decision).await } };
+    let (is_ours, told) = tokio::join!(status, nodes);
+    if !is_ours? {
         return Ok(Action::requeue(SOON));
     }
-    if !over {
-        apply(context, &experiment, &injections, &decision).await?;
-    }
+    told?;
     if over {
         context.prober.forget(&uid);
     }
     if decision.status.phase != old.phase {
         tell(&experiment, &context.recorder, &decision.status).await;
     }
-    Ok(decision.again.map_or_else(Action::await_change, Action::requeue))
+    let again = decision.again.into_iter().chain(waits).min();
+    Ok(again.map_or_else(Action::await_change, Action::requeue))
 }
 
 /// Writes the status over the one that was looked at, and over no other: false where somebody has written since, be it a user or a
@@ -180,7 +178,8 @@ where
     Ok(list.items.into_iter().filter(|one| one.owner_references().iter().any(|owner| owner.uid == uid)).collect())
 }
 
-async fn apply(
+/// Tells the nodes what has changed for them.
+async fn fan_out(
     context: &Context,
     experiment: &Experiment,
     existing: &[Injection],
@@ -189,6 +188,7 @@ async fn apply(
     if decision.injections.is_empty() {
         return Ok(());
     }
+    apply_sets(context, experiment, existing, &decision.sets.objects).await?;
     let existing: HashMap<Option<&str>, &Injection> =
         existing.iter().map(|one| (one.metadata.name.as_deref(), one)).collect();
     let is_over = |one: &Injection| one.status.as_ref().is_some_and(|status| status.phase.is_over());
@@ -211,11 +211,10 @@ async fn apply(
 async fn apply_sets(
     context: &Context,
     experiment: &Experiment,
-    status: &ExperimentStatus,
-    decision: &Decision,
+    existing: &[Injection],
+    sets: &[PeerSet],
 ) -> Result<(), kube::Error> {
-    let sets = &decision.sets.objects;
-    if sets.is_empty() || decision.injections.is_empty() {
+    if sets.is_empty() {
         return Ok(());
     }
     let uid = experiment.uid().unwrap_or_default();
@@ -225,14 +224,13 @@ async fn apply_sets(
     if context.known.sets(&uid).is_some_and(|known| sets.iter().all(|set| is_there(&known, set))) {
         return Ok(());
     }
-    // Of one that nobody has looked at there are none, or the same: they are written, whoever has done so already.
-    let is_new = status.phase == Phase::Pending;
-    let old = if is_new { Vec::new() } else { owned::<PeerSet>(&context.client, experiment).await? };
+    // Before the first Injection there are none, or the same.
+    let old = if existing.is_empty() { Vec::new() } else { owned::<PeerSet>(&context.client, experiment).await? };
     let writes: Vec<_> =
         sets.iter().filter(|set| !is_there(&old, set)).map(|set| write(&context.client, set)).collect();
     let results: Vec<_> = stream::iter(writes).buffer_unordered(WRITERS).collect().await;
     results.into_iter().collect::<Result<Vec<_>, _>>()?;
-    context.known.found_sets(&uid, sets.clone());
+    context.known.found_sets(&uid, sets.to_vec());
     Ok(())
 }
 

@@ -220,6 +220,23 @@ fn all_are_prepared_before_one_starts() {
 }
 
 #[test]
+fn what_the_nodes_were_told_is_not_lost_with_the_status() {
+    let (mut one, now) = (all(), SystemTime::now());
+    let first = decide(&one, &world(), &[], &Seen::default(), now);
+    let half = &answered(&first, &mut one, |_| (InjectionPhase::Pending, 0))[..1];
+    one.status = None;
+    let second = decide(&one, &world(), half, &Seen::default(), now);
+    assert_eq!((names(&second), second.status.summary.selected), (names(&first), 3), "the second node is told, too");
+    let ready = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
+    let started = decide(&one, &world(), &ready, &Seen::default(), now);
+    let told = answered(&started, &mut one, |_| (InjectionPhase::Injected, 0));
+    one.status = Some(first.status);
+    let later = decide(&one, &world(), &told, &Seen::default(), now + Duration::from_secs(3));
+    assert_eq!(later.status.started_at, started.status.started_at, "it does not begin anew");
+    assert_eq!(later.status.ends_at, started.status.ends_at);
+}
+
+#[test]
 fn a_refusal_before_the_start_ends_it_everywhere() {
     let (mut one, now) = (all(), SystemTime::now());
     let first = decide(&one, &world(), &[], &Seen::default(), now);
