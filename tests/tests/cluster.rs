@@ -159,22 +159,28 @@ fn pid_of(shop: &Shop, pod: &str, number: usize) -> i32 {
     chaos_tests::cluster::first_process(id.rsplit('/').next().unwrap_or_default()).expect("a process")
 }
 
+/// On the first node the whole tree of cgroups is seen, on the second that below the node's own, as where nodes are containers (kind).
 #[test]
 fn one_container_of_two_is_hit() {
     let Some(shop) = Shop::open() else { return };
-    let mut two = shop.scene.pod("two", "two", "node1");
+    ["node1", "node2"].iter().for_each(|node| one_container_is_hit(shop, node));
+}
+
+fn one_container_is_hit(shop: &Shop, node: &str) {
+    let name = format!("two-{node}");
+    let mut two = shop.scene.pod(&name, &name, node);
     two["spec"]["containers"] = json!([container("first", &["serve", "80"]), container("second", &["pause"])]);
     let _two = shop.scene.start(&[two]);
-    let pods = json!({ "labelSelector": { "matchLabels": { "app": "two" } }, "containers": ["second"] });
+    let pods = json!({ "labelSelector": { "matchLabels": { "app": name } }, "containers": ["second"] });
     let network = json!({ "match": { "peers": [{ "cidr": format!("{}/32", shop.db.ip) }] }, "partition": true });
     let spec = json!({ "duration": "60s", "selector": { "pods": pods }, "faults": [{ "network": network }] });
     let cut = Asked::apply_spec(&shop.scene, "container", &spec);
     cut.await_injected();
-    let pod = shop.scene.cluster.get("pod", &shop.scene.namespace, "two").expect("a pod");
+    let pod = shop.scene.cluster.get("pod", &shop.scene.namespace, &name).expect("a pod");
     let names = &pod["status"]["containerStatuses"];
     let (second, first) = if names[0]["name"] == "second" { (0, 1) } else { (1, 0) };
-    assert!(!ping_as(pid_of(shop, "two", second), &shop.db.ip), "the container that was named");
-    assert!(ping_as(pid_of(shop, "two", first), &shop.db.ip), "its neighbour in the pod");
+    assert!(!ping_as(pid_of(shop, &name, second), &shop.db.ip), "the container that was named");
+    assert!(ping_as(pid_of(shop, &name, first), &shop.db.ip), "its neighbour in the pod");
     cut.delete();
 }
 
@@ -194,19 +200,24 @@ fn connect_as(pid: i32, address: &str) -> String {
 #[test]
 fn calls_of_one_container_fail_and_its_neighbours_do_not() {
     let Some(shop) = Shop::open() else { return };
-    let mut pod = shop.scene.pod("calls", "calls", "node1");
+    ["node1", "node2"].iter().for_each(|node| calls_of_one_container_fail(shop, node));
+}
+
+fn calls_of_one_container_fail(shop: &Shop, node: &str) {
+    let name = format!("calls-{node}");
+    let mut pod = shop.scene.pod(&name, &name, node);
     pod["spec"]["containers"] = json!([container("first", &["pause"]), container("second", &["pause"])]);
     shop.scene.start(&[pod]);
-    let pods = json!({ "labelSelector": { "matchLabels": { "app": "calls" } }, "containers": ["second"] });
+    let pods = json!({ "labelSelector": { "matchLabels": { "app": name } }, "containers": ["second"] });
     let syscall = json!({ "calls": ["connect"], "errno": "EHOSTDOWN", "match": { "ports": [80] } });
     let spec = json!({ "duration": "60s", "selector": { "pods": pods }, "faults": [{ "syscall": syscall }] });
-    let asked = Asked::apply_spec(&shop.scene, "calls", &spec);
+    let asked = Asked::apply_spec(&shop.scene, &name, &spec);
     asked.await_injected();
-    let pod = shop.scene.cluster.get("pod", &shop.scene.namespace, "calls").expect("a pod");
+    let pod = shop.scene.cluster.get("pod", &shop.scene.namespace, &name).expect("a pod");
     let (second, first) = if pod["status"]["containerStatuses"][0]["name"] == "second" { (0, 1) } else { (1, 0) };
-    let hit = connect_as(pid_of(shop, "calls", second), &shop.db.ip);
+    let hit = connect_as(pid_of(shop, &name, second), &shop.db.ip);
     assert!(hit.contains("Host is down"), "the container that was named: {hit}");
-    let spared = connect_as(pid_of(shop, "calls", first), &shop.db.ip);
+    let spared = connect_as(pid_of(shop, &name, first), &shop.db.ip);
     assert_eq!(spared, "", "its neighbour in the pod");
     assert_eq!(shop.web[0].asks(&shop.db.ip).as_deref(), Some("db"), "another pod");
     asked.stop("finish");
@@ -218,24 +229,30 @@ fn calls_of_one_container_fail_and_its_neighbours_do_not() {
 #[test]
 fn a_pod_in_the_nodes_network_is_hit_alone() {
     let Some(shop) = Shop::open() else { return };
+    ["node1", "node2"].iter().zip(&shop.other).for_each(|(node, pod)| a_pod_of_the_host_is_hit_alone(shop, node, pod));
+}
+
+/// `other` is a pod of that node, too.
+fn a_pod_of_the_host_is_hit_alone(shop: &Shop, node: &str, other: &Pod) {
+    let (host, beside) = (format!("host-{node}"), format!("beside-{node}"));
     let of_host = |name: &str| {
-        let mut pod = shop.scene.pod(name, name, "node1");
+        let mut pod = shop.scene.pod(name, name, node);
         pod["spec"]["hostNetwork"] = json!(true);
         pod["spec"]["containers"] = json!([container("main", &["pause"])]);
         pod
     };
-    shop.scene.start(&[of_host("host"), of_host("beside")]);
+    shop.scene.start(&[of_host(&host), of_host(&beside)]);
     let network = json!({
         "match": { "peers": [{ "cidr": format!("{}/32", shop.db.ip) }] }, "direction": "egress", "partition": true,
     });
-    let cut = Asked::apply(&shop.scene, "host", 60, "host", &network);
+    let cut = Asked::apply(&shop.scene, &host, 60, &host, &network);
     cut.await_injected();
-    assert!(!ping_as(pid_of(shop, "host", 0), &shop.db.ip), "the pod that was named");
-    assert!(ping_as(pid_of(shop, "beside", 0), &shop.db.ip), "another pod in the node's network");
-    let mut ping = shop.scene.cluster.in_node("node1");
+    assert!(!ping_as(pid_of(shop, &host, 0), &shop.db.ip), "the pod that was named");
+    assert!(ping_as(pid_of(shop, &beside, 0), &shop.db.ip), "another pod in the node's network");
+    let mut ping = shop.scene.cluster.in_node(node);
     let ping = ping.args(["ping", "-n", "-q", "-c", "2", "-i", "0.05", "-W", "1", &shop.db.ip]).stdout(Stdio::null());
     assert!(ping.status().is_ok_and(|status| status.success()), "the node itself");
-    assert!(shop.other[0].reaches(&shop.db.ip), "a pod of the node");
+    assert!(other.reaches(&shop.db.ip), "a pod of the node");
     cut.delete();
 }
 

@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn tells_of_cgroups_and_of_programs_in_those_that_are_awaited() {
         testing::root_or_return!();
-        let Ok(mount) = Host::this().unwrap().unified else { return };
+        let Ok(mount) = Host::cgroup2() else { return };
         let (mut births, mut reader) = start().unwrap();
         let name = testing::unique("birth");
         let directory = mount.join(&name);

@@ -13,6 +13,7 @@ pub mod ethtool;
 pub mod filter;
 pub mod interfaces;
 pub mod kill_switch;
+pub mod level;
 pub mod link;
 mod load;
 pub mod netlink;

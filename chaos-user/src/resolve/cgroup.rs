@@ -8,15 +8,26 @@ use std::{
 
 use super::target::CgroupScope;
 
-/// The scope of a directory below the mount of the cgroup2 hierarchy. `None` when it is gone or lies elsewhere.
-pub fn scope(mount: &Path, directory: &Path) -> Option<CgroupScope> {
-    let below = directory.strip_prefix(mount).ok()?;
+/// The cgroup2 hierarchy as it is mounted here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    /// Where.
+    pub mount: PathBuf,
+    /// The level of the cgroup that is its root here: 0, unless a cgroup namespace shows a part of it alone
+    /// (cgroup_namespaces(7)), as it does on nodes that are containers.
+    pub depth: u32,
+}
+
+/// The scope of a directory of the hierarchy. `None` when it is gone or lies elsewhere.
+pub fn scope(tree: &Tree, directory: &Path) -> Option<CgroupScope> {
+    let below = directory.strip_prefix(&tree.mount).ok()?;
     let metadata = fs::metadata(directory).ok().filter(fs::Metadata::is_dir)?;
     Some(CgroupScope {
         path: format!("/{}", below.display()),
         directory: directory.to_owned(),
         id: metadata.ino(),
-        level: u32::try_from(below.components().count()).ok()?,
+        level: tree.depth + u32::try_from(below.components().count()).ok()?,
+        depth: tree.depth,
     })
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    cgroup,
+    cgroup::{self, Tree},
     error::Problem,
     local::Finder,
     process::Process,
@@ -25,16 +25,17 @@ pub(super) struct Members {
 
 impl Members {
     /// All processes in and below a directory of the cgroup2 hierarchy.
-    pub(super) fn of_directory(mount: &Path, directory: PathBuf, place: &str) -> Self {
+    pub(super) fn of_directory(tree: &Tree, directory: PathBuf, place: &str) -> Self {
         let pids = cgroup::processes_below(&directory);
-        Self { scope: cgroup::scope(mount, &directory), pids, place: format!("cgroup {place}") }
+        Self { scope: cgroup::scope(tree, &directory), pids, place: format!("cgroup {place}") }
     }
 }
 
 impl Finder<'_> {
     /// Names that a function finds in the directories of all cgroup trees.
     pub(super) fn names_in_trees(&self, name: impl Fn(&Path) -> Option<String>) -> BTreeSet<String> {
-        let trees = self.host.unified.iter().chain(self.host.legacy.iter().map(|tree| &tree.mount));
+        let trees =
+            self.host.unified.iter().map(|tree| &tree.mount).chain(self.host.legacy.iter().map(|tree| &tree.mount));
         trees.flat_map(|root| cgroup::directories(root)).filter_map(|directory| name(&directory)).collect()
     }
 
@@ -50,11 +51,11 @@ impl Finder<'_> {
             cgroup::directories(root).into_iter().filter(|directory| directory != root && fits(directory)).collect()
         };
         let mut empty = None;
-        if let Ok(mount) = self.unified()
-            && let Some(directory) = only(find(mount), what, name)?
+        if let Ok(tree) = self.unified()
+            && let Some(directory) = only(find(&tree.mount), what, name)?
         {
-            let path = below(mount, &directory);
-            let members = Members::of_directory(mount, directory, &path);
+            let path = below(&tree.mount, &directory);
+            let members = Members::of_directory(tree, directory, &path);
             // On a hybrid machine a directory may be there while its processes are only in the v1 tree.
             if !members.pids.is_empty() {
                 return Ok(Some(members));
@@ -78,11 +79,11 @@ impl Finder<'_> {
 
     /// Processes of a v1 cgroup, with the cgroup2 that holds exactly them, if there is one.
     fn members_by_legacy(&self, pids: BTreeSet<i32>, place: String) -> Members {
-        let scope = self.unified().ok().and_then(|mount| {
+        let scope = self.unified().ok().and_then(|tree| {
             let first = *pids.first()?;
             let path = self.processes.get(first)?.cgroup.clone();
-            let directory = cgroup::of_process(mount, first, path.as_deref())?;
-            (cgroup::processes_below(&directory) == pids).then(|| cgroup::scope(mount, &directory))?
+            let directory = cgroup::of_process(&tree.mount, first, path.as_deref())?;
+            (cgroup::processes_below(&directory) == pids).then(|| cgroup::scope(tree, &directory))?
         });
         Members { scope, pids, place }
     }
@@ -100,7 +101,7 @@ impl Finder<'_> {
 
     /// The rule of the scope: who has a namespace to himself is told by that, who shares one by his cgroup.
     pub(super) fn decide(&self, kind: TargetKind, name: &str, members: Members) -> Result<Target, Problem> {
-        let guarded = members.scope.as_ref().is_some_and(|scope| scope.level < 2);
+        let guarded = members.scope.as_ref().is_some_and(|scope| scope.shown_level() < 2);
         if guarded && matches!(kind, TargetKind::Cgroup | TargetKind::Unit) {
             return Err(too_large(&members));
         }
@@ -254,7 +255,7 @@ fn root_only(process: &Process) -> Option<String> {
 
 /// The refusal of levels 0 and 1.
 fn too_large(members: &Members) -> Problem {
-    let level = members.scope.as_ref().map_or(0, |scope| scope.level);
+    let level = members.scope.as_ref().map_or(0, CgroupScope::shown_level);
     Problem::refused(format!(
         "{} is at level {level} of the cgroup tree: that is the whole machine or a large part of it; name a cgroup \
          below it",

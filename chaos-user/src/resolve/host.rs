@@ -5,7 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::error::Problem;
+use super::{cgroup::Tree, error::Problem};
+use crate::kernel::level;
 
 /// A mounted cgroup v1 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +24,8 @@ pub struct Host {
     pub proc: PathBuf,
     /// Folder of named network namespaces, normally `/run/netns`.
     pub netns: PathBuf,
-    /// Mount of the whole cgroup2 hierarchy; why there is none otherwise.
-    pub unified: Result<PathBuf, String>,
+    /// The cgroup2 hierarchy; why there is none otherwise.
+    pub unified: Result<Tree, String>,
     /// Mounted cgroup v1 hierarchies.
     pub legacy: Vec<LegacyTree>,
 }
@@ -32,12 +33,12 @@ pub struct Host {
 impl Host {
     /// This machine. Errors: without a readable `/proc/self/mountinfo`.
     pub fn this() -> Result<Self, Problem> {
-        Self::at(Path::new("/proc"), Path::new("/run/netns"))
+        Self::at(Path::new("/proc"), Path::new("/run/netns"), &level::of_ancestor)
     }
 
     /// A machine whose procfs and namespace folder are elsewhere; the cgroup mounts are those of its
-    /// `self/mountinfo` (proc_pid_mountinfo(5)).
-    pub fn at(proc: &Path, netns: &Path) -> Result<Self, Problem> {
+    /// `self/mountinfo` (proc_pid_mountinfo(5)). `level`: that of the cgroup with this id, which this process is in or below.
+    pub fn at(proc: &Path, netns: &Path, level: &dyn Fn(u64) -> Result<u32, String>) -> Result<Self, Problem> {
         let path = proc.join("self/mountinfo");
         let table = fs::read_to_string(&path).map_err(|e| Problem::unsupported(format!("{}: {e}", path.display())))?;
         let mounts: Vec<Mount> = table.lines().filter_map(Mount::parse).collect();
@@ -46,15 +47,20 @@ impl Host {
             let mut name = words.filter(|o| !["rw", "ro", "xattr", "clone_children", "noprefix"].contains(o));
             Some(LegacyTree { mount: mount.point.clone(), name: name.next_back()?.to_owned() })
         });
-        Ok(Self { proc: proc.to_owned(), netns: netns.to_owned(), unified: unified(&mounts), legacy: legacy.collect() })
+        Ok(Self {
+            proc: proc.to_owned(),
+            netns: netns.to_owned(),
+            unified: unified(&mounts, level),
+            legacy: legacy.collect(),
+        })
     }
 
-    /// Mount of the whole cgroup2 hierarchy of this machine.
+    /// Mount of the cgroup2 hierarchy of this machine.
     ///
     /// # Errors
     /// Why there is none.
     pub fn cgroup2() -> Result<PathBuf, String> {
-        Self::this().map_err(|problem| problem.text)?.unified
+        Ok(Self::this().map_err(|problem| problem.text)?.unified?.mount)
     }
 
     /// A file of a process.
@@ -76,20 +82,31 @@ impl Host {
     }
 }
 
-/// Picks the cgroup2 mount that shows the hierarchy from its root: elsewhere levels would be wrong, and a fault would
-/// match other cgroups than the target's. Only the true root has no `cgroup.events` (cgroup-v2.rst).
-fn unified(mounts: &[Mount]) -> Result<PathBuf, String> {
+/// Picks the cgroup2 mount that shows the hierarchy from its root. Where a cgroup namespace shows a part of it alone, the level of that
+/// part is asked of the kernel: with another one a fault would match other cgroups than the target's. Only the true root has no
+/// `cgroup.events` (cgroup-v2.rst).
+fn unified(mounts: &[Mount], level: &dyn Fn(u64) -> Result<u32, String>) -> Result<Tree, String> {
     let all: Vec<&Mount> = mounts.iter().filter(|m| m.kind == "cgroup2").collect();
     if let Some(root) = all.iter().find(|m| m.point.is_dir() && !m.point.join("cgroup.events").exists()) {
-        return Ok(root.point.clone());
+        return Ok(Tree { mount: root.point.clone(), depth: 0 });
     }
-    match all.first() {
-        None => Err("cgroup2 is not mounted here: this machine uses cgroup v1 only".to_owned()),
-        Some(part) => Err(format!(
-            "the cgroup2 mount at {} shows only a part of the hierarchy; run where the host's /sys/fs/cgroup is mounted",
-            part.point.display()
-        )),
+    let mut why = "cgroup2 is not mounted here: this machine uses cgroup v1 only".to_owned();
+    let mut parts = Vec::new();
+    for part in all {
+        let id = fs::metadata(&part.point).map_err(|e| e.to_string()).map(|metadata| metadata.ino());
+        match id.and_then(level) {
+            Ok(depth) => parts.push(Tree { mount: part.point.clone(), depth }),
+            Err(error) => {
+                why = format!(
+                    "the cgroup2 mount at {} shows only a part of the hierarchy, of which this process cannot tell the level ({error}); \
+                     run where the host's /sys/fs/cgroup is mounted",
+                    part.point.display()
+                );
+            }
+        }
     }
+    // The largest of those that hold this process.
+    parts.into_iter().min_by_key(|tree| tree.depth).ok_or(why)
 }
 
 struct Mount {
@@ -135,7 +152,7 @@ mod tests {
         assert_eq!(host.own_pid(), Some(std::process::id().cast_signed()));
         assert!(!host.netns_inodes().unwrap().is_empty());
         match &host.unified {
-            Ok(mount) => assert!(mount.join("cgroup.procs").exists(), "{}", mount.display()),
+            Ok(tree) => assert!(tree.mount.join("cgroup.procs").exists(), "{}", tree.mount.display()),
             Err(why) => assert!(why.contains("cgroup2"), "{why}"),
         }
     }

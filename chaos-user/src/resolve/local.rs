@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    cgroup,
+    cgroup::{self, Tree},
     decide::Members,
     error::{Problem, ResolveError},
     host::Host,
@@ -151,8 +151,8 @@ impl Finder<'_> {
         }
     }
 
-    pub(super) fn unified(&self) -> Result<&Path, Problem> {
-        self.host.unified.as_deref().map_err(|why| Problem::unsupported(why.clone()))
+    pub(super) fn unified(&self) -> Result<&Tree, Problem> {
+        self.host.unified.as_ref().map_err(|why| Problem::unsupported(why.clone()))
     }
 
     fn netns(&self, name: &str) -> Result<Target, Problem> {
@@ -172,13 +172,14 @@ impl Finder<'_> {
     }
 
     fn cgroup(&self, path: &str) -> Result<Target, Problem> {
-        let mount = self.unified()?;
+        let tree = self.unified()?;
+        let mount = tree.mount.as_path();
         let directory = cgroup::join(mount, path)
             .ok_or_else(|| Problem::absent(format!("{path:?}: give a path below {} without ..", mount.display())))?;
         if !directory.is_dir() {
             return Err(self.no_cgroup(mount, path));
         }
-        let members = Members::of_directory(mount, directory, path);
+        let members = Members::of_directory(tree, directory, path);
         self.decide(TargetKind::Cgroup, path, members)
     }
 
@@ -247,9 +248,9 @@ impl Finder<'_> {
         let Some(netns) = process.netns else {
             return Err(self.unreadable(&format!("process {name}"), &family));
         };
-        let directory = self.unified().ok().and_then(|mount| {
-            let directory = cgroup::of_process(mount, pid, process.cgroup.as_deref())?;
-            cgroup::scope(mount, &directory)
+        let directory = self.unified().ok().and_then(|tree| {
+            let directory = cgroup::of_process(&tree.mount, pid, process.cgroup.as_deref())?;
+            cgroup::scope(tree, &directory)
         });
         let strangers: Vec<i32> = directory
             .iter()

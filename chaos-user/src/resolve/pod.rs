@@ -55,8 +55,8 @@ impl Pods {
     /// The cgroup of a pod in the cgroup2 hierarchy; it may be empty yet.
     #[must_use]
     pub fn scope(&self, uid: &str) -> Option<CgroupScope> {
-        let mount = self.host.unified.as_deref().ok()?;
-        cgroup::scope(mount, &self.directory(mount, uid)?)
+        let tree = self.host.unified.as_ref().ok()?;
+        cgroup::scope(tree, &self.directory(&tree.mount, uid)?)
     }
 
     /// The pod as one target, or as one per container where some are named.
@@ -105,7 +105,7 @@ impl Pods {
     }
 
     fn find(&self, pod: &PodRef) -> Result<Found, Problem> {
-        let unified = self.host.unified.as_deref().ok();
+        let unified = self.host.unified.as_ref().ok();
         if let Some(scope) = self.scope(&pod.uid) {
             let pids = cgroup::processes_below(&scope.directory);
             // Whose namespace is known beforehand need not be waited for.
@@ -118,10 +118,10 @@ impl Pods {
             let pids = cgroup::processes_below(&directory);
             let Some(first) = pids.first().copied() else { continue };
             // Hybrid: its processes may be in a cgroup2 of their own without being listed by its name.
-            let scope = unified.and_then(|mount| {
+            let scope = unified.and_then(|tree| {
                 let path = Process::read(&self.host, first)?.cgroup?;
-                let directory = cgroup::of_process(mount, first, Some(&path))?;
-                (cgroup::processes_below(&directory) == pids).then(|| cgroup::scope(mount, &directory))?
+                let directory = cgroup::of_process(&tree.mount, first, Some(&path))?;
+                (cgroup::processes_below(&directory) == pids).then(|| cgroup::scope(tree, &directory))?
             });
             return Ok(Found { scope, pids });
         }
@@ -202,13 +202,13 @@ impl Pods {
         directory: &Path,
         wanted: &[String],
     ) -> Result<Vec<(String, CgroupScope)>, Problem> {
-        let mount = self.host.unified.as_deref().map_err(|why| Problem::unsupported(why.clone()))?;
+        let tree = self.host.unified.as_ref().map_err(|why| Problem::unsupported(why.clone()))?;
         let mut found = Vec::new();
         for below in
             cgroup::directories(directory).into_iter().skip(1).filter(|one| runtime::container_id(one).is_some())
         {
             let name = cgroup::processes_below(&below).into_iter().find_map(|pid| self.container_of(pod, pid));
-            if let (Some(name), Some(scope)) = (name, cgroup::scope(mount, &below))
+            if let (Some(name), Some(scope)) = (name, cgroup::scope(tree, &below))
                 && wanted.contains(&name)
             {
                 found.push((name, scope));

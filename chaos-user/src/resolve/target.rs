@@ -65,6 +65,16 @@ pub struct CgroupScope {
     pub id: u64,
     /// Depth below the root of the hierarchy, which is level 0 (linux/cgroup.h:520).
     pub level: u32,
+    /// The level of the root of the mount: 0, unless a cgroup namespace shows a part of the hierarchy alone.
+    pub depth: u32,
+}
+
+impl CgroupScope {
+    /// Its level as it is seen here: of a node that is a container, below that container's cgroup.
+    #[must_use]
+    pub fn shown_level(&self) -> u32 {
+        self.level - self.depth
+    }
 }
 
 /// By what a network fault tells the target's packets from others'.

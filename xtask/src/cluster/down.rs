@@ -18,7 +18,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{mounts, namespace::ip, node, state};
+use super::{cgroups, mounts, namespace::ip, state};
 use crate::progress::step;
 
 /// For the kernel to let go.
@@ -101,7 +101,7 @@ fn namespaces() -> Vec<String> {
 /// Each before those below it.
 fn cgroups() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for hierarchy in node::hierarchies().unwrap_or_default() {
+    for hierarchy in cgroups::hierarchies().unwrap_or_default() {
         let roots = names(&hierarchy).into_iter().filter(|name| name.starts_with(state::NODE_PREFIX));
         let mut next: Vec<PathBuf> = roots.map(|name| hierarchy.join(name)).collect();
         while let Some(dir) = next.pop() {

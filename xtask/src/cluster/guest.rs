@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::mount::{MsFlags, mount};
 
 use super::{
+    cgroups,
     daemon::Daemon,
     machine, mounts,
     namespace::inside,
@@ -109,7 +110,7 @@ pub fn run(node: Node, count: u8) -> Result<()> {
         .context("make all mounts shared")?;
     let nodes: Vec<Node> = (1..=count).map(Node).collect();
     switch::furnish(node, &nodes)?;
-    node::make_cgroups(&node.space())?;
+    cgroups::make(&node.space())?;
     machine::serve(node, Path::new(JOB))
 }
 

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::sys::wait::wait;
 
 use super::{
+    cgroups,
     daemon::{self, Daemon},
     mounts,
     state::{self, Node},
@@ -29,6 +30,9 @@ pub fn run(node: Node) -> Result<()> {
 
 /// The daemons of a node, whose place is furnished already; what they say goes to `logs`.
 pub fn serve(node: Node, logs: &Path) -> Result<()> {
+    if node.is_a_container() {
+        cgroups::enter(&node.space())?;
+    }
     let dir = node.directory();
     let start = |name: &str, program: PathBuf, words: String| {
         let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();

@@ -2,6 +2,7 @@
 //! node is a network, a mount and a UTS namespace with containerd, a kubelet and kube-proxy of its own; the control plane
 //! has a network namespace, which holds the switch between the nodes. This machine is on that switch, too.
 
+mod cgroups;
 mod control_plane;
 mod daemon;
 mod down;

@@ -5,6 +5,7 @@ use std::{env, fs, path::Path, process::Command};
 use anyhow::{Context as _, Result, bail};
 
 use super::{
+    cgroups,
     control_plane::CERTIFICATE,
     daemon::Daemon,
     mounts,
@@ -17,7 +18,7 @@ use super::{
 pub fn start(node: Node, nodes: &[Node]) -> Result<Daemon> {
     switch::plug_in(node, nodes)?;
     write_files(node)?;
-    make_cgroups(&node.space())?;
+    cgroups::make(&node.space())?;
     let program = env::current_exe().context("find our own program")?;
     let words = ["cluster", "machine", &node.0.to_string()].map(str::to_owned);
     inside(&node.space(), || Daemon::start(&node.name(), &state::path(""), program, &words))
@@ -31,7 +32,7 @@ pub fn write_files(node: Node) -> Result<()> {
     }
     state::create(&dir.join("settings"))?;
     state::write(&dir.join("containerd.toml"), include_str!("templates/containerd.toml"))?;
-    let kubelet = include_str!("templates/kubelet.yaml").replace("@CGROUP@", &node.space());
+    let kubelet = include_str!("templates/kubelet.yaml").replace("@CGROUP@", &node.cgroup());
     let certificate = state::path(CERTIFICATE).display().to_string();
     state::write(&dir.join("kubelet.yaml"), &kubelet.replace("@CERTIFICATE@", &certificate))?;
     let pods = include_str!("templates/pods.conflist").replace("@PODS@", &node.pods());
@@ -40,50 +41,6 @@ pub fn write_files(node: Node) -> Result<()> {
         state::write(&dir.join(mounts::setting_file(name)), &format!("{value}\n"))?;
     }
     Ok(())
-}
-
-/// One in each hierarchy, v1 and v2: the kubelet wants its root to exist.
-pub fn make_cgroups(name: &str) -> Result<()> {
-    for hierarchy in hierarchies()? {
-        hand_down(&hierarchy);
-        let dir = hierarchy.join(name);
-        state::create(&dir)?;
-        // In v1 a new cpuset is empty, and nothing can run in it.
-        for file in ["cpuset.cpus", "cpuset.mems"] {
-            if hierarchy.ends_with("cpuset") {
-                let from = hierarchy.join(file);
-                let value = fs::read(&from).with_context(|| format!("read {}", from.display()))?;
-                let to = dir.join(file);
-                fs::write(&to, value).with_context(|| format!("write {}", to.display()))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// In v2 a cgroup has the controllers that the one above hands down.
-fn hand_down(hierarchy: &Path) {
-    for controller in ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"] {
-        // What there is not, or is in v1, the kubelet does without.
-        let _ = fs::write(hierarchy.join("cgroup.subtree_control"), format!("+{controller}"));
-    }
-}
-
-/// The roots of all cgroup hierarchies that are mounted at the usual places.
-pub fn hierarchies() -> Result<Vec<std::path::PathBuf>> {
-    let root = Path::new("/sys/fs/cgroup");
-    if root.join("cgroup.controllers").exists() {
-        return Ok(vec![root.to_owned()]);
-    }
-    let mut found = Vec::new();
-    for entry in fs::read_dir(root).with_context(|| format!("read {}", root.display()))? {
-        let path = entry.with_context(|| format!("read {}", root.display()))?.path();
-        // `cpu` may be a link to `cpu,cpuacct`.
-        if path.is_dir() && !path.is_symlink() && path.join("cgroup.procs").exists() {
-            found.push(path);
-        }
-    }
-    Ok(found)
 }
 
 /// A command in the namespaces of a node (`node1`), or in that of the control plane (`cp`); still without its words.
@@ -97,7 +54,7 @@ pub fn command(name: &str) -> Result<Command> {
     let Ok(pid) = fs::read_to_string(&file) else {
         bail!("there is no node called {name} that can be entered; there are cp, {}", names()?.join(", "))
     };
-    command.args(["--net", "--mount", "--uts", "--target", pid.trim(), "--"]);
+    command.args(["--net", "--mount", "--uts", "--cgroup", "--target", pid.trim(), "--"]);
     Ok(command)
 }
 

@@ -82,6 +82,17 @@ impl Node {
         format!("{NODE_PREFIX}{}", self.0)
     }
 
+    /// Whether a cgroup namespace hides from it what is above its cgroup, as from a node that is a container; the first shows how it is
+    /// where none does.
+    pub fn is_a_container(self) -> bool {
+        self.0 > 1
+    }
+
+    /// Its cgroup as it sees it itself.
+    pub fn cgroup(self) -> String {
+        if self.is_a_container() { "/".to_owned() } else { format!("/{}", self.space()) }
+    }
+
     /// Its files.
     pub fn directory(self) -> PathBuf {
         path(&self.name())

@@ -15,6 +15,8 @@ use crate::resolve::{
 
 /// The number of the process that resolves, on every fake machine.
 pub(super) const OWN_PID: i32 = 900;
+/// Of the part of the hierarchy that a [hidden](Machine::hide) machine sees.
+pub(super) const LEVEL: u32 = 3;
 
 /// A folder that looks like a machine and is removed at the end. PID 1 is in `/init.scope`, the resolving process in
 /// `/user.slice/shell.scope`, both in the namespace `host`.
@@ -139,6 +141,11 @@ impl Machine {
         fs::metadata(self.netns(name)).unwrap().ino()
     }
 
+    /// From now on a cgroup namespace hides what is above: the root is the cgroup of a container, at level [`LEVEL`].
+    pub(super) fn hide(&self) {
+        self.write("cgroup2/cgroup.events", "populated 1\n");
+    }
+
     /// The inode of a cgroup2 directory.
     pub(super) fn cgroup_inode(&self, path: &str) -> u64 {
         fs::metadata(self.cgroup(path)).unwrap().ino()
@@ -154,7 +161,9 @@ impl Machine {
     /// The machine as the product sees it.
     pub(super) fn host(&self) -> Host {
         let path = |folder: &str| -> PathBuf { Path::new(&self.root).join(folder) };
-        Host::at(&path("proc"), &path("netns")).unwrap()
+        let root = self.cgroup_inode("/");
+        let level = |id: u64| if id == root { Ok(LEVEL) } else { Err("this process is not below it".to_owned()) };
+        Host::at(&path("proc"), &path("netns"), &level).unwrap()
     }
 
     /// Resolves a list as `spec.selector.local`.

@@ -1,5 +1,5 @@
 //! Targets that are processes, cgroups and units.
-use super::fake::Machine;
+use super::fake::{LEVEL, Machine};
 use crate::resolve::{Reason, ScopedBy, Wanted};
 
 fn cgroup(path: &str) -> Wanted {
@@ -29,6 +29,16 @@ fn a_cgroup_in_the_hosts_netns_is_scoped_by_cgroup() {
         }
         assert_eq!(machine.target(unit("web")).key(), target.key());
     }
+}
+
+/// On a node that is a container (kind) the kernel counts from the root of the machine's hierarchy, which is not seen there.
+#[test]
+fn levels_are_the_kernels_also_where_a_part_of_the_hierarchy_is_seen() {
+    let machine = Machine::unified();
+    machine.hide();
+    machine.process(10, 1, "nginx", WEB, "host");
+    let scope = machine.target(cgroup(WEB)).scope().unwrap().clone();
+    assert_eq!((scope.path.as_str(), scope.level, scope.shown_level()), (WEB, LEVEL + 2, 2));
 }
 
 #[test]

@@ -26,7 +26,7 @@ struct Sleeper {
 impl Sleeper {
     fn start(command: &[&str]) -> Self {
         let path = format!("/chaos-test/{}", testing::unique("c"));
-        let directory = Host::this().unwrap().unified.unwrap().join(&path[1..]);
+        let directory = Host::cgroup2().unwrap().join(&path[1..]);
         fs::create_dir_all(&directory).unwrap();
         // The shell moves itself, so that the sleeper never was elsewhere.
         let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", directory.display());
