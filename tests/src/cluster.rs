@@ -8,6 +8,7 @@ mod kubectl;
 mod many;
 mod pods;
 mod process;
+mod race;
 mod shop;
 
 pub use crowd::{Agents, Crowd, memory_of};
@@ -17,4 +18,5 @@ pub use kubectl::Cluster;
 pub use many::{Request, Watch};
 pub use pods::{Pod, Scene, container};
 pub use process::{first_process, process_named, process_of_node, sandbox_of};
+pub use race::Race;
 pub use shop::Shop;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use chaos_tests::{
-    cluster::{Asked, Cluster, Install, Pod, Scene, container},
+    cluster::{Asked, Cluster, Install, Pod, Race, Scene, container},
     need,
     stats::quantile::median,
 };
@@ -223,4 +223,13 @@ fn threads_sleep_where_the_agent_may_open_dev_fuse_and_are_refused_elsewhere() {
     assert_eq!(asked.await_over().verdict(), "Pass");
     stage.install.apply("");
     stage.install.await_ready();
+}
+
+/// What `cluster_speed` measures, with half of the pods on the emulated machine, which is not to have to send a thousand datagrams a second
+/// for each of them.
+#[test]
+fn twenty_pods_are_under_it_soon_and_are_let_go_soon() {
+    let Some(stage) = Stage::open() else { return };
+    let machine = machine(&stage.scene.cluster).expect("a machine");
+    Race::new(&stage.scene, &stage.eye, ["node2", &machine], 10).run(5, Duration::from_secs(3));
 }

@@ -70,6 +70,9 @@ pub struct Arguments {
     /// Only the tests on a Kubernetes cluster: that of CHAOS_KUBECONFIG, or one that is started for them and ended.
     #[arg(long, conflicts_with_all = ["full", "kernel"])]
     cluster: bool,
+    /// There, the optimised product, as it is given away, for those that measure it: it is built first, for minutes.
+    #[arg(long, requires = "cluster")]
+    release: bool,
     /// Only the suites of these names (files of tests/tests); or one word, for the tests whose names contain it.
     #[arg(value_name = "SUITE")]
     suites: Vec<String>,
@@ -96,7 +99,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let crashes = |program: &Program| program.name == CRASH_POINTS && has_tests(program, filter);
     let products = Products::new(!arguments.cluster && kernel_tests.iter().any(crashes))?;
     match arguments.kernel.as_deref() {
-        None if arguments.cluster => on_clusters(&cluster_tests, &products.tried(), filter, &mut report),
+        None if arguments.cluster => {
+            on_clusters(&cluster_tests, &products.tried(), arguments.release, filter, &mut report);
+        }
         None => {
             units(&unit_tests, filter, &mut report);
             on_this_kernel(&kernel_tests, &products, filter, &mut report)?;
@@ -104,7 +109,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
                 endurance(&unit_tests, filter, &mut report);
             }
             machines(arguments.full, &kernel_tests, &products, filter, &mut report);
-            on_clusters(&cluster_tests, &products.tried(), filter, &mut report);
+            on_clusters(&cluster_tests, &products.tried(), false, filter, &mut report);
         }
         Some("running") => on_this_kernel(&kernel_tests, &products, filter, &mut report)?,
         Some(series) => machine(series, true, &kernel_tests, &products, filter, &mut report),
@@ -163,15 +168,16 @@ fn endurance(programs: &[Program], filter: Option<&str>, report: &mut Report) {
 }
 
 /// One cluster for all suites, and one with a virtual machine for that which needs it.
-fn on_clusters(programs: &[Program], product: &Path, filter: Option<&str>, report: &mut Report) {
+fn on_clusters(programs: &[Program], product: &Path, optimised: bool, filter: Option<&str>, report: &mut Report) {
     let (machine, native): (Vec<&Program>, Vec<&Program>) =
         programs.iter().partition(|program| program.name == ON_A_MACHINE);
-    on_a_cluster(None, native, product, filter, report);
-    on_a_cluster(Some(MAIN_SERIES), machine, product, filter, report);
+    on_a_cluster((None, optimised), native, product, filter, report);
+    on_a_cluster((Some(MAIN_SERIES), optimised), machine, product, filter, report);
 }
 
+/// `kind`: the series of a node in a virtual machine, if there is to be one, and whether the product is the optimised one.
 fn on_a_cluster(
-    vm: Option<&str>,
+    (vm, optimised): (Option<&str>, bool),
     mut programs: Vec<&Program>,
     product: &Path,
     filter: Option<&str>,
@@ -185,7 +191,7 @@ fn on_a_cluster(
     let kernel = running_kernel();
     let (kubeconfig, state, raised) = match env::var_os(KUBECONFIG) {
         Some(given) => (given, env::var_os(CLUSTER_STATE), None),
-        None => match Raised::new(vm) {
+        None => match Raised::new(vm, optimised) {
             Ok(raised) => (cluster::state::kubeconfig().into(), Some(cluster::state::DIRECTORY.into()), Some(raised)),
             Err(error) => return report.add("a cluster", None, || Err(error)),
         },

@@ -1,7 +1,7 @@
 //! What the tests' pods run: alone in its image, and also what a node keeps a pod's namespaces with.
 //!
 //! - `chaos-pod pause` does nothing; it reaps children.
-//! - `chaos-pod knock ADDRESS PORT` sends a datagram every millisecond, the first at once; their numbers begin at 0.
+//! - `chaos-pod knock ADDRESS PORT [MS]` sends a datagram every so many milliseconds (1), the first at once; their numbers begin at 0.
 //! - `chaos-pod serve PORT` answers each TCP connection with the host's name and closes it, and sends UDP datagrams back.
 //!
 //! SIGTERM and SIGINT end each of them with exit code 0.
@@ -16,8 +16,7 @@ use chaos_tests::traffic::payload::Payload;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-const USAGE: &str = "chaos-pod pause | knock ADDRESS PORT | serve PORT";
-const PACE: Duration = Duration::from_millis(1);
+const USAGE: &str = "chaos-pod pause | knock ADDRESS PORT [MS] | serve PORT";
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -27,8 +26,10 @@ fn main() {
     let signals = blocked();
     match words[..] {
         ["pause"] => pause(&signals),
-        ["knock", address, number] => {
-            knock(SocketAddr::new(address.parse().expect("an address"), port(number)), signals)
+        ["knock", address, number, ref pace @ ..] => {
+            let pace = pace.first().map_or(1, |pace| pace.parse().expect("milliseconds"));
+            let to = SocketAddr::new(address.parse().expect("an address"), port(number));
+            knock(to, Duration::from_millis(pace), signals)
         }
         ["serve", number] => serve(port(number), signals),
         _ => panic!("{USAGE}"),
@@ -50,7 +51,7 @@ fn pause(signals: &SigSet) -> ! {
     }
 }
 
-fn knock(to: SocketAddr, signals: SigSet) {
+fn knock(to: SocketAddr, pace: Duration, signals: SigSet) {
     let socket = UdpSocket::bind(Family::of(to.ip()).any(0)).expect("a socket");
     let started = Instant::now();
     let mut packet = [0u8; 64];
@@ -62,7 +63,7 @@ fn knock(to: SocketAddr, signals: SigSet) {
         if let Some(signals) = waiter.take() {
             std::thread::spawn(move || pause(&signals));
         }
-        std::thread::sleep((started + PACE * (sequence + 1)).saturating_duration_since(Instant::now()));
+        std::thread::sleep((started + pace * (sequence + 1)).saturating_duration_since(Instant::now()));
     }
 }
 

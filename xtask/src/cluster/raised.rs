@@ -30,12 +30,12 @@ pub struct Raised {
 }
 
 impl Raised {
-    /// Starts it, where a series is given with a further node in a virtual machine with such a kernel. From then on Ctrl-C ends the
+    /// Starts it with the build that tests use or the optimised one, where a series is given with a further node in a virtual machine with such a kernel. From then on Ctrl-C ends the
     /// programs that we run, but not us: there is a cluster to be ended.
-    pub fn new(vm: Option<&str>) -> Result<Self> {
+    pub fn new(vm: Option<&str>, optimised: bool) -> Result<Self> {
         let lock = setup::lock("cluster")?;
         // Before anything is started, that what can fail has not cost a cluster.
-        let arguments = image::Arguments { output: None, tag: image::TAG.to_owned(), arch: None, debug: true };
+        let arguments = image::Arguments { output: None, tag: image::TAG.to_owned(), arch: None, debug: !optimised };
         let product = image::product(&arguments)?;
         state::refuse_a_second()?;
         // Handlers and no mask: programs that we start would inherit a mask, down to the pods.

@@ -28,7 +28,7 @@ pub fn run() -> Result<ExitCode> {
         bail!("needs root, for the nodes' namespaces: sudo -E cargo xtask demo --kubernetes");
     }
     let product = build::build(&build::Arguments::default())?;
-    let cluster = Raised::new(None)?;
+    let cluster = Raised::new(None, false)?;
     let shown = show(&product);
     cluster.end()?;
     shown?;

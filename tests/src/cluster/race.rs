@@ -1,0 +1,179 @@
+//! How soon pods are under a fault and how soon they are let go: each sends datagrams to one that notes when they come.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::UdpSocket,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use super::{Asked, Pod, Scene, container};
+use crate::{clock::wait_until, need};
+
+/// Half of them on each of two nodes.
+pub const PODS: usize = 20;
+const PORT: u16 = 7778;
+/// Labels them.
+const CROWD: &str = "quick";
+/// For all pods of the slowest node to run.
+const READY: Duration = Duration::from_secs(180);
+
+/// When what came from whom.
+type Arrivals = BTreeMap<String, Vec<Instant>>;
+
+/// Receives in a pod's network namespace until it is told to end.
+fn receive(pod: &Pod, end: &Arc<AtomicBool>) -> thread::JoinHandle<Arrivals> {
+    let netns: OwnedFd = fs::File::open(format!("/proc/{}/ns/net", pod.pid)).expect("a namespace").into();
+    let end = Arc::clone(end);
+    thread::spawn(move || {
+        nix::sched::setns(netns.as_fd(), nix::sched::CloneFlags::CLONE_NEWNET).expect("setns");
+        let socket = UdpSocket::bind(("0.0.0.0", PORT)).expect("bind");
+        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
+        let (mut arrivals, mut buffer) = (Arrivals::new(), [0; 64]);
+        while !end.load(Ordering::Relaxed) {
+            if let Ok((_, from)) = socket.recv_from(&mut buffer) {
+                arrivals.entry(from.ip().to_string()).or_default().push(Instant::now());
+            }
+        }
+        arrivals
+    })
+}
+
+/// Milliseconds from a moment to each of these; negative where it was before.
+fn after(moment: Instant, times: impl Iterator<Item = Instant>) -> Vec<f64> {
+    let each = times.map(|time| match time.checked_duration_since(moment) {
+        Some(later) => later.as_secs_f64() * 1000.0,
+        None => -(moment - time).as_secs_f64() * 1000.0,
+    });
+    let mut all: Vec<f64> = each.collect();
+    all.sort_by(f64::total_cmp);
+    all
+}
+
+/// Busy and all ticks of the processors until now (proc_stat(5)).
+fn ticks() -> (u64, u64) {
+    let stat = fs::read_to_string("/proc/stat").expect("/proc/stat");
+    let ticks: Vec<u64> = stat.lines().next().unwrap_or_default().split(' ').filter_map(|n| n.parse().ok()).collect();
+    let (all, idle) = (ticks.iter().sum::<u64>(), ticks.iter().skip(3).take(2).sum::<u64>());
+    (all - idle, all)
+}
+
+/// Waits until the nodes are done with starting the pods, which takes all processors of a small machine for seconds: a second in which a
+/// third of them had nothing to do.
+fn settle() {
+    let is_calm = || {
+        let before = ticks();
+        thread::sleep(Duration::from_secs(1)); // The sample.
+        let (busy, all) = ticks();
+        (busy - before.0) * 3 <= (all - before.1) * 2
+    };
+    if !wait_until(Duration::from_secs(30), is_calm) {
+        need::measured("the machine is never idle: what follows is not what a quiet one does");
+    }
+}
+
+/// Milliseconds, of one experiment.
+struct Round {
+    /// From the return of `kubectl apply` to the last datagram that got through, of the first pod and of the last.
+    cut: [f64; 2],
+    /// How long `kubectl delete` took.
+    delete: f64,
+    /// From its return to the first datagram that got through, of the first pod and of the last.
+    released: [f64; 2],
+}
+
+/// Pods that send, and the one that hears them.
+pub struct Race<'a> {
+    scene: &'a Scene,
+    sink: &'a Pod,
+    addresses: Vec<String>,
+}
+
+impl<'a> Race<'a> {
+    /// Starts them on these nodes; each sends a datagram every so many milliseconds.
+    #[track_caller]
+    pub fn new(scene: &'a Scene, sink: &'a Pod, nodes: [&str; 2], pace: u32) -> Self {
+        let pod = |number: usize| {
+            let mut pod = scene.pod(&format!("{CROWD}-{number}"), CROWD, nodes[number % 2]);
+            let words = ["knock", &sink.ip, &PORT.to_string(), &pace.to_string()];
+            pod["spec"]["containers"] = json!([container("main", &words)]);
+            pod
+        };
+        let pods: Vec<Value> = (0..PODS).map(pod).collect();
+        scene.cluster.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": pods }).to_string());
+        let addresses = (0..PODS).map(|number| scene.address(&format!("{CROWD}-{number}"), READY)).collect();
+        Self { scene, sink, addresses }
+    }
+
+    /// One experiment on them, that cuts them off from the one that hears. `pause`: for the samples under it and after it.
+    #[track_caller]
+    fn round(&self, pause: Duration) -> Round {
+        let end = Arc::new(AtomicBool::new(false));
+        let receiver = receive(self.sink, &end);
+        settle();
+        let network = json!({ "match": { "peers": [{ "cidr": format!("{}/32", self.sink.ip) }] }, "partition": true });
+        let cut = Asked::apply(self.scene, CROWD, 120, CROWD, &network);
+        let applied = Instant::now();
+        // Nobody asks how it stands meanwhile: another kubectl would take half of a small machine.
+        thread::sleep(pause);
+        cut.await_injected();
+        let before_delete = Instant::now();
+        cut.delete();
+        let deleted = Instant::now();
+        thread::sleep(pause);
+        end.store(true, Ordering::Relaxed);
+        let arrivals = receiver.join().expect("a receiver");
+        assert_eq!(arrivals.len(), PODS, "some pod was never heard");
+        let of = |ip: &String| arrivals[ip].iter().copied();
+        let last =
+            after(applied, self.addresses.iter().filter_map(|ip| of(ip).filter(|time| *time < before_delete).max()));
+        let first = after(deleted, self.addresses.iter().filter_map(|ip| of(ip).find(|time| *time >= before_delete)));
+        assert_eq!(first.len(), PODS, "some pod is not let go");
+        Round {
+            cut: [last[0], last[PODS - 1]],
+            delete: (deleted - before_delete).as_secs_f64() * 1000.0,
+            released: [first[0], first[PODS - 1]],
+        }
+    }
+
+    /// Several, and what they took.
+    #[track_caller]
+    pub fn run(&self, rounds: usize, pause: Duration) {
+        let all: Vec<Round> = (0..rounds).map(|_| self.round(pause)).collect();
+        need::measured(&format!(
+            "median and range of {rounds} rounds, from the return of kubectl apply to the last datagram that got through: first pod {}, \
+             last of {PODS} {}",
+            spread(&all, |one| one.cut[0]),
+            spread(&all, |one| one.cut[1])
+        ));
+        need::measured(&format!(
+            "kubectl delete took {}; from its return to the first datagram that got through: first pod {}, last of {PODS} {}",
+            spread(&all, |one| one.delete),
+            spread(&all, |one| one.released[0]),
+            spread(&all, |one| one.released[1])
+        ));
+    }
+}
+
+impl Drop for Race<'_> {
+    fn drop(&mut self) {
+        let words =
+            ["delete", "pods", "-n", &self.scene.namespace, "-l", "app=quick", "--wait=false", "--grace-period=0"];
+        let _gone = self.scene.cluster.ask(&words, "");
+    }
+}
+
+/// The median and the extremes.
+fn spread(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> String {
+    let mut all: Vec<f64> = rounds.iter().map(figure).collect();
+    all.sort_by(f64::total_cmp);
+    format!("{:.0} ms ({:.0} to {:.0})", all[all.len() / 2], all[0], all[all.len() - 1])
+}
