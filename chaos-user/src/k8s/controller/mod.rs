@@ -2,7 +2,7 @@
 //!
 //! It never talks to a node. Of several replicas one leads.
 
-mod aside;
+pub(crate) mod aside;
 mod condition;
 mod decide;
 mod fan_out;

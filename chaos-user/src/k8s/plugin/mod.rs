@@ -1,5 +1,6 @@
 //! The verbs of `kubectl chaos`: what a user asks of a cluster and is told of it. Only the API server is talked to.
 
+mod beside;
 mod check;
 mod cluster;
 mod describe;

@@ -1,7 +1,7 @@
 //! `plan`: what would happen. Nothing is made.
 
 use super::{
-    Answer,
+    Answer, beside,
     cluster::Cluster,
     nodes::{agents, heard, lives},
     serve::{named, serves},
@@ -13,13 +13,14 @@ use crate::{
     k8s::{
         api::{Experiment, NodeAgent},
         controller::{
+            aside::asides,
             select::{Chosen, choose},
             world::World,
         },
     },
     observe::{ExitCode, combined, printable},
     plan,
-    spec::{self, OnUnsupported, Parsed, PodTargets, SelectMode},
+    spec::{self, Fault, OnUnsupported, Parsed, PodTargets, SelectMode},
 };
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -43,9 +44,10 @@ pub async fn plan(cluster: &Cluster, parsed: &[Parsed]) -> Result<Answer, Engine
     let (mut text, mut codes) = (String::new(), Vec::new());
     for (experiment, parsed) in made.iter().zip(parsed) {
         let world = world(cluster, experiment).await?;
+        let beside = beside::world(cluster, experiment, &world).await;
         let mut sketch =
             Sketch { experiment, agents: &agents, now: SystemTime::now(), text: String::new(), codes: Vec::new() };
-        sketch.draw(&world);
+        sketch.draw(&world, beside);
         text += &sketch.text;
         codes.extend(sketch.codes);
         parsed.warnings.iter().for_each(|warning| text += &format!("  warning: {warning}\n"));
@@ -76,7 +78,7 @@ async fn world(cluster: &Cluster, experiment: &Experiment) -> Result<World, Engi
     Ok(world)
 }
 
-async fn of<K>(cluster: &Cluster, namespaces: &[Option<String>]) -> Result<Vec<Arc<K>>, EngineError>
+pub(super) async fn of<K>(cluster: &Cluster, namespaces: &[Option<String>]) -> Result<Vec<Arc<K>>, EngineError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
@@ -98,7 +100,8 @@ struct Sketch<'a> {
 }
 
 impl Sketch<'_> {
-    fn draw(&mut self, world: &World) {
+    /// `beside`: what is known of the peers, where some of them are pods.
+    fn draw(&mut self, world: &World, beside: Option<Result<World, EngineError>>) {
         let spec = &self.experiment.spec;
         let own = self.experiment.namespace().unwrap_or_default();
         let targets = spec.selector.pods.clone().unwrap_or_default();
@@ -130,8 +133,30 @@ impl Sketch<'_> {
         }
         for (node, mut pods) in nodes {
             pods.sort_by(|a, b| (&a.target.namespace, &a.target.name).cmp(&(&b.target.namespace, &b.target.name)));
-            self.node(node, &pods);
+            self.node(node, &pods, None);
         }
+        match beside {
+            None => {}
+            Some(Ok(wide)) => self.beside(&wide, &chosen.pods),
+            Some(Err(error)) => {
+                let why = printable(&error.to_string());
+                self.text +=
+                    &format!("  warning: whether a fault is placed at its peers' own side is not known: {why}\n");
+            }
+        }
+    }
+
+    /// What is placed at the peers' own side, because a Service hides them.
+    fn beside(&mut self, world: &World, chosen: &[Chosen]) {
+        let own = self.experiment.namespace().unwrap_or_default();
+        // A selector of peers that cannot be followed is refused when the experiment is made, too.
+        let found = asides(&self.experiment.spec, &own, world, chosen, &[]).unwrap_or_default();
+        for aside in &found.placed {
+            let mut nodes: BTreeMap<&str, Vec<&Chosen>> = BTreeMap::new();
+            aside.pods.iter().for_each(|(pod, _)| nodes.entry(&pod.node).or_default().push(pod));
+            nodes.into_iter().for_each(|(node, pods)| self.node(node, &pods, Some(&aside.turned)));
+        }
+        found.left.iter().for_each(|left| self.text += &format!("  warning: {}\n", printable(left)));
     }
 
     fn refuse(&mut self, code: ExitCode, how: &str, why: &str) {
@@ -139,10 +164,12 @@ impl Sketch<'_> {
         self.codes.push(code);
     }
 
-    fn node(&mut self, node: &str, pods: &[&Chosen]) {
+    /// `turned`: the one fault that is placed there at the side of its peers, as they see it.
+    fn node(&mut self, node: &str, pods: &[&Chosen], turned: Option<&Fault>) {
         let agent = self.agents.iter().find(|agent| agent.name_any() == node).and_then(|agent| agent.status.clone());
         let head = agent.as_ref().map(|agent| format!(" (kernel {}, chaos {})", agent.kernel, agent.version));
-        self.text += &format!("  node {node}{}\n", printable(&head.unwrap_or_default()));
+        let side = if turned.is_some() { ", at the peers' own side" } else { "" };
+        self.text += &format!("  node {node}{}{side}\n", printable(&head.unwrap_or_default()));
         for pod in pods {
             self.text += &format!("    pod {}/{}\n", pod.target.namespace, pod.target.name);
         }
@@ -164,7 +191,8 @@ impl Sketch<'_> {
         }
         let spec = &self.experiment.spec;
         let mut left = 0;
-        for (index, fault) in spec.faults.iter().enumerate() {
+        let faults = turned.map_or(spec.faults.as_slice(), std::slice::from_ref);
+        for (index, fault) in faults.iter().enumerate() {
             let line = format!("    fault {}: {}", fault.display_name(index), named(fault));
             match serves(&agent.capabilities, fault) {
                 Ok(mechanism) => {
@@ -253,10 +281,14 @@ mod tests {
     }
 
     fn sketch(experiment: &Experiment, agents: &[NodeAgent]) -> (String, ExitCode) {
+        sketch_in(&world(), experiment, agents)
+    }
+
+    fn sketch_in(world: &World, experiment: &Experiment, agents: &[NodeAgent]) -> (String, ExitCode) {
         let heartbeat = agents[0].status.as_ref().unwrap().heartbeat.as_ref().unwrap().0;
         let now = SystemTime::from(heartbeat);
         let mut sketch = Sketch { experiment, agents, now, text: String::new(), codes: Vec::new() };
-        sketch.draw(&world());
+        sketch.draw(world, Some(Ok(world.clone())));
         (sketch.text, combined(sketch.codes))
     }
 
@@ -274,6 +306,46 @@ shop/cut: 3 pods on 2 nodes for 5s
     fault cut: loss egress: refused: loss egress: so
 ";
         assert_eq!((text.as_str(), code), (expected, ExitCode::Unsupported));
+    }
+
+    /// Half of a Service's pods: what goes to them through the Service can be told apart at their own side alone.
+    #[test]
+    fn what_is_placed_at_the_peers_own_side_is_shown() {
+        let mut world = world();
+        let ready = |name: &str| json!({ "addresses": ["10.0.0.9"], "conditions": { "ready": true }, "targetRef": { "uid": name } });
+        let service = json!({
+            "metadata": { "namespace": "shop", "name": "db" }, "spec": { "clusterIPs": ["10.96.0.7"], "ports": [{ "port": 5432 }] },
+        });
+        let slice = json!({
+            "metadata": { "namespace": "shop", "name": "db-x", "labels": { "kubernetes.io/service-name": "db" } },
+            "addressType": "IPv4", "ports": [{ "port": 5432 }], "endpoints": [ready("b"), ready("c")],
+        });
+        world.services.push(Arc::new(serde_json::from_value(service).unwrap()));
+        world.slices.push(Arc::new(serde_json::from_value(slice).unwrap()));
+        let matches = json!({ "peers": [{ "pods": { "names": ["c"] } }] });
+        let cut = experiment(json!({
+            "selector": { "pods": { "names": ["a"] } },
+            "faults": [{ "name": "cut", "network": { "match": matches, "direction": "egress", "loss": { "percent": 5 } } }],
+        }));
+        let both = |name: &str| {
+            let mut agent = agent(name, true, None);
+            let capabilities = &mut agent.status.as_mut().unwrap().capabilities;
+            let mut arriving = capabilities[0].clone();
+            arriving.scope = "ingress".to_owned();
+            capabilities.push(arriving);
+            agent
+        };
+        let (text, code) = sketch_in(&world, &cut, &[both("n1"), both("n2")]);
+        let expected = "\
+shop/cut: 1 pod on 1 node for 5s
+  node n1 (kernel 6.12, chaos 0.1.0)
+    pod shop/a
+    fault cut: loss egress, by tcx
+  node n2 (kernel 6.12, chaos 0.1.0), at the peers' own side
+    pod shop/c
+    fault cut: loss ingress, by tcx
+";
+        assert_eq!((text.as_str(), code), (expected, ExitCode::Pass));
     }
 
     #[test]
