@@ -1,6 +1,7 @@
 //! On a Kubernetes cluster: what becomes of a fault when pods, agents, controllers or the API server come and go.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     net::UdpSocket,
     os::fd::{AsFd as _, OwnedFd},
     process::{Child, Command},
@@ -239,8 +240,8 @@ fn a_kubelet_that_hangs_changes_nothing() {
 }
 
 /// The datagrams that come in within a while, by their sender's address.
-fn counted(socket: &UdpSocket, quiet: Duration) -> std::collections::BTreeMap<String, u64> {
-    let mut counts = std::collections::BTreeMap::new();
+fn counted(socket: &UdpSocket, quiet: Duration) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
     socket.set_read_timeout(Some(quiet)).expect("a timeout");
     let mut buffer = [0; 64];
     while let Ok((_, from)) = socket.recv_from(&mut buffer) {
@@ -299,4 +300,41 @@ fn new_pods_are_followed_from_their_begin() {
             .cluster
             .kubectl(&format!("delete pod {name} -n {} --wait=false --grace-period=0", shop.scene.namespace));
     }
+}
+
+/// Where the network is there before the pod, its cgroup is enough, and that is made before its first program: nothing gets through.
+#[test]
+fn new_pods_in_the_nodes_network_are_followed_before_their_first_packet() {
+    let Some(shop) = Shop::open() else { return };
+    let of_host = |name: &str, node: &str, words: &[&str]| {
+        let mut pod = shop.scene.pod(name, "hosts", node);
+        pod["spec"]["hostNetwork"] = json!(true);
+        pod["spec"]["containers"] = json!([container("main", words)]);
+        pod
+    };
+    shop.scene.start(&["node1", "node2"].map(|node| of_host(&format!("hosts-{node}"), node, &["pause"])));
+    let mut network = Shop::cut();
+    network["direction"] = json!("egress");
+    let cut = Asked::apply(&shop.scene, "hosts", 120, "hosts", &network);
+    cut.await_injected();
+    let socket = listen(&shop.db, 7779);
+    let pods: Vec<_> = (0..8)
+        .map(|number| {
+            let node = if number % 2 == 0 { "node1" } else { "node2" };
+            of_host(&format!("hosts-{number}"), node, &["knock", &shop.db.ip, "7779"])
+        })
+        .collect();
+    shop.scene.start(&pods);
+    let under = counted(&socket, Duration::from_secs(1));
+    assert_eq!(under, BTreeMap::new(), "datagrams, by sender");
+    cut.delete();
+    let mut senders = BTreeSet::new();
+    let both = || {
+        senders.extend(socket.recv_from(&mut [0; 64]).map(|(_, from)| from.ip()));
+        senders.len() == 2
+    };
+    assert!(wait_until(SOON, both), "the pods of both nodes do send");
+    shop.scene
+        .cluster
+        .kubectl(&format!("delete pod -n {} -l app=hosts --wait=false --grace-period=0", shop.scene.namespace));
 }
