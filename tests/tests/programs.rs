@@ -163,6 +163,31 @@ fn every_thread_child_and_raw_call_of_a_python_program_is_hit() {
     assert_eq!(go(true), all("ok"), "afterwards");
 }
 
+/// A program in Go asks the kernel itself, from several threads, by paths that begin where it stands.
+#[test]
+fn runc_a_go_program_reports_that_its_quota_is_used_up() {
+    let Some(scene) = Scene::open("runc") else { return };
+    if !scene.can(&["openat"]) || !need::program("/usr/sbin/runc") {
+        return;
+    }
+    let file = format!("{}/config.json", scene.folder);
+    let write = |is_target| {
+        let output = scene.run(is_target, &["/usr/sbin/runc", "spec", "--bundle", &scene.folder]);
+        // Where a security hook fails the call, the file has been created by then.
+        let written = fs::metadata(&file).is_ok_and(|file| file.len() > 0);
+        let _ = fs::remove_file(&file);
+        (output.status.success(), written, said(&output))
+    };
+    assert_eq!(write(true), (true, true, String::new()));
+    let running = scene.inject(&["openat"], &format!("errno: EDQUOT, match: {{ paths: [\"{file}\"] }}"));
+    let (hit, spared) = (write(true), write(false));
+    let report = running.finish_any().report().clone();
+    assert!((hit.0, hit.1) == (false, false) && hit.2.contains("disk quota exceeded"), "{hit:?}\n{report:?}");
+    assert_eq!(spared, (true, true, String::new()), "a program outside");
+    assert_eq!(report.only_fault().injected(), 1, "{report:?}");
+    assert_eq!(write(true), (true, true, String::new()), "afterwards");
+}
+
 /// The database under a fault of these calls, and what `sqlite3` says; before and after it is whole.
 fn sqlite_under(scene: &Scene, calls: &[&str], errno: &str, word: &str) {
     let file = format!("{}/shop.db", scene.folder);

@@ -15,12 +15,13 @@ pub struct Tool {
 }
 
 /// What the tests use.
-pub const OF_TESTS: [Tool; 9] = [
+pub const OF_TESTS: [Tool; 10] = [
     Tool { program: "/usr/bin/curl", package: "curl" },
     Tool { program: "/usr/bin/python3", package: "python3" },
     // The server under another name; the package of that name would start it.
     Tool { program: "/usr/bin/redis-check-rdb", package: "redis-tools" },
     Tool { program: "/usr/bin/sqlite3", package: "sqlite3" },
+    Tool { program: "/usr/sbin/runc", package: "runc" },
     Tool { program: "ip", package: "iproute2" },
     Tool { program: "iperf3", package: "iperf3" },
     Tool { program: "ping", package: "iputils-ping" },

@@ -2,8 +2,10 @@
 //! thread's netns, links on cgroups that belong to their descriptors alone, objects by id, and test runs of programs that another
 //! process loaded.
 
+mod device;
 mod program;
 
+pub use device::{attach_device_program, detach_device_program, device_programs};
 pub use program::{
     Program, Types, attach_kprobe, attach_to_cgroup, attach_tracing, load_program, load_types, recursion_misses,
 };

@@ -1,6 +1,7 @@
 //! Threads that are to sleep in a system call wait for a page of another process, which is made before this one has
 //! threads of its own: a copy without exec, that dies with this process and holds nothing but `/dev/fuse`.
 
+mod guard;
 mod server;
 mod wire;
 

@@ -6,6 +6,7 @@
 
 use super::{
     super::{clock::monotonic as now, error::KernelError},
+    guard::Lifted,
     wire::{self, Request},
 };
 use aya::maps::{Array, MapData};
@@ -33,6 +34,8 @@ use std::{
 /// The kernel wants room for a whole write request (linux/fuse.h, FUSE_MIN_READ_BUFFER), which never comes.
 const BUFFER: usize = 128 << 10;
 const DEVICE: &str = "/dev/fuse";
+/// The same, as the first process of the node has it: needs CAP_SYS_PTRACE (proc_pid_root(5)).
+const OF_NODE: &str = "/proc/1/root/dev/fuse";
 const SIZE: u64 = SLEEP_SLOTS as u64 * SLEEP_PAGE;
 
 /// A read that waits.
@@ -65,6 +68,30 @@ fn say(parent: &mut UnixStream, bytes: &[u8]) -> Result<(), KernelError> {
     parent.write_all(bytes).map_err(|e| KernelError::from_io("answer", "chaos", &e))
 }
 
+/// Opens the device. In a container it is not there, but it is where the node's first process sees it; and the container's runtime may keep
+/// it from us, for which there is a way where cgroup v2 is what it does that with.
+fn device() -> Result<File, KernelError> {
+    let open = |path: &str| File::options().read(true).write(true).open(path);
+    let first = match open(DEVICE) {
+        Ok(device) => return Ok(device),
+        Err(error) => error,
+    };
+    let failed = |error: &std::io::Error| {
+        KernelError::from_io("open", DEVICE, error)
+            .unsupported("a thread sleeps by means of FUSE: modprobe fuse; a container needs the device /dev/fuse")
+    };
+    match open(OF_NODE) {
+        Ok(device) => Ok(device),
+        Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => {
+            let lifted = Lifted::of_ours().map_err(|why| failed(&error).with_detail(why.to_string()))?;
+            let device = open(OF_NODE);
+            drop(lifted);
+            device.map_err(|error| failed(&error))
+        }
+        Err(_) => Err(failed(&first)),
+    }
+}
+
 struct Server {
     device: File,
     mount: OwnedFd,
@@ -78,11 +105,7 @@ impl Server {
         let error = |e| super::super::datapath::map_error("open map", chaos_abi::maps::SLOTS, &e);
         let slots = MapData::from_id(slots).map_err(error)?;
         let slots = Array::try_from(aya::maps::Map::Array(slots)).map_err(error)?;
-        let device = File::options().read(true).write(true).open(DEVICE);
-        let device = device.map_err(|e| {
-            KernelError::from_io("open", DEVICE, &e)
-                .unsupported("a thread sleeps by means of FUSE: modprobe fuse; a container needs the device /dev/fuse")
-        })?;
+        let device = device()?;
         let mount = mounted(&device)?;
         let waiting = Vec::with_capacity(SLEEP_SLOTS as usize);
         Ok(Self { device, mount, slots, waiting, buffer: vec![0; BUFFER] })

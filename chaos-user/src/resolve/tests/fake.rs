@@ -141,9 +141,13 @@ impl Machine {
         fs::metadata(self.netns(name)).unwrap().ino()
     }
 
-    /// From now on a cgroup namespace hides what is above: the root is the cgroup of a container, at level [`LEVEL`].
-    pub(super) fn hide(&self) {
+    /// From now on a cgroup namespace hides what is above: the root is the cgroup of a container, at level [`LEVEL`]. The kernel tells that
+    /// to a process that is in it alone.
+    pub(super) fn hide(&self, is_in_it: bool) {
         self.write("cgroup2/cgroup.events", "populated 1\n");
+        if is_in_it {
+            self.write("is-in-it", "");
+        }
     }
 
     /// The inode of a cgroup2 directory.
@@ -162,7 +166,9 @@ impl Machine {
     pub(super) fn host(&self) -> Host {
         let path = |folder: &str| -> PathBuf { Path::new(&self.root).join(folder) };
         let root = self.cgroup_inode("/");
-        let level = |id: u64| if id == root { Ok(LEVEL) } else { Err("this process is not below it".to_owned()) };
+        let is_in_it = path("is-in-it").exists();
+        let level =
+            |id: u64| (is_in_it && id == root).then_some(LEVEL).ok_or("this process is not below it".to_owned());
         Host::at(&path("proc"), &path("netns"), &level).unwrap()
     }
 

@@ -20,7 +20,7 @@ fn the_root_and_the_first_level() {
 #[test]
 fn the_root_and_the_first_level_of_a_container() {
     let machine = Machine::unified();
-    machine.hide();
+    machine.hide(true);
     machine.process(10, 1, "nginx", "/system.slice/web.service", "host");
     machine.refuses(cgroup("/"), Reason::Refused, &["level 0"]);
     machine.refuses(cgroup("/system.slice"), Reason::Refused, &["level 1"]);

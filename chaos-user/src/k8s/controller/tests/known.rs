@@ -1,7 +1,10 @@
 //! What is known between two looks.
 
 use super::*;
-use crate::k8s::controller::known::{Known, rest};
+use crate::k8s::{
+    api::ExperimentStatus,
+    controller::known::{Known, rest},
+};
 use kube::runtime::watcher::Event;
 
 fn injection(name: &str, version: u64) -> Injection {
@@ -63,6 +66,26 @@ fn our_own_write_of_a_status_is_known_before_it_comes_back() {
     known.wrote_status(Arc::unwrap_or_clone(version(all(), 5)));
     let newest = |seen| known.newest(version(all(), seen)).metadata.resource_version.clone().unwrap_or_default();
     assert_eq!((newest(4).as_str(), newest(6).as_str()), ("5", "6"));
+}
+
+#[test]
+fn which_nodes_are_ready_is_told_with_the_start() {
+    let (mut one, now) = (all(), SystemTime::now());
+    let first = decide(&one, &world(), &[], &Seen::default(), now);
+    let known = known();
+    let waits = |status: &ExperimentStatus| known.waits("experiment-uid", &first.status, status).is_some();
+    let half = answered(&first, &mut one, |node| match node {
+        "n1" => (InjectionPhase::Prepared, 0),
+        _ => (InjectionPhase::Pending, 0),
+    });
+    let half = decide(&one, &world(), &half, &Seen::default(), now).status;
+    assert!(half != first.status && !waits(&half), "nothing of it was ever written");
+    known.wrote_status(Arc::unwrap_or_clone(version(one.clone(), 2)));
+    assert!(waits(&half) && !waits(&first.status));
+    let ready = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
+    assert!(!waits(&decide(&one, &world(), &ready, &Seen::default(), now).status), "a start does not wait");
+    let refused = answered(&first, &mut one, |_| (InjectionPhase::Refused, 0));
+    assert!(!waits(&decide(&one, &world(), &refused, &Seen::default(), now).status), "nor does an end");
 }
 
 #[test]

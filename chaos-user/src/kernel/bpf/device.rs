@@ -1,0 +1,56 @@
+//! Programs that say which devices the processes of a cgroup may use (BPF_CGROUP_DEVICE): how container runtimes keep devices from
+//! containers on cgroup v2.
+
+use super::{attributes, call};
+use crate::kernel::error::KernelError;
+use aya_obj::generated::{bpf_attach_type, bpf_cmd};
+use nix::errno::Errno;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// More than one runtime attaches; the kernel takes up to 64 (linux/bpf-cgroup.h, BPF_CGROUP_MAX_PROGS).
+const MOST: usize = 64;
+const OBJECT: &str = "programs for devices";
+
+/// The ids of those that stand at a cgroup itself, in their order, and the flags that they were attached with.
+///
+/// # Errors
+/// EPERM without CAP_NET_ADMIN.
+pub fn device_programs(cgroup: BorrowedFd) -> Result<(Vec<u32>, u32), KernelError> {
+    let mut ids = [0_u32; MOST];
+    let mut attr = attributes();
+    attr.query.__bindgen_anon_1.target_fd = cgroup.as_raw_fd() as u32;
+    attr.query.attach_type = bpf_attach_type::BPF_CGROUP_DEVICE as u32;
+    attr.query.prog_ids = ids.as_mut_ptr() as u64;
+    attr.query.__bindgen_anon_2.prog_cnt = MOST as u32;
+    call(bpf_cmd::BPF_PROG_QUERY, &mut attr).map_err(|errno| KernelError::new("ask for", OBJECT, errno))?;
+    // SAFETY: the kernel wrote these members, which are integers.
+    let (count, flags) = unsafe { (attr.query.__bindgen_anon_2.prog_cnt, attr.query.attach_flags) };
+    Ok((ids.into_iter().take(count as usize).collect(), flags))
+}
+
+/// Attaches one to a cgroup.
+///
+/// # Errors
+/// The kernel's answer to BPF_PROG_ATTACH.
+pub fn attach_device_program(program: BorrowedFd, cgroup: BorrowedFd, flags: u32) -> Result<(), KernelError> {
+    change(bpf_cmd::BPF_PROG_ATTACH, program, cgroup, flags).map_err(|errno| KernelError::new("attach", OBJECT, errno))
+}
+
+/// Takes one from a cgroup.
+///
+/// # Errors
+/// The kernel's answer to BPF_PROG_DETACH; ENOENT for one that a link holds there.
+pub fn detach_device_program(program: BorrowedFd, cgroup: BorrowedFd) -> Result<(), KernelError> {
+    change(bpf_cmd::BPF_PROG_DETACH, program, cgroup, 0).map_err(|errno| KernelError::new("detach", OBJECT, errno))
+}
+
+fn change(cmd: bpf_cmd, program: BorrowedFd, cgroup: BorrowedFd, flags: u32) -> Result<(), Errno> {
+    let mut attr = attributes();
+    // SAFETY: every member of the union is made of integers; this one is read by both commands.
+    let attach = unsafe { &mut attr.__bindgen_anon_5 };
+    attach.__bindgen_anon_1.target_fd = cgroup.as_raw_fd() as u32;
+    attach.attach_bpf_fd = program.as_raw_fd() as u32;
+    attach.attach_type = bpf_attach_type::BPF_CGROUP_DEVICE as u32;
+    attach.attach_flags = flags;
+    call(cmd, &mut attr).map(drop)
+}
