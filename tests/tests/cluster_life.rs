@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::UdpSocket,
-    os::fd::{AsFd as _, OwnedFd},
     process::{Child, Command},
     time::{Duration, Instant},
 };
@@ -252,12 +251,7 @@ fn counted(socket: &UdpSocket, quiet: Duration) -> BTreeMap<String, u64> {
 
 /// A socket in a pod's network namespace.
 fn listen(pod: &Pod, port: u16) -> UdpSocket {
-    let netns: OwnedFd = std::fs::File::open(format!("/proc/{}/ns/net", pod.pid)).expect("a namespace").into();
-    let thread = std::thread::spawn(move || {
-        nix::sched::setns(netns.as_fd(), nix::sched::CloneFlags::CLONE_NEWNET).expect("setns");
-        UdpSocket::bind(("0.0.0.0", port)).expect("bind")
-    });
-    thread.join().expect("a thread")
+    pod.in_network(|| UdpSocket::bind(("0.0.0.0", port)).expect("bind"))
 }
 
 /// Pods that send from their first moment on, while an experiment that follows new pods runs: what gets through before the fault.

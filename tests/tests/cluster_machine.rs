@@ -4,7 +4,6 @@
 
 use std::{
     net::UdpSocket,
-    os::fd::{AsFd as _, OwnedFd},
     sync::OnceLock,
     thread,
     time::{Duration, Instant},
@@ -58,12 +57,7 @@ impl Stage {
 
     /// A socket in the pod that looks.
     fn socket(&self, to: &str, port: u16) -> UdpSocket {
-        let netns: OwnedFd = std::fs::File::open(format!("/proc/{}/ns/net", self.eye.pid)).expect("a namespace").into();
-        let socket = thread::spawn(move || {
-            nix::sched::setns(netns.as_fd(), nix::sched::CloneFlags::CLONE_NEWNET).expect("setns");
-            UdpSocket::bind("0.0.0.0:0").expect("a socket")
-        });
-        let socket = socket.join().expect("a socket");
+        let socket = self.eye.in_network(|| UdpSocket::bind("0.0.0.0:0").expect("a socket"));
         socket.connect((to, port)).expect("a route");
         socket
     }

@@ -45,7 +45,7 @@ const ENDURANCE: &str = "endurance";
 const CRASH_POINTS: &str = "crash_points";
 /// With it begin the names of the suites that need a Kubernetes cluster.
 const CLUSTER: &str = "cluster";
-/// Those of them which take long: they run where all is asked for, or they by name. The first takes a quarter of an hour; the second
+/// Those of them which take long: they run where all is asked for, or they by name. The first takes minutes; the second
 /// needs a node in a virtual machine.
 const LONG: [&str; 2] = ["cluster_scale", ON_A_MACHINE];
 const ON_A_MACHINE: &str = "cluster_machine";

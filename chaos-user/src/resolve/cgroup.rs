@@ -31,6 +31,13 @@ pub fn scope(tree: &Tree, directory: &Path) -> Option<CgroupScope> {
     })
 }
 
+/// The directory of this very process. `None` where it is not below the mount.
+pub fn own(tree: &Tree) -> Option<PathBuf> {
+    let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
+    of_process(&tree.mount, std::process::id().cast_signed(), path)
+}
+
 /// The directory that a path as written by people, or by the kernel, means below a mount: with or without a leading `/`,
 /// or with the mount itself in front. `None` for a path with `..`.
 pub fn join(mount: &Path, path: &str) -> Option<PathBuf> {

@@ -136,6 +136,17 @@ impl Pod {
         command
     }
 
+    /// Does something in its network namespace, on a thread of its own.
+    #[track_caller]
+    pub fn in_network<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let netns = std::fs::File::open(format!("/proc/{}/ns/net", self.pid)).expect("a namespace");
+        let entered = || {
+            nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).expect("setns");
+            work()
+        };
+        std::thread::scope(|scope| scope.spawn(entered).join()).expect("a thread")
+    }
+
     /// How many of so many pings are answered.
     #[track_caller]
     pub fn pings(&self, address: &str, count: u32) -> u32 {

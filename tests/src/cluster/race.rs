@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     fs,
     net::UdpSocket,
-    os::fd::{AsFd as _, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +15,11 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{Asked, Pod, Scene, container};
-use crate::{clock::wait_until, need};
+use crate::{
+    clock::wait_until,
+    need,
+    stats::quantile::{median, quantile},
+};
 
 /// Half of them on each of two nodes.
 pub const PODS: usize = 20;
@@ -25,17 +28,17 @@ const PORT: u16 = 7778;
 const CROWD: &str = "quick";
 /// For all pods of the slowest node to run.
 const READY: Duration = Duration::from_secs(180);
+/// Under the fault, once it is said to act.
+const QUIET: Duration = Duration::from_millis(300);
 
 /// When what came from whom.
 type Arrivals = BTreeMap<String, Vec<Instant>>;
 
 /// Receives in a pod's network namespace until it is told to end.
 fn receive(pod: &Pod, end: &Arc<AtomicBool>) -> thread::JoinHandle<Arrivals> {
-    let netns: OwnedFd = fs::File::open(format!("/proc/{}/ns/net", pod.pid)).expect("a namespace").into();
+    let socket = pod.in_network(|| UdpSocket::bind(("0.0.0.0", PORT)).expect("bind"));
     let end = Arc::clone(end);
     thread::spawn(move || {
-        nix::sched::setns(netns.as_fd(), nix::sched::CloneFlags::CLONE_NEWNET).expect("setns");
-        let socket = UdpSocket::bind(("0.0.0.0", PORT)).expect("bind");
         socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
         let (mut arrivals, mut buffer) = (Arrivals::new(), [0; 64]);
         while !end.load(Ordering::Relaxed) {
@@ -94,13 +97,14 @@ struct Round {
 pub struct Race<'a> {
     scene: &'a Scene,
     sink: &'a Pod,
+    nodes: [&'a str; 2],
     addresses: Vec<String>,
 }
 
 impl<'a> Race<'a> {
     /// Starts them on these nodes; each sends a datagram every so many milliseconds.
     #[track_caller]
-    pub fn new(scene: &'a Scene, sink: &'a Pod, nodes: [&str; 2], pace: u32) -> Self {
+    pub fn new(scene: &'a Scene, sink: &'a Pod, nodes: [&'a str; 2], pace: u32) -> Self {
         let pod = |number: usize| {
             let mut pod = scene.pod(&format!("{CROWD}-{number}"), CROWD, nodes[number % 2]);
             let words = ["knock", &sink.ip, &PORT.to_string(), &pace.to_string()];
@@ -110,7 +114,7 @@ impl<'a> Race<'a> {
         let pods: Vec<Value> = (0..PODS).map(pod).collect();
         scene.cluster.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": pods }).to_string());
         let addresses = (0..PODS).map(|number| scene.address(&format!("{CROWD}-{number}"), READY)).collect();
-        Self { scene, sink, addresses }
+        Self { scene, sink, nodes, addresses }
     }
 
     /// One experiment on them, that cuts them off from the one that hears. `pause`: for the samples under it and after it.
@@ -125,6 +129,8 @@ impl<'a> Race<'a> {
         // Nobody asks how it stands meanwhile: another kubectl would take half of a small machine.
         thread::sleep(pause);
         cut.await_injected();
+        let injected = Instant::now();
+        thread::sleep(QUIET); // The sample in which none may come.
         let before_delete = Instant::now();
         cut.delete();
         let deleted = Instant::now();
@@ -135,6 +141,8 @@ impl<'a> Race<'a> {
         let of = |ip: &String| arrivals[ip].iter().copied();
         let last =
             after(applied, self.addresses.iter().filter_map(|ip| of(ip).filter(|time| *time < before_delete).max()));
+        let late = arrivals.values().flatten().filter(|time| (injected..before_delete).contains(*time)).count();
+        assert_eq!(late, 0, "datagrams got through after the experiment said that it acts");
         let first = after(deleted, self.addresses.iter().filter_map(|ip| of(ip).find(|time| *time >= before_delete)));
         assert_eq!(first.len(), PODS, "some pod is not let go");
         Round {
@@ -149,13 +157,15 @@ impl<'a> Race<'a> {
     pub fn run(&self, rounds: usize, pause: Duration) {
         let all: Vec<Round> = (0..rounds).map(|_| self.round(pause)).collect();
         need::measured(&format!(
-            "median and range of {rounds} rounds, from the return of kubectl apply to the last datagram that got through: first pod {}, \
+            "median and range of {rounds} rounds on {}, from the return of kubectl apply to the last datagram that got through: first pod {}, \
              last of {PODS} {}",
+            self.nodes.join(" and "),
             spread(&all, |one| one.cut[0]),
             spread(&all, |one| one.cut[1])
         ));
         need::measured(&format!(
-            "kubectl delete took {}; from its return to the first datagram that got through: first pod {}, last of {PODS} {}",
+            "on {} kubectl delete took {}; from its return to the first datagram that got through: first pod {}, last of {PODS} {}",
+            self.nodes.join(" and "),
             spread(&all, |one| one.delete),
             spread(&all, |one| one.released[0]),
             spread(&all, |one| one.released[1])
@@ -165,15 +175,14 @@ impl<'a> Race<'a> {
 
 impl Drop for Race<'_> {
     fn drop(&mut self) {
-        let words =
-            ["delete", "pods", "-n", &self.scene.namespace, "-l", "app=quick", "--wait=false", "--grace-period=0"];
+        let label = format!("app={CROWD}");
+        let words = ["delete", "pods", "-n", &self.scene.namespace, "-l", &label, "--wait=false", "--grace-period=0"];
         let _gone = self.scene.cluster.ask(&words, "");
     }
 }
 
 /// The median and the extremes.
 fn spread(rounds: &[Round], figure: impl Fn(&Round) -> f64) -> String {
-    let mut all: Vec<f64> = rounds.iter().map(figure).collect();
-    all.sort_by(f64::total_cmp);
-    format!("{:.0} ms ({:.0} to {:.0})", all[all.len() / 2], all[0], all[all.len() - 1])
+    let all: Vec<f64> = rounds.iter().map(figure).collect();
+    format!("{:.0} ms ({:.0} to {:.0})", median(&all), quantile(&all, 0.0), quantile(&all, 1.0))
 }

@@ -1,5 +1,5 @@
 //! `cargo xtask cluster`: a real Kubernetes on this machine, without virtual machines and without a registry of images. A
-//! node is a network, a mount and a UTS namespace with containerd, a kubelet and kube-proxy of its own; the control plane
+//! node is a network, a mount and a UTS namespace (and, but for the first, a cgroup namespace) with containerd, a kubelet and kube-proxy of its own; the control plane
 //! has a network namespace, which holds the switch between the nodes. This machine is on that switch, too.
 
 mod cgroups;

@@ -30,8 +30,8 @@ pub struct Raised {
 }
 
 impl Raised {
-    /// Starts it with the build that tests use or the optimised one, where a series is given with a further node in a virtual machine with such a kernel. From then on Ctrl-C ends the
-    /// programs that we run, but not us: there is a cluster to be ended.
+    /// Starts it, with the build that tests use or with the optimised one; where a series is given with a further node in a virtual
+    /// machine with such a kernel. From then on Ctrl-C ends the programs that we run, but not us: there is a cluster to be ended.
     pub fn new(vm: Option<&str>, optimised: bool) -> Result<Self> {
         let lock = setup::lock("cluster")?;
         // Before anything is started, that what can fail has not cost a cluster.

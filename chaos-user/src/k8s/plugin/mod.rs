@@ -1,6 +1,5 @@
 //! The verbs of `kubectl chaos`: what a user asks of a cluster and is told of it. Only the API server is talked to.
 
-mod beside;
 mod check;
 mod cluster;
 mod describe;
@@ -18,6 +17,7 @@ mod stop;
 mod submit;
 mod wait;
 mod words;
+mod world;
 
 pub use check::check;
 pub use cluster::{Cluster, Options};

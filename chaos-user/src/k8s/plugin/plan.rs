@@ -1,19 +1,20 @@
 //! `plan`: what would happen. Nothing is made.
 
 use super::{
-    Answer, beside,
+    Answer,
     cluster::Cluster,
     nodes::{agents, heard, lives},
     serve::{named, serves},
     submit,
     words::{age, counted, title},
+    world,
 };
 use crate::{
     engine::EngineError,
     k8s::{
         api::{Experiment, NodeAgent},
         controller::{
-            aside::asides,
+            aside::{Asides, asides},
             select::{Chosen, choose},
             world::World,
         },
@@ -22,16 +23,8 @@ use crate::{
     plan,
     spec::{self, Fault, OnUnsupported, Parsed, PodTargets, SelectMode},
 };
-use k8s_openapi::{
-    NamespaceResourceScope,
-    api::{
-        apps::v1::ReplicaSet,
-        core::v1::{Node, Pod, Service},
-    },
-};
-use kube::{Api, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::SystemTime};
+use kube::ResourceExt;
+use std::{collections::BTreeMap, time::SystemTime};
 
 /// Tells of each experiment which pods it would hit, and whether their nodes can do it.
 ///
@@ -43,51 +36,16 @@ pub async fn plan(cluster: &Cluster, parsed: &[Parsed]) -> Result<Answer, Engine
     let agents = agents(cluster).await?;
     let (mut text, mut codes) = (String::new(), Vec::new());
     for (experiment, parsed) in made.iter().zip(parsed) {
-        let world = world(cluster, experiment).await?;
-        let beside = beside::world(cluster, experiment, &world).await;
+        let targets = world::of_targets(cluster, experiment).await?;
+        let peers = world::with_peers(cluster, experiment).await;
         let mut sketch =
             Sketch { experiment, agents: &agents, now: SystemTime::now(), text: String::new(), codes: Vec::new() };
-        sketch.draw(&world, beside);
+        sketch.draw(&targets, peers);
         text += &sketch.text;
         codes.extend(sketch.codes);
         parsed.warnings.iter().for_each(|warning| text += &format!("  warning: {warning}\n"));
     }
     Ok(Answer { text, code: combined(codes) })
-}
-
-/// As much of the cluster as the selector needs: not everybody may see everything.
-async fn world(cluster: &Cluster, experiment: &Experiment) -> Result<World, EngineError> {
-    let own = experiment.namespace().unwrap_or_default();
-    let pods = experiment.spec.selector.pods.clone().unwrap_or_default().pods;
-    let namespaces = match pods.namespaces.as_slice() {
-        [] => vec![Some(own)],
-        all if all.iter().any(|one| one == "*") => vec![None],
-        several => several.iter().cloned().map(Some).collect(),
-    };
-    let mut world = World { pods: of::<Pod>(cluster, &namespaces).await?, ..World::default() };
-    if pods.service.is_some() {
-        world.services = of::<Service>(cluster, &namespaces).await?;
-    }
-    if pods.workload.is_some() {
-        world.replica_sets = of::<ReplicaSet>(cluster, &namespaces).await?;
-    }
-    if !pods.node_selector.is_empty() {
-        let all = cluster.list::<Node>(&Api::all(cluster.client.clone()), None).await?;
-        world.nodes = all.into_iter().map(Arc::new).collect();
-    }
-    Ok(world)
-}
-
-pub(super) async fn of<K>(cluster: &Cluster, namespaces: &[Option<String>]) -> Result<Vec<Arc<K>>, EngineError>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-{
-    let mut all = Vec::new();
-    for namespace in namespaces {
-        let found = cluster.list::<K>(&cluster.api(namespace.as_deref()), namespace.as_deref()).await?;
-        all.extend(found.into_iter().map(Arc::new));
-    }
-    Ok(all)
 }
 
 /// The plan of one experiment, as text.
@@ -100,8 +58,8 @@ struct Sketch<'a> {
 }
 
 impl Sketch<'_> {
-    /// `beside`: what is known of the peers, where some of them are pods.
-    fn draw(&mut self, world: &World, beside: Option<Result<World, EngineError>>) {
+    /// `peers`: what is known of them, too, where some of them are pods.
+    fn draw(&mut self, world: &World, peers: Option<Result<World, EngineError>>) {
         let spec = &self.experiment.spec;
         let own = self.experiment.namespace().unwrap_or_default();
         let targets = spec.selector.pods.clone().unwrap_or_default();
@@ -135,22 +93,20 @@ impl Sketch<'_> {
             pods.sort_by(|a, b| (&a.target.namespace, &a.target.name).cmp(&(&b.target.namespace, &b.target.name)));
             self.node(node, &pods, None);
         }
-        match beside {
-            None => {}
-            Some(Ok(wide)) => self.beside(&wide, &chosen.pods),
-            Some(Err(error)) => {
-                let why = printable(&error.to_string());
-                self.text +=
-                    &format!("  warning: whether a fault is placed at its peers' own side is not known: {why}\n");
-            }
+        let shown = peers.map(|world| {
+            let world = world.map_err(|error| error.to_string())?;
+            let own = self.experiment.namespace().unwrap_or_default();
+            self.beside(&asides(&self.experiment.spec, &own, &world, &chosen.pods, &[])?);
+            Ok::<(), String>(())
+        });
+        if let Some(Err(why)) = shown {
+            let why = printable(&why);
+            self.text += &format!("  warning: whether a fault is placed at its peers' own side is not known: {why}\n");
         }
     }
 
     /// What is placed at the peers' own side, because a Service hides them.
-    fn beside(&mut self, world: &World, chosen: &[Chosen]) {
-        let own = self.experiment.namespace().unwrap_or_default();
-        // A selector of peers that cannot be followed is refused when the experiment is made, too.
-        let found = asides(&self.experiment.spec, &own, world, chosen, &[]).unwrap_or_default();
+    fn beside(&mut self, found: &Asides) {
         for aside in &found.placed {
             let mut nodes: BTreeMap<&str, Vec<&Chosen>> = BTreeMap::new();
             aside.pods.iter().for_each(|(pod, _)| nodes.entry(&pod.node).or_default().push(pod));
@@ -245,7 +201,9 @@ fn candidates(targets: &PodTargets, own: &str, seed: Option<u64>, world: &World)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::api::core::v1::Pod;
     use serde_json::{Value, json};
+    use std::sync::Arc;
 
     fn world() -> World {
         let pod = |name: &str, node: &str| -> Arc<Pod> {

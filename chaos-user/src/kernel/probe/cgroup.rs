@@ -36,13 +36,9 @@ impl ScratchCgroup {
             |why: String| KernelError::new("find", "this process's cgroup", Errno::EOPNOTSUPP).with_detail(why);
         let host = Host::this().map_err(|problem| unsupported(problem.text))?;
         let tree = host.unified.map_err(unsupported)?;
-        let pid = std::process::id();
-        let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-        let own = cgroup::of_process(&tree.mount, pid.cast_signed(), path)
-            .ok_or_else(|| unsupported("it is not below the cgroup2 mount".to_owned()))?;
+        let own = cgroup::own(&tree).ok_or_else(|| unsupported("it is not below the cgroup2 mount".to_owned()))?;
         remove_dead(&own);
-        let directory = own.join(format!("{NAME}{pid}"));
+        let directory = own.join(format!("{NAME}{}", std::process::id()));
         seam::run("create", "scratch cgroup", || {
             fs::create_dir(&directory).map_err(|e| failed("create cgroup", &directory, &e))
         })?;

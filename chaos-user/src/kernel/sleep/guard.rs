@@ -10,7 +10,7 @@ use crate::{
 };
 use nix::errno::Errno;
 use std::{
-    fs::{self, File},
+    fs::File,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -66,10 +66,7 @@ impl Drop for Lifted {
 fn own() -> Result<PathBuf, KernelError> {
     let absent = |why: String| KernelError::new("find", "this process's cgroup", Errno::ENOENT).with_detail(why);
     let tree = Host::this().map_err(|problem| absent(problem.text))?.unified.map_err(absent)?;
-    let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let path = text.lines().find_map(|line| line.strip_prefix("0::"));
-    let own = cgroup::of_process(&tree.mount, std::process::id().cast_signed(), path);
-    own.ok_or_else(|| absent("it is not below the cgroup2 mount".to_owned()))
+    cgroup::own(&tree).ok_or_else(|| absent("it is not below the cgroup2 mount".to_owned()))
 }
 
 #[cfg(test)]
@@ -80,6 +77,7 @@ mod tests {
         testing,
     };
     use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
+    use std::fs;
 
     /// Refuses every device, or, with 1, none.
     fn program(answer: i32) -> OwnedFd {
@@ -100,7 +98,7 @@ mod tests {
     fn what_is_lifted_is_put_back_as_it_was() {
         const ALLOW_MULTI: u32 = 2; // BPF_F_ALLOW_MULTI (linux/bpf.h), as runc attaches its own
         testing::root_or_return!();
-        let Ok(mount) = Host::cgroup2() else { return };
+        let Ok(mount) = Host::cgroup2() else { return eprintln!("skipped: cgroup2 is not mounted here") };
         let directory = mount.join(testing::unique("guard"));
         fs::create_dir(&directory).unwrap();
         assert!(Lifted::of(&directory).unwrap_err().to_string().contains("further up"));
