@@ -61,6 +61,11 @@ pub fn run() -> Result<()> {
     Ok(())
 }
 
+/// Whether any process of it runs.
+pub fn runs() -> bool {
+    !processes().is_empty()
+}
+
 /// What can be found of a cluster.
 fn left() -> Vec<String> {
     let mut found: Vec<String> = processes().iter().map(|pid| format!("process {pid}")).collect();

@@ -12,6 +12,7 @@ mod machine;
 mod mounts;
 mod namespace;
 mod node;
+mod owner;
 mod raised;
 mod setup;
 mod start;
@@ -76,7 +77,13 @@ pub enum Verb {
         /// A kernel and an initramfs.
         #[arg(long, num_args = 2)]
         boot: Vec<PathBuf>,
+        /// It ends with this process.
+        #[arg(long)]
+        owner: Option<u32>,
     },
+    /// End what nobody will end any more; the other part that needs root.
+    #[command(hide = true)]
+    Sweep,
     /// The process that holds a virtual machine.
     #[command(hide = true)]
     Boot { number: u8, count: u8, tap: String, image: PathBuf, initramfs: PathBuf },
@@ -93,7 +100,8 @@ pub fn run(verb: Verb) -> Result<()> {
     if let Verb::Up { nodes, vm, image } = verb {
         // Tests end what is there when they are done.
         let _lock = crate::setup::lock("cluster")?;
-        up(nodes, vm.as_deref(), &image)?;
+        sweep()?;
+        up(nodes, vm.as_deref(), &image, None)?;
         println!("export KUBECONFIG={}", state::kubeconfig().display());
         return Ok(());
     }
@@ -107,10 +115,11 @@ pub fn run(verb: Verb) -> Result<()> {
         Verb::Kubectl { words } => become_it(kubectl::command().args(words)),
         Verb::Load { archive } => import(&archive),
         Verb::Exec { node, words } => become_it(node::command(&node)?.args(words)),
-        Verb::Start { nodes, programs, images, boot } => {
+        Verb::Start { nodes, programs, images, boot, owner } => {
             let boot = <[PathBuf; 2]>::try_from(boot).ok().map(|[image, initramfs]| Boot { image, initramfs });
-            start::run(nodes, &programs, &images, boot.as_ref())
+            start::run(&start::Plan { nodes, programs: &programs, images: &images, virtual_node: boot.as_ref(), owner })
         }
+        Verb::Sweep => owner::sweep(),
         Verb::Boot { number, count, tap, image, initramfs } => {
             guest::boot(state::Node(number), count, tap, Boot { image, initramfs })
         }
@@ -119,8 +128,8 @@ pub fn run(verb: Verb) -> Result<()> {
     }
 }
 
-/// Starts a cluster whose nodes have the image of the pods that tests run, and these.
-fn up(nodes: u8, vm: Option<&str>, images: &[PathBuf]) -> Result<()> {
+/// Starts a cluster whose nodes have the image of the pods that tests run, and these. It ends with its owner, if it has one.
+fn up(nodes: u8, vm: Option<&str>, images: &[PathBuf], owner: Option<u32>) -> Result<()> {
     state::refuse_a_second()?;
     let programs = setup::ensure()?;
     let pod = image::pod()?;
@@ -134,7 +143,15 @@ fn up(nodes: u8, vm: Option<&str>, images: &[PathBuf]) -> Result<()> {
         let boot = guest::prepare(series, &artifacts::target())?;
         words.extend(["--boot".into(), boot.image.into(), boot.initramfs.into()]);
     }
+    if let Some(owner) = owner {
+        words.extend(["--owner".into(), owner.to_string().into()]);
+    }
     process::run(&mut ourselves(words)?)
+}
+
+/// Ends what nobody will end any more.
+fn sweep() -> Result<()> {
+    process::run(&mut ourselves(["cluster", "sweep"].map(OsString::from))?)
 }
 
 /// Ends it.

@@ -15,7 +15,7 @@ use signal_hook::{
 };
 
 use crate::{
-    cluster::{down, state, up},
+    cluster::{down, state, sweep, up},
     image, setup,
 };
 
@@ -34,6 +34,7 @@ impl Raised {
     /// machine with such a kernel. From then on Ctrl-C ends the programs that we run, but not us: there is a cluster to be ended.
     pub fn new(vm: Option<&str>, optimised: bool) -> Result<Self> {
         let lock = setup::lock("cluster")?;
+        sweep()?;
         // Before anything is started, that what can fail has not cost a cluster.
         let arguments = image::Arguments { output: None, tag: image::TAG.to_owned(), arch: None, debug: !optimised };
         let product = image::product(&arguments)?;
@@ -45,7 +46,7 @@ impl Raised {
         }
         // Made first, so that a cluster that comes up half goes down, too.
         let raised = Self { _lock: lock, ended: false, interrupted };
-        up(NODES, vm, &[product])?;
+        up(NODES, vm, &[product], Some(std::process::id()))?;
         Ok(raised)
     }
 

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use super::{
-    control_plane, daemon, guest, kubectl, mounts, node,
+    control_plane, daemon, guest, kubectl, mounts, node, owner,
     state::{self, Node},
     switch,
 };
@@ -21,24 +21,41 @@ const READY: Duration = Duration::from_secs(300);
 /// Their addresses end in 11 to 40.
 const MOST: u8 = 30;
 
-/// Makes it: `programs` holds those of Kubernetes, `images` are archives that every node gets. A
-/// last node is a virtual machine, if there is something to boot.
-pub fn run(nodes: u8, programs: &Path, images: &[PathBuf], virtual_node: Option<&Boot>) -> Result<()> {
+/// What is to be made.
+pub struct Plan<'a> {
+    /// How many nodes in namespaces.
+    pub nodes: u8,
+    /// The programs of Kubernetes.
+    pub programs: &'a Path,
+    /// Archives that every node gets.
+    pub images: &'a [PathBuf],
+    /// What a last node boots that is a virtual machine.
+    pub virtual_node: Option<&'a Boot>,
+    /// The process with which it ends.
+    pub owner: Option<u32>,
+}
+
+/// Makes it.
+pub fn run(plan: &Plan) -> Result<()> {
+    let nodes = plan.nodes;
     if !(1..=MOST).contains(&nodes) {
         bail!("a cluster of {nodes} nodes: it can have 1 to {MOST}");
     }
     state::refuse_a_second()?;
     let what = format!("start a cluster with {nodes} nodes in {} (about 10 s)", state::DIRECTORY);
-    step(&what, || make(nodes, programs, images, virtual_node))
-        .context("not everything is there; what is: cargo xtask cluster down ends it")
+    step(&what, || make(plan)).context("not everything is there; what is: cargo xtask cluster down ends it")
 }
 
-fn make(nodes: u8, programs: &Path, images: &[PathBuf], virtual_node: Option<&Boot>) -> Result<()> {
+fn make(plan: &Plan) -> Result<()> {
+    let Plan { nodes, programs, images, virtual_node, owner } = *plan;
     // It holds the keys to this machine: whoever may start privileged pods is root.
     fs::DirBuilder::new()
         .mode(0o700)
         .create(state::DIRECTORY)
         .with_context(|| format!("create {}", state::DIRECTORY))?;
+    if let Some(pid) = owner {
+        owner::keep(pid)?;
+    }
     let bin = state::path("bin");
     symlink(programs, &bin).with_context(|| format!("link {} to {}", bin.display(), programs.display()))?;
     state::create(&state::path("images"))?;
