@@ -2,6 +2,8 @@
 //! as a target that is not matched, and as one whose call fails. In ns per call, seen by who makes them.
 #![allow(missing_docs, reason = "a benchmark")]
 
+#[path = "calls/delays.rs"]
+mod delays;
 #[path = "calls/preload.rs"]
 mod preload;
 #[path = "../tests/endurance/stage.rs"]
@@ -59,6 +61,7 @@ fn main() {
             Err(why) => absent(&format!("calls/error/{call}"), &why),
         }
     }
+    delays::measure(&cgroup, &mut inside);
     if !emulated {
         tracer::measure(&mut outside);
         preload::measure(&mut outside);

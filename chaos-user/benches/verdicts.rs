@@ -66,6 +66,7 @@ fn main() {
     let mut stage = Stage::new();
     idle(&mut stage);
     rules(&mut stage);
+    experiments(&mut stage);
     actions(&mut stage);
     shapes(&mut stage);
     peers();
@@ -90,6 +91,17 @@ fn rules(stage: &mut Stage) {
         }
         Figure::slope(&format!("verdicts/{name}/per-rule"), "ns per rule", &cases).print();
     }
+}
+
+/// Each with a rule and a lease of its own, at one attach point.
+fn experiments(stage: &mut Stage) {
+    let mut cases = Vec::new();
+    for count in [1_u32, 4, 16] {
+        (1..=count).for_each(|lease| stage.lease_of(lease, true));
+        stage.rules(&(1..=count).map(|lease| Rule { lease, ..other() }).collect::<Vec<_>>());
+        cases.push((f64::from(count), measure(&format!("no-match/{count}-experiments"), stage)));
+    }
+    Figure::slope("verdicts/no-match/per-experiment", "ns each", &cases).print();
 }
 
 fn actions(stage: &mut Stage) {

@@ -9,7 +9,7 @@ use chaos_tests::{
     lab::Lab,
     need,
     net::{Family, NetNs},
-    stats::{ks::one_sample, quantile::median, theory},
+    stats::{bursts::Bursts, ks::one_sample, quantile::median, theory},
     traffic::{
         Flow,
         tcp::{Until, transfer},
@@ -28,11 +28,12 @@ fn main() {
         let fault = format!("{MATCH_TCP}, latency: {{ delay: {delay}, limit: 100000 }}");
         rate(&lab, &format!("latency-{delay}"), &fault, &format!("netem limit 100000 delay {delay}"));
     }
-    for percent in ["0.1", "5"] {
+    for percent in ["0.1", "1", "5"] {
         let fault = format!("{MATCH_TCP}, loss: {{ percent: {percent} }}");
         rate(&lab, &format!("loss-{percent}"), &fault, &format!("netem limit 100000 loss {percent}%"));
         lost(&lab, percent);
     }
+    correlated(&lab);
     for speed in ["10mbit", "100mbit", "1gbit"] {
         let fault = format!("{MATCH_TCP}, bandwidth: {{ rate: {speed} }}");
         rate(&lab, &format!("rate-{speed}"), &fault, &format!("tbf rate {speed} burst 128kb latency 50ms"));
@@ -85,6 +86,24 @@ fn lost(lab: &Lab, percent: &str) {
         || under(&a.ns, &format!("netem limit 100000 loss {percent}%"), share),
     );
     Figure::beside(&format!("emulation/lost-{percent}"), "% of datagrams", &rounds).print();
+}
+
+/// How like its forerunner a datagram fares where half of that was asked, beside netem's.
+fn correlated(lab: &Lab) {
+    let (a, b) = (&lab.hosts.a, &lab.hosts.b);
+    let count = if figure::quick() { 5_000 } else { 20_000 };
+    let found = || Bursts::of(&Flow::to(b.at(Family::V4, PORT)).count(count).run(&a.ns, &b.ns).fates()).correlation();
+    let rounds = figure::in_turns(
+        || {
+            let running =
+                lab.inject("name: f, network: { match: { protocol: udp }, loss: { percent: 20, correlation: 50 } }");
+            let found = found();
+            running.finish();
+            found
+        },
+        || under(&a.ns, "netem limit 100000 loss 20% 50%", found),
+    );
+    Figure::beside("emulation/loss-correlation", "where 0.5 is asked", &rounds).print();
 }
 
 /// The greatest distance of delays from their theory (Kolmogorov and Smirnov), beside that of netem's.

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use chaos_tests::{
+    clock::busy,
     figure::{self, Figure, Rounds, absent},
     lab::Lab,
     need,
@@ -49,9 +50,12 @@ fn round_trip(lab: &Lab) -> f64 {
     median(&ping.run(&lab.hosts.a.ns).rtts_ms()) * 1000.0
 }
 
-/// Throughput and round trip.
-fn load(lab: &Lab) -> (f64, f64) {
-    (send(&lab.hosts.a, &lab.hosts.b, seconds(1, 3)).mbit_per_s(), round_trip(lab))
+/// Throughput, round trip, and the time of processors for each MB, us.
+fn load(lab: &Lab) -> [f64; 3] {
+    let before = busy();
+    let done = send(&lab.hosts.a, &lab.hosts.b, seconds(1, 3));
+    let used = (busy() - before).as_secs_f64() * 1e6 / (done.bytes as f64 / 1e6);
+    [done.mbit_per_s(), round_trip(lab), used]
 }
 
 fn states(lab: &Lab) {
@@ -61,18 +65,21 @@ fn states(lab: &Lab) {
         ("matched", "name: f, when: { nth: 1000000000000 }, network: { match: { all: true }, partition: true }"),
     ];
     for (name, fault) in cases {
-        let (mut throughput, mut delay) = (Rounds::new(), Rounds::new());
+        let mut figures = [("throughput", "Mbit/s"), ("round-trip", "us"), ("processor", "us per MB")]
+            .map(|(what, unit)| (what, unit, Rounds::new()));
         for _ in 0..figure::rounds() {
             let alone = load(lab);
             let running = lab.inject(fault);
             let ours = load(lab);
             // One that was never to hit anything does not pass.
             running.finish_any();
-            throughput.push((ours.0, alone.0));
-            delay.push((ours.1, alone.1));
+            for ((_, _, rounds), pair) in figures.iter_mut().zip(ours.into_iter().zip(alone)) {
+                rounds.push(pair);
+            }
         }
-        Figure::beside(&format!("wire/{name}/throughput"), "Mbit/s", &throughput).print();
-        Figure::beside(&format!("wire/{name}/round-trip"), "us", &delay).print();
+        for (what, unit, rounds) in &figures {
+            Figure::beside(&format!("wire/{name}/{what}"), unit, rounds).print();
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Which calls can be hit by which mechanism is the kernel's; each test asks the product, and holds it to what it promised.
 
+#[path = "syscalls/busy.rs"]
+mod busy;
 #[path = "syscalls/kprobe.rs"]
 mod kprobe;
 #[path = "syscalls/overlay.rs"]
@@ -63,7 +65,7 @@ impl Victim {
 }
 
 /// A call that a victim made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Made {
     call: String,
     /// `ok` or the error's name.
@@ -104,6 +106,12 @@ fn calls(chaos: &Chaos) -> &'static [serde_json::Value] {
     })
 }
 
+/// What a victim can do.
+fn listed() -> Vec<String> {
+    let listed = Command::new(env!("CARGO_BIN_EXE_chaos-victim")).arg("--list").output().unwrap();
+    String::from_utf8(listed.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
 /// A place for a victim, and how to name it in an experiment.
 fn scene() -> Option<(Chaos, Cgroup, Cgroup, String)> {
     if !need::root() || !need::product() || !need::cgroup2() {
@@ -137,11 +145,11 @@ fn every_call_that_check_promises_fails_once_and_only_inside() {
     for call in CGROUP_CALLS {
         assert!(promised.contains_key(call), "{call} can be hit on any kernel from Linux 5.18 on: {promised:?}");
     }
-    let listed = Command::new(env!("CARGO_BIN_EXE_chaos-victim")).arg("--list").output().unwrap();
-    let listed = String::from_utf8(listed.stdout).unwrap();
+    let listed = listed();
     // Asking for the break is no request for memory, and nothing but the entry sees it.
     let asks_nothing = |call: &str| call == "brk" && promised.get("brk").is_some_and(|by| by == "lsm");
-    let calls: Vec<&str> = listed.lines().filter(|call| promised.contains_key(*call) && !asks_nothing(call)).collect();
+    let known = |call: &&str| promised.contains_key(*call) && !asks_nothing(call);
+    let calls: Vec<&str> = listed.iter().map(String::as_str).filter(known).collect();
     let (hit, spared) = (inside(&cgroup, &[], &calls), outside(&[], &calls));
     // A fault takes 64 calls.
     let experiment = calls.chunks(60).fold(Experiment::on(&target).duration("600s"), |experiment, calls| {

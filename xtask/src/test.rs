@@ -31,7 +31,7 @@ const KERNEL_INDEPENDENT: [&str; 4] = ["driver", "fixtures", "measurement", "val
 /// The kernel whose virtual machine shows, unless --full, what the running kernel may lack.
 const MAIN_SERIES: &str = "6.12";
 /// The suites that it runs then: what queues, one that drops, and one whose programs make all kinds of calls.
-const QUEUEING: [&str; 4] = ["bandwidth", "latency", "partition", "programs"];
+const QUEUEING: [&str; 4] = ["bandwidth", "latency", "partition", PROGRAMS];
 /// The suite of the smoke test of the other series, and the test: a delay in both directions and both families needs every
 /// hook and every helper of the datapath.
 const SMOKE: [&str; 2] = ["latency", CALLS];
@@ -39,6 +39,12 @@ const SMOKE: [&str; 2] = ["latency", CALLS];
 const SMOKE_TESTS: [&str; 3] = ["round_trips", "every_call_that_check_promises", "paths_are_those"];
 /// The suite that runs in every machine: which calls can be hit, and how, differs most from kernel to kernel.
 const CALLS: &str = "syscalls";
+/// The suite whose victims are programs of others.
+const PROGRAMS: &str = "programs";
+/// The kernel whose programs can have a thread sleep on its way back from a call, and these tests of [`CALLS`]. The emulator has what that
+/// needs with one processor alone.
+const LATER_SERIES: &str = "7.2";
+const LATER_TESTS: [&str; 2] = ["every_call_that_may_sleep", "in_which_nobody_may_sleep"];
 /// The suite of package chaos whose tests are ignored unless --full asks for them.
 const ENDURANCE: &str = "endurance";
 /// The suite that needs a variant of the product.
@@ -273,12 +279,21 @@ fn machines(full: bool, programs: &[Program], products: &Products, filter: Optio
     for (series, _) in vm::kernel::SERIES {
         machine(series, full, programs, products, filter, report);
     }
+    let calls: Vec<&Program> = programs.iter().filter(|program| program.name == CALLS).collect();
+    let place = format!("Linux {LATER_SERIES}, one processor");
+    let filters: Vec<&str> = match filter {
+        None if full => vec!["sleeping::"],
+        None => LATER_TESTS.into(),
+        Some(filter) => vec![filter],
+    };
+    report.add(&place, Some(LATER_SERIES), || in_machine(LATER_SERIES, 1, &calls, products, &filters));
     // In all but the calls it is the 6.12 of above. Otherwise nobody is to wait until it is built.
     if full {
-        let calls: Vec<&Program> = programs.iter().filter(|program| program.name == CALLS).collect();
+        let of_calls = |program: &&Program| [CALLS, PROGRAMS].contains(&program.name.as_str());
+        let calls: Vec<&Program> = programs.iter().filter(of_calls).collect();
         let place = format!("Linux {}, calls", built::NAME);
         let filters: Vec<&str> = filter.into_iter().collect();
-        report.add(&place, Some(built::NAME), || in_machine(built::NAME, &calls, products, &filters));
+        report.add(&place, Some(built::NAME), || in_machine(built::NAME, 2, &calls, products, &filters));
     }
 }
 
@@ -309,7 +324,8 @@ fn machine(
         None if extent == "smoke test" => SMOKE_TESTS.into(),
         other => other.into_iter().collect(),
     };
-    report.add(&format!("Linux {series}, {extent}"), Some(series), || in_machine(series, &suites, products, &filters));
+    report
+        .add(&format!("Linux {series}, {extent}"), Some(series), || in_machine(series, 2, &suites, products, &filters));
 }
 
 /// The filters, of which there may be none, then the test programs. A test runs whose name contains one of them.
@@ -322,11 +338,17 @@ done
 exit $failed"#;
 
 /// One boot for all suites; where the emulator spoils it, another for those that had not ended well.
-fn in_machine(series: &str, suites: &[&Program], products: &Products, filters: &[&str]) -> Result<Suites> {
+fn in_machine(
+    series: &str,
+    processors: u32,
+    suites: &[&Program],
+    products: &Products,
+    filters: &[&str],
+) -> Result<Suites> {
     let mut ended = Suites::new();
     vm::persistently(|| {
         let left: Vec<&Program> = suites.iter().copied().filter(|suite| !ended.contains_key(&suite.name)).collect();
-        let Some(machine) = machine_of(series, &left, products, filters) else { return Ok(()) };
+        let Some(machine) = machine_of(series, processors, &left, products, filters) else { return Ok(()) };
         let reader = Reader::default();
         let code = machine.run(reader.clone(), reader.clone()).inspect_err(|_| {
             // What failed may have failed because of the emulator.
@@ -338,12 +360,18 @@ fn in_machine(series: &str, suites: &[&Program], products: &Products, filters: &
 }
 
 /// For these suites, if there are any.
-fn machine_of(series: &str, suites: &[&Program], products: &Products, filters: &[&str]) -> Option<Machine> {
+fn machine_of(
+    series: &str,
+    processors: u32,
+    suites: &[&Program],
+    products: &Products,
+    filters: &[&str],
+) -> Option<Machine> {
     let mut command: Vec<OsString> = ["/bin/sh", "-c", LOOP, "sh", &filters.join(" ")].map(OsString::from).into();
     command.extend(suites.iter().map(|suite| suite.path.clone().into()));
     let directory = suites.first()?.directory.clone();
     let mut variables: Vec<(OsString, OsString)> =
         vec![("CARGO_MANIFEST_DIR".into(), directory.clone().into()), ("HEADING".into(), HEADING.into())];
     variables.extend(products.variables().map(|(name, path)| (name.into(), path.into())));
-    Some(Machine { timeout: VM_PATIENCE, variables, directory, ..Machine::new(series, command) })
+    Some(Machine { timeout: VM_PATIENCE, processors, variables, directory, ..Machine::new(series, command) })
 }

@@ -100,6 +100,12 @@ pub const HOOK_CGROUP: u32 = 16;
 /// call, each is to find its own rules only, or a rule would count the call twice.
 pub const HOOK_KPROBE: u32 = 17;
 
+/// Added to a hook's number in [`CallKey::hook`] for rules that have threads sleep in it: as above, each program is to find its own
+/// rules only.
+pub const TIMING_ASLEEP: u32 = 1 << 8;
+/// The same for rules that have them sleep on the way back from the call.
+pub const TIMING_LATER: u32 = 1 << 9;
+
 /// [`crate::CallArgs::kind`]: any.
 pub const KIND_ANY: u32 = 0;
 /// A file of a file system.
@@ -196,7 +202,12 @@ offsets! {
     OFFSET_BPRM_FILE = 31, "linux_binprm.file";
     /// How a file was opened.
     OFFSET_FILE_MODE = 32, "file.f_mode";
+    /// What a task is about.
+    OFFSET_TASK_FLAGS = 33, "task_struct.flags";
 }
+
+/// In the same way, but for each program that is loaded: `TIMING_*`, or 0.
+pub const OFFSET_TIMING: i32 = 34;
 
 /// [`CallKey::number`] with [`HOOK_CGROUP`], where no program knows a call by its number: connect(2).
 pub const CALL_CONNECT: u32 = 1;

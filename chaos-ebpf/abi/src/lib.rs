@@ -104,6 +104,8 @@ pub mod maps {
     pub const SLEEPER: &str = "CHAOS_SLEEPER";
     /// Until when they do.
     pub const SLOTS: &str = "CHAOS_SLOTS";
+    /// Sleeps on the way back from calls.
+    pub const LATER: &str = "CHAOS_LATER";
     /// When an address was first learned, CLOCK_MONOTONIC in ns, by [`crate::LearnedKey`].
     pub const LEARNED: &str = "CHAOS_LEARNED";
 }

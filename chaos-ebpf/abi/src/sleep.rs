@@ -46,10 +46,30 @@ abi_struct! {
     }
 }
 
+abi_struct! {
+    /// A sleep on the way back from a call, by slot.
+    pub struct Later {
+        /// The kernel's own (linux/bpf.h, `struct bpf_task_work`).
+        pub work: u64,
+        /// How long, ns.
+        pub duration: u64,
+        /// The rule that decided.
+        pub rule: u32,
+        /// The slot once more.
+        pub slot: u32,
+    }
+}
+
 /// In place of a helper's number: the kernel's functions, whose ids user space looks up and puts in place (`OFFSET_MAGIC`).
 pub const KFUNC_TASK_FROM_PID: i32 = 0x7c41_0000;
 /// Gives back what [`KFUNC_TASK_FROM_PID`] gave.
 pub const KFUNC_TASK_RELEASE: i32 = 0x7c41_0001;
-/// All of them by name.
-pub const KFUNCS: [(i32, &str); 2] =
-    [(KFUNC_TASK_FROM_PID, "bpf_task_from_pid"), (KFUNC_TASK_RELEASE, "bpf_task_release")];
+/// Has a program's function called before the thread returns to user space (Linux 6.18).
+pub const KFUNC_TASK_WORK: i32 = 0x7c41_0002;
+/// All of them, each by the names that kernels have for it: the first one that there is is meant.
+pub const KFUNCS: [(i32, &[&str]); 3] = [
+    (KFUNC_TASK_FROM_PID, &["bpf_task_from_pid"]),
+    (KFUNC_TASK_RELEASE, &["bpf_task_release"]),
+    // The second name came first, with one argument more, which no program gives (kernel/bpf/helpers.c, `aux__prog`).
+    (KFUNC_TASK_WORK, &["bpf_task_work_schedule_resume", "bpf_task_work_schedule_resume_impl"]),
+];

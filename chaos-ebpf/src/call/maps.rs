@@ -5,7 +5,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use chaos_abi::{
-    CallKey, CallList, CallState, MAX_CALLS, MAX_GLOB_ROWS, MAX_RULES, MAX_SLEEPS, SLEEP_SLOTS, Scopes, Sleep,
+    CallKey, CallList, CallState, Later, MAX_CALLS, MAX_GLOB_ROWS, MAX_RULES, MAX_SLEEPS, SLEEP_SLOTS, Scopes, Sleep,
     SleepServer,
 };
 
@@ -30,3 +30,6 @@ pub static CHAOS_SLEEPER: Array<SleepServer, 1, 0> = Array::new();
 /// Until when, by slot; CLOCK_MONOTONIC in ns.
 #[btf_map]
 pub static CHAOS_SLOTS: Array<u64, { SLEEP_SLOTS as usize }, 0> = Array::new();
+/// Sleeps on the way back.
+#[btf_map]
+pub static CHAOS_LATER: Array<Later, { SLEEP_SLOTS as usize }, 0> = Array::new();

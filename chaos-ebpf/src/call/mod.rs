@@ -8,6 +8,7 @@ pub mod file;
 pub mod glob;
 pub mod hooks;
 pub mod kernel;
+pub mod later;
 pub mod maps;
 pub mod path;
 pub mod sleep;
@@ -19,10 +20,10 @@ use crate::maps::{CHAOS_CONTROL, CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_RULES};
 use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
 use chaos_abi::{
     ACTION_CALL, ANY_UID, CallArgs, CallKey, Counters, HOOK_CGROUP, KIND_ANY, LONGEST_BUSY, Lease, MAX_LEVELS,
-    MAX_RULES_PER_CALL, NEEDS_KIND, NEEDS_PEER, REJECT_CALLER, REJECT_KIND, REJECT_PATH, REJECT_PEER, REJECT_PORT,
-    REJECT_TIME, RULE_DRY_RUN, RULE_WINDOW, Rule,
+    MAX_RULES_PER_CALL, NEEDS_KIND, NEEDS_PEER, OFFSET_TIMING, REJECT_CALLER, REJECT_KIND, REJECT_PATH, REJECT_PEER,
+    REJECT_PORT, REJECT_TIME, RULE_DRY_RUN, RULE_WINDOW, Rule,
 };
-use kernel::opaque;
+use kernel::{offset, opaque};
 use maps::{CHAOS_CALLS, CHAOS_SCOPES};
 
 /// Adds one to a counter.
@@ -58,8 +59,8 @@ pub struct Call {
     pub cgroup: u64,
     /// What the descriptor is, once it is known.
     pub kind: u32,
-    /// Unused.
-    pub reserved: u32,
+    /// `TIMING_*` of this program's rules.
+    pub timing: u32,
 }
 
 impl Call {
@@ -81,7 +82,7 @@ impl Call {
             peer: socket::Peer { address: [zero; 2], ..socket::Peer::NONE },
             cgroup: zero,
             kind: KIND_ANY,
-            reserved: 0,
+            timing: offset!(OFFSET_TIMING) as u32,
         }
     }
 }
@@ -101,7 +102,7 @@ pub fn act(call: &mut Call) -> i64 {
             continue;
         }
         call.cgroup = cgroup;
-        let key = CallKey { cgroup, number: call.number, hook: call.hook };
+        let key = CallKey { cgroup, number: call.number, hook: call.hook | call.timing };
         // SAFETY: only presence is asked.
         if unsafe { CHAOS_CALLS.get(key) }.is_some() {
             // SAFETY: our variable.
@@ -137,7 +138,7 @@ fn negative(errno: u32) -> i64 {
 pub unsafe extern "C" fn chaos_call_rules(call: *mut Call) -> i64 {
     // SAFETY: the caller's variable; it is not NULL, but the verifier wants to see that tested.
     let Some(call) = (unsafe { call.as_mut() }) else { return 0 };
-    let key = CallKey { cgroup: call.cgroup, number: call.number, hook: call.hook };
+    let key = CallKey { cgroup: call.cgroup, number: call.number, hook: call.hook | call.timing };
     // SAFETY: the value is written whole, and a program sees it with the old or the new rules.
     let Some(list) = (unsafe { CHAOS_CALLS.get(key) }) else { return 0 };
     let Some(control) = CHAOS_CONTROL.get(0) else { return 0 };

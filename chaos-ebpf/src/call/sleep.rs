@@ -28,10 +28,23 @@ const EARLY: u64 = 1_000_000;
 
 /// One sleep, as the turns of the loop see it.
 #[repr(C)]
-struct Nap {
-    until: u64,
-    rule: u32,
-    slot: u32,
+pub struct Nap {
+    /// CLOCK_MONOTONIC in ns.
+    pub until: u64,
+    /// The rule that asked for it.
+    pub rule: u32,
+    /// The page that is waited for.
+    pub slot: u32,
+}
+
+impl Nap {
+    /// Sleeps, and gives the slot back.
+    #[inline(always)]
+    pub fn sleep(&mut self) {
+        // SAFETY: the callback's context is this variable, which outlives the call.
+        unsafe { bpf_loop(TURNS, turn as *mut c_void, (&raw mut *self).cast(), 0) };
+        wake_at(self.slot, 0);
+    }
 }
 
 /// Leaves the note; false where there is no room for one.
@@ -47,19 +60,35 @@ fn thread() -> u32 {
     unsafe { bpf_get_current_pid_tgid() as u32 }
 }
 
+/// What a note asks for.
+pub struct Asked {
+    /// How long, ns.
+    pub duration: u64,
+    /// What the call returns then, or 0.
+    pub errno: u32,
+    /// The rule.
+    pub rule: u32,
+}
+
+/// The note that is left for this thread's call; it is gone then.
+#[inline(always)]
+pub fn asked() -> Option<Asked> {
+    let id = thread();
+    // SAFETY: no other thread writes the note of this one.
+    let note = unsafe { CHAOS_SLEEPS.get(id) }?;
+    let (decided, number) = (note.decided, note.number);
+    let asked = Asked { duration: note.duration, errno: note.errno, rule: note.rule };
+    let _ = CHAOS_SLEEPS.remove(id);
+    let is_of_this_call = number == task::number() && clock::now().wrapping_sub(decided) <= SLEEP_STALE;
+    is_of_this_call.then_some(asked)
+}
+
 /// What the hook is to return, after the sleep that a note asked for.
 #[inline(always)]
 pub fn found() -> i64 {
-    let id = thread();
-    // SAFETY: no other thread writes the note of this one.
-    let Some(note) = (unsafe { CHAOS_SLEEPS.get(id) }) else { return 0 };
-    let (decided, duration, number, errno, rule) = (note.decided, note.duration, note.number, note.errno, note.rule);
-    let _ = CHAOS_SLEEPS.remove(id);
-    let now = clock::now();
-    if number != task::number() || now.wrapping_sub(decided) > SLEEP_STALE {
-        return 0;
-    }
+    let Some(Asked { duration, errno, rule }) = asked() else { return 0 };
     let Some(counters) = CHAOS_COUNTERS.get_ptr_mut(rule) else { return 0 };
+    let now = clock::now();
     let mut nap = Nap { until: now.wrapping_add(duration), rule, slot: 0 };
     if !take(&mut nap, now) {
         count!(counters, skipped);
@@ -68,9 +97,7 @@ pub fn found() -> i64 {
     // Before the sleep: the experiment may be over when it ends, and its report written.
     count!(counters, injected);
     count!(counters, delayed);
-    // SAFETY: the callback's context is this variable, which outlives the call.
-    unsafe { bpf_loop(TURNS, turn as *mut c_void, (&raw mut nap).cast(), 0) };
-    wake_at(nap.slot, 0);
+    nap.sleep();
     // A sleep that was cut short had its lease or its server end: no error is due any more.
     if errno == 0 || clock::now() < nap.until {
         return 0;
@@ -81,7 +108,7 @@ pub fn found() -> i64 {
 
 /// Finds a slot that nobody sleeps on; false also where nobody answers.
 #[inline(always)]
-fn take(nap: &mut Nap, now: u64) -> bool {
+pub fn take(nap: &mut Nap, now: u64) -> bool {
     let Some(server) = CHAOS_SLEEPER.get_ptr_mut(0) else { return false };
     // SAFETY: fields that only user space writes; the task is ours until it is released.
     unsafe {
@@ -108,8 +135,9 @@ fn take(nap: &mut Nap, now: u64) -> bool {
     false
 }
 
+/// Until when a slot is taken.
 #[inline(always)]
-fn wake_at(slot: u32, until: u64) {
+pub fn wake_at(slot: u32, until: u64) {
     if let Some(place) = CHAOS_SLOTS.get_ptr_mut(slot) {
         // SAFETY: a map value; this thread's alone while it sleeps.
         unsafe { place.write_volatile(until) };

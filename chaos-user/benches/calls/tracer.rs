@@ -9,9 +9,14 @@ use super::victim::Victim;
 /// The call that fails; by then the victim and its loader have opened what they need.
 const INJECT: &str = "inject=pread64:error=EIO:when=200+";
 
-pub fn measure(alone: &mut Victim) {
+/// Whether there is one.
+pub fn is_there() -> bool {
     let installed = Command::new("strace").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if !installed.is_ok_and(|status| status.success()) {
+    installed.is_ok_and(|status| status.success())
+}
+
+pub fn measure(alone: &mut Victim) {
+    if !is_there() {
         return absent("calls/strace/pread64", "strace is not installed");
     }
     for (name, mode) in [("strace", &["-f"][..]), ("strace-seccomp", &["-f", "--seccomp-bpf"])] {

@@ -26,6 +26,8 @@ pub const CALLS: [&str; 5] = ["socket", "connect", "bind", "openat", "pread64"];
 const BATCH: usize = 200;
 /// Fewest batches.
 const LEAST: usize = 5;
+/// More files than such a process opens before it is told to do anything.
+pub const OPENED_BEFORE: usize = 50;
 const VARIABLE: &str = "CHAOS_BENCH_VICTIM";
 
 /// Whether this process is to be one.
@@ -37,6 +39,12 @@ pub fn is_one() -> bool {
 pub fn serve() {
     let mut ground = Ground::new();
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        if let Some((call, count)) = line.split_once(' ') {
+            let count = count.parse().expect("how many");
+            let each: Vec<String> = (0..count).map(|_| ground.one(call).as_nanos().to_string()).collect();
+            println!("{}", each.join(" "));
+            continue;
+        }
         let length = if figure::quick() { Duration::from_millis(20) } else { Duration::from_millis(100) };
         let (begin, mut batches) = (Instant::now(), Vec::new());
         while batches.len() < LEAST || begin.elapsed() < length {
@@ -66,15 +74,24 @@ impl Ground {
 
     /// How long a batch of this call takes, whether it succeeds or not; what it opens is closed afterwards.
     fn batch(&mut self, call: &str) -> Duration {
+        self.several(call, BATCH)
+    }
+
+    /// How long one takes.
+    fn one(&mut self, call: &str) -> Duration {
+        self.several(call, 1)
+    }
+
+    fn several(&mut self, call: &str, count: usize) -> Duration {
         if call == "bind" {
-            self.made.extend((0..BATCH).filter_map(|_| new_socket()));
+            self.made.extend((0..count).filter_map(|_| new_socket()));
         }
         let begin = Instant::now();
         // Whether a call succeeds is no matter here.
         match call {
-            "socket" => (0..BATCH).for_each(|_| self.opened.extend(new_socket())),
+            "socket" => (0..count).for_each(|_| self.opened.extend(new_socket())),
             "connect" => {
-                for _ in 0..BATCH {
+                for _ in 0..count {
                     let _ = self.socket.connect(self.peer);
                 }
             }
@@ -84,12 +101,12 @@ impl Ground {
                     let _ = bind(socket.as_raw_fd(), &any);
                 }
             }
-            "openat" => (0..BATCH).for_each(|_| {
+            "openat" => (0..count).for_each(|_| {
                 self.opened.extend(openat(AT_FDCWD, "/dev/null", OFlag::O_RDONLY, Mode::empty()));
             }),
             "pread64" => {
                 let mut buffer = [0; 16];
-                for _ in 0..BATCH {
+                for _ in 0..count {
                     let _ = pread(&self.file, &mut buffer, 0);
                 }
             }
@@ -136,10 +153,20 @@ impl Victim {
 
     /// How long this call takes it, ns.
     pub fn time(&mut self, call: &str) -> f64 {
-        writeln!(self.to, "{call}").expect("the victim listens");
+        self.ask(call)[0]
+    }
+
+    /// How long each of so many takes it, ns.
+    pub fn each(&mut self, call: &str, count: usize) -> Vec<f64> {
+        self.ask(&format!("{call} {count}"))
+    }
+
+    fn ask(&mut self, what: &str) -> Vec<f64> {
+        writeln!(self.to, "{what}").expect("the victim listens");
         let mut line = String::new();
         self.from.read_line(&mut line).expect("the victim answers");
-        line.trim().parse().unwrap_or_else(|_| panic!("{call}: the victim said {line:?}"))
+        let number = |word: &str| word.parse().unwrap_or_else(|_| panic!("{what}: the victim said {line:?}"));
+        line.split_whitespace().map(number).collect()
     }
 }
 

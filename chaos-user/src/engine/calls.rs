@@ -6,7 +6,7 @@ use super::{Active, EngineError, Session, rules::Placed, trial};
 use crate::{
     kernel::{
         bpf,
-        calls::{Image, Stand, Way},
+        calls::{Image, Stand},
         datapath::{Datapath, map_error},
         error::KernelError,
         seam, sleep,
@@ -117,7 +117,7 @@ impl Calls {
             standing.rules.insert(id);
             return Ok(());
         }
-        if stand.way == Way::Sleep {
+        if stand.way.sleeps() {
             self.image.maps.set_sleeper(sleep::pages()?)?;
         }
         let program = self.image.load(stand)?;

@@ -24,8 +24,11 @@ use std::{path::PathBuf, sync::OnceLock};
 pub struct Trial {
     entry: OnceLock<Result<(), String>>,
     kprobe: OnceLock<Result<(), String>>,
+    lsm: OnceLock<Result<(), String>>,
     security: OnceLock<Result<(), String>>,
     sleep: OnceLock<Result<(), String>>,
+    lsm_later: OnceLock<Result<(), String>>,
+    entry_later: OnceLock<Result<(), String>>,
     cgroup: OnceLock<Result<(), String>>,
 }
 
@@ -55,8 +58,17 @@ impl Trial {
         match way {
             Way::Entry => self.entry.get_or_init(|| tried(&stand(&table::entry("getsid"), "entry"), &session)),
             Way::Kprobe => self.kprobe.get_or_init(|| tried(&stand(&table::entry("getsid"), "kprobe"), &session)),
+            Way::Lsm => self.lsm.get_or_init(|| tried(&stand("bpf_lsm_task_getsid", "plain"), &session)),
             Way::Security => self.security.get_or_init(|| tried(&stand("security_task_getsid", "plain"), &session)),
-            Way::Lsm | Way::Sleep => self.sleep.get_or_init(sleep::tried),
+            Way::LsmAsleep | Way::Sleep => {
+                self.sleep.get_or_init(|| sleep::tried(&stand("bpf_lsm_file_open", "sleeper")))
+            }
+            Way::LsmLater => self.lsm_later.get_or_init(|| sleep::tried(&stand("bpf_lsm_file_open", "later"))),
+            Way::EntryLater => self.entry_later.get_or_init(|| {
+                // Another of its kind stands where it does.
+                self.of(Way::Entry).clone()?;
+                sleep::tried(&stand(&table::entry("openat"), "later"))
+            }),
             Way::Cgroup(_) => self.cgroup.get_or_init(|| {
                 let hook = CgroupHook::SockCreate;
                 let stand =

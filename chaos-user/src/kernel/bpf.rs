@@ -4,11 +4,13 @@
 
 mod device;
 mod program;
+mod work;
 
 pub use device::{attach_device_program, detach_device_program, device_programs};
 pub use program::{
     Program, Types, attach_kprobe, attach_to_cgroup, attach_tracing, load_program, load_types, recursion_misses,
 };
+pub use work::create_work_array;
 
 use super::{error::KernelError, seam};
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_prog_info, bpf_prog_type};

@@ -63,6 +63,11 @@ impl Stage {
 
     /// Lease 1 holds, or has lapsed.
     pub fn lease(&mut self, holds: bool) {
+        self.lease_of(1, holds);
+    }
+
+    /// The same of the experiment with this lease.
+    pub fn lease_of(&mut self, id: u32, holds: bool) {
         let clock = self.datapath.clock().unwrap();
         let lease = Lease {
             until: if holds { clock.jiffies + 3_600_000 } else { 1 },
@@ -73,7 +78,7 @@ impl Stage {
             state: LEASE_RUNNING,
             ..Lease::zeroed()
         };
-        self.datapath.leases.set(1, lease, 0).unwrap();
+        self.datapath.leases.set(id, lease, 0).unwrap();
     }
 
     /// These rules, in this order, ids from 1, at both points.
@@ -90,7 +95,11 @@ impl Stage {
             for (to, (id, rule)) in point.rules.iter_mut().zip((1..).zip(rules)) {
                 *to = Entry::of(id, rule);
             }
+            // 0 where there are several.
             point.lease = rules.first().map_or(0, |rule| rule.lease);
+            if rules.iter().any(|rule| rule.lease != point.lease) {
+                point.lease = 0;
+            }
             self.datapath.points.set(id, point, 0).unwrap();
         }
     }

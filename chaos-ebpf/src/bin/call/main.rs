@@ -18,7 +18,7 @@ mod bpf {
         HOOK_INODE_PERMISSION, HOOK_KPROBE, HOOK_PATH, HOOK_PATH_LINK, HOOK_PATH_TRUNCATE, HOOK_PLAIN, HOOK_SOCKET,
         HOOK_SOCKET_ADDRESS, HOOK_SOCKET_CREATE, HOOK_SOCKET_SENDMSG,
     };
-    use chaos_ebpf::call::{Call, act, file, hooks, sleep, task};
+    use chaos_ebpf::call::{Call, act, file, hooks, later, sleep, task};
 
     /// The arguments of a function, one word each, and behind them what it is to return so far.
     type Arguments = *const u64;
@@ -118,6 +118,13 @@ mod bpf {
     #[unsafe(link_section = "fentry/sleeper")]
     extern "C" fn sleeper(_ctx: Arguments) -> i64 {
         sleep::found()
+    }
+
+    /// At any hook or entry: a sleep on the way back that another program decided.
+    #[unsafe(no_mangle)]
+    #[unsafe(link_section = "fentry/later")]
+    extern "C" fn later(_ctx: Arguments) -> i64 {
+        later::arranged()
     }
 
     /// A kprobe at the entry of a call: returns at once with the error.

@@ -2,7 +2,7 @@
 
 use super::cgroup_root;
 use crate::kernel::{
-    calls::{Image, SharedMaps, Stand, THREAD, Way},
+    calls::{Image, SharedMaps, Stand, THREAD},
     clock,
     error::KernelError,
     sleep,
@@ -17,9 +17,9 @@ use std::{
 const NAP: Duration = Duration::from_millis(50);
 
 /// Nothing, or why threads cannot sleep here.
-pub fn tried() -> Result<(), String> {
+pub fn tried(stand: &Stand) -> Result<(), String> {
     let slept =
-        nap().map_err(|error| format!("{error}; up to {} us it can be held", chaos_abi::LONGEST_BUSY / 1000))?;
+        nap(stand).map_err(|error| format!("{error}; up to {} us it can be held", chaos_abi::LONGEST_BUSY / 1000))?;
     if slept < NAP {
         return Err(format!(
             "a thread that was to sleep for {} ms slept for {} us",
@@ -30,15 +30,14 @@ pub fn tried() -> Result<(), String> {
     Ok(())
 }
 
-fn nap() -> Result<Duration, KernelError> {
+fn nap(stand: &Stand) -> Result<Duration, KernelError> {
     let mut shared = SharedMaps::private()?;
     let lease = Lease { state: LEASE_RUNNING, until: u64::MAX, end: u64::MAX, ..Lease::zeroed() };
     shared.set(Rule { lease: 1, ..Rule::zeroed() }, Control::zeroed(), lease)?;
     let mut image = Image::new(&shared.descriptors(), &cgroup_root()?)?;
     image.maps.set_sleeper(sleep::pages()?)?;
-    let stand = Stand { way: Way::Sleep, function: "bpf_lsm_file_open".to_owned(), program: "sleeper" };
-    let program = image.load(&stand)?;
-    let _links = image.attach(&stand, &program)?;
+    let program = image.load(stand)?;
+    let _links = image.attach(stand, &program)?;
     let (tell, told) = mpsc::channel();
     let (go, gone) = mpsc::channel::<()>();
     let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::kernel::datapath::load_error;
 use aya_obj::{Function, Object, btf::BtfFeatures, generated::BPF_PSEUDO_KFUNC_CALL};
-use chaos_abi::{OFFSET_CS, OFFSET_MAGIC, OFFSETS};
+use chaos_abi::{OFFSET_CS, OFFSET_MAGIC, OFFSET_TIMING, OFFSETS};
 use nix::errno::Errno;
 use std::{
     collections::HashMap,
@@ -84,19 +84,23 @@ impl Image {
             .get(stand.program)
             .ok_or_else(|| KernelError::new("find program", stand.program, Errno::ENOENT))?;
         let target = match stand.way {
-            Way::Entry | Way::Security | Way::Lsm | Way::Sleep => Some(self.target(&stand.function)?),
             Way::Kprobe => {
                 self.kernel.as_ref().map_err(Clone::clone)?;
                 None
             }
             Way::Cgroup(_) => None,
+            _ => Some(self.target(&stand.function)?),
         };
         let (kind, attach) = stand.way.types();
+        let mut code = function.instructions.clone();
+        for instruction in code.iter_mut().filter(|one| one.code == MOV && one.imm == OFFSET_MAGIC + OFFSET_TIMING) {
+            instruction.imm = stand.way.timing() as i32;
+        }
         let program = Program {
             name: stand.program,
             kind,
             attach,
-            code: &function.instructions,
+            code: &code,
             types: Some(Types {
                 loaded: self.types.as_fd(),
                 functions: &function.func_info.func_info_bytes(),
@@ -136,8 +140,8 @@ fn patch(function: &mut Function, kernel: &Btf) {
     }
     // Where the kernel lacks one, the call stays what it is, and the verifier knows no such helper.
     for instruction in function.instructions.iter_mut().filter(|i| i.code == CALL && i.src_reg() == 0) {
-        let name = chaos_abi::KFUNCS.iter().find(|(number, _)| *number == instruction.imm).map(|(_, name)| *name);
-        if let Some(id) = name.and_then(|name| kernel.function(name)) {
+        let names = chaos_abi::KFUNCS.iter().find(|(number, _)| *number == instruction.imm).map(|(_, names)| *names);
+        if let Some(id) = names.unwrap_or_default().iter().find_map(|name| kernel.function(name)) {
             instruction.set_src_reg(BPF_PSEUDO_KFUNC_CALL as u8);
             instruction.imm = id as i32;
         }
@@ -157,8 +161,19 @@ mod tests {
         let shared = SharedMaps::private().unwrap();
         let image = Image::new(&shared.descriptors(), std::path::Path::new("/")).unwrap();
         for (name, function) in &image.functions {
-            if ["sleeper", "kprobe", "connect4", "connect6", "bind4", "bind6", "sendmsg4", "sendmsg6", "sock_create"]
-                .contains(&name.as_str())
+            if [
+                "sleeper",
+                "later",
+                "kprobe",
+                "connect4",
+                "connect6",
+                "bind4",
+                "bind6",
+                "sendmsg4",
+                "sendmsg6",
+                "sock_create",
+            ]
+            .contains(&name.as_str())
             {
                 continue;
             }

@@ -1,6 +1,8 @@
 //! The maps of a process's own.
 
 use super::super::{
+    bpf,
+    btf::Btf,
     datapath::map_error,
     dist,
     error::KernelError,
@@ -11,11 +13,11 @@ use crate::plan::glob::{self, Row};
 use aya::maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya_obj::generated::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_LRU_HASH};
 use chaos_abi::{
-    AddrKey, AddrPortKey, CallKey, CallList, CallState, Control, Counters, DIST_SIZE, Lease, MAX_CALLS, MAX_GLOB_ROWS,
-    MAX_RULES, MAX_SLEEPS, Rule, Scopes, Sleep, SleepServer, maps as names,
+    AddrKey, AddrPortKey, CallKey, CallList, CallState, Control, Counters, DIST_SIZE, KFUNC_TASK_WORK, KFUNCS, Lease,
+    MAX_CALLS, MAX_GLOB_ROWS, MAX_RULES, MAX_SLEEPS, Rule, SLEEP_SLOTS, Scopes, Sleep, SleepServer, maps as names,
 };
 use nix::errno::Errno;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// Descriptors of maps by name.
 pub type Shared = [(&'static str, RawFd); 8];
@@ -88,6 +90,8 @@ pub struct CallMaps {
     globs: Array<MapData, Row>,
     sleeps: HashMap<MapData, u32, Sleep>,
     sleeper: Array<MapData, SleepServer>,
+    /// Where the kernel can use it.
+    later: Option<OwnedFd>,
     dist: Array<MapData, [i16; DIST_SIZE]>,
     /// Rows in use: where they begin, and how many.
     used: Vec<(u32, u32)>,
@@ -98,6 +102,16 @@ fn notes() -> Result<HashMap<MapData, u32, Sleep>, MapError> {
     let (key, value) = (size_of::<u32>() as u32, size_of::<Sleep>() as u32);
     let map = aya_obj::Map::new_from_params(BPF_MAP_TYPE_LRU_HASH as u32, key, value, MAX_SLEEPS, 0);
     HashMap::try_from(Map::LruHashMap(MapData::create(map, names::SLEEPS, None)?))
+}
+
+/// Sleeps on the way back, where the kernel knows such; of maps whose values it has a part in aya has no constructor either.
+fn later() -> Result<Option<OwnedFd>, KernelError> {
+    let names = KFUNCS.iter().find(|(number, _)| *number == KFUNC_TASK_WORK).map_or(&[][..], |(_, names)| *names);
+    let known = |kernel: &Btf| names.iter().any(|name| kernel.function(name).is_some());
+    if !Btf::shared().as_ref().is_ok_and(known) {
+        return Ok(None);
+    }
+    bpf::create_work_array(SLEEP_SLOTS).map(Some)
 }
 
 impl CallMaps {
@@ -118,13 +132,14 @@ impl CallMaps {
             globs: Array::create(MAX_GLOB_ROWS, 0).map_err(error)?,
             sleeps: notes().map_err(error)?,
             sleeper: Array::create(1, 0).map_err(error)?,
+            later: later()?,
             dist,
             used: Vec::new(),
         })
     }
 
     /// Their descriptors by name.
-    pub(super) fn descriptors(&self) -> Result<[(&'static str, RawFd); 8], KernelError> {
+    pub(super) fn descriptors(&self) -> Result<[(&'static str, RawFd); 9], KernelError> {
         let fd = |data: &MapData| data.fd().as_fd().as_raw_fd();
         Ok([
             (names::CALLS, fd(self.calls.map())),
@@ -135,6 +150,8 @@ impl CallMaps {
             (names::SLEEPS, fd(self.sleeps.map())),
             (names::SLEEPER, fd(self.sleeper.map())),
             (names::SLOTS, fd(sleep::slots()?.map())),
+            // A program that uses what there is not is not loaded.
+            (names::LATER, self.later.as_ref().map_or(-1, AsRawFd::as_raw_fd)),
         ])
     }
 

@@ -5,6 +5,7 @@ use super::super::{
     error::KernelError,
 };
 use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
+use chaos_abi::{TIMING_ASLEEP, TIMING_LATER};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// By which means a program sees a call.
@@ -14,13 +15,19 @@ pub enum Way {
     Entry,
     /// A kprobe there that overrides the return.
     Kprobe,
-    /// `fmod_ret` at a security hook.
-    Security,
     /// An LSM program. Unlike `fmod_ret` it is run by every thread, also while another one is interrupted in it
     /// (linux/bpf_verifier.h, `bpf_prog_check_recur`).
     Lsm,
-    /// A sleepable LSM program, for the sleep that another one decided.
+    /// `fmod_ret` at a security hook, where the kernel runs no LSM programs (`lsm=` without bpf).
+    Security,
+    /// An LSM program, for sleeps that one of the next kind does.
+    LsmAsleep,
+    /// A sleepable LSM program.
     Sleep,
+    /// An LSM program, for sleeps on the way back.
+    LsmLater,
+    /// `fmod_ret` at the entry of the call, for the same.
+    EntryLater,
     /// The cgroup's own hook.
     Cgroup(CgroupHook),
 }
@@ -78,11 +85,31 @@ pub struct Stand {
 }
 
 impl Way {
+    /// It is for sleeps, and needs somebody to wait for.
+    #[must_use]
+    pub const fn sleeps(self) -> bool {
+        matches!(self, Self::Sleep | Self::LsmLater | Self::EntryLater)
+    }
+
+    /// `TIMING_*` of the rules that its programs are to find, or 0.
+    #[must_use]
+    pub const fn timing(self) -> u32 {
+        match self {
+            Self::LsmAsleep | Self::Sleep => TIMING_ASLEEP,
+            Self::LsmLater | Self::EntryLater => TIMING_LATER,
+            _ => 0,
+        }
+    }
+
     /// Type and attach type of its programs.
     pub(super) fn types(self) -> (bpf_prog_type, bpf_attach_type) {
         match self {
-            Self::Entry | Self::Security => (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_MODIFY_RETURN),
-            Self::Lsm | Self::Sleep => (bpf_prog_type::BPF_PROG_TYPE_LSM, bpf_attach_type::BPF_LSM_MAC),
+            Self::Entry | Self::Security | Self::EntryLater => {
+                (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_MODIFY_RETURN)
+            }
+            Self::Lsm | Self::LsmAsleep | Self::Sleep | Self::LsmLater => {
+                (bpf_prog_type::BPF_PROG_TYPE_LSM, bpf_attach_type::BPF_LSM_MAC)
+            }
             Self::Kprobe => (bpf_prog_type::BPF_PROG_TYPE_KPROBE, bpf_attach_type::BPF_CGROUP_INET_INGRESS),
             Self::Cgroup(CgroupHook::SockCreate) => {
                 (bpf_prog_type::BPF_PROG_TYPE_CGROUP_SOCK, CgroupHook::SockCreate.attach_type())
@@ -100,11 +127,9 @@ impl Stand {
     /// What the kernel says.
     pub fn attach(&self, program: BorrowedFd, root: BorrowedFd) -> Result<Vec<OwnedFd>, KernelError> {
         match self.way {
-            Way::Entry | Way::Security | Way::Lsm | Way::Sleep => {
-                Ok(vec![bpf::attach_tracing(program, &self.function)?])
-            }
             Way::Kprobe => bpf::attach_kprobe(program, &self.function).map(|fd| vec![fd]),
             Way::Cgroup(hook) => Ok(vec![bpf::attach_to_cgroup(program, root, hook.attach_type(), &self.function)?]),
+            _ => Ok(vec![bpf::attach_tracing(program, &self.function)?]),
         }
     }
 }
@@ -122,7 +147,10 @@ pub(super) fn load(stand: &Stand, program: &Program) -> Result<OwnedFd, KernelEr
         if stand.way == Way::Sleep && said.contains("unknown") {
             return error.unsupported("needs bpf_task_from_pid and bpf_copy_from_user_task, Linux 6.2");
         }
-        if stand.way == Way::Entry && said.contains("not modifiable") {
+        if matches!(stand.way, Way::LsmLater | Way::EntryLater) && said.contains("unknown") {
+            return error.unsupported("needs bpf_task_work_schedule_resume, Linux 6.18");
+        }
+        if matches!(stand.way, Way::Entry | Way::EntryLater) && said.contains("not modifiable") {
             return error.unsupported("needs CONFIG_FUNCTION_ERROR_INJECTION, or Linux 7.1");
         }
         error

@@ -31,7 +31,6 @@ fn code(way: Way) -> Vec<bpf_insn> {
     // What a program returns that lets the call go on.
     let on = i32::from(matches!(way, Way::Cgroup(_)));
     let hit = match way {
-        Way::Entry | Way::Security | Way::Lsm | Way::Sleep => vec![insn(0xb7, 0, 0, 0, error)],
         // r1 = ctx; r2 = error; override_return; r0 = 0
         Way::Kprobe => vec![
             insn(0xbf, 1, 6, 0, 0),
@@ -43,6 +42,7 @@ fn code(way: Way) -> Vec<bpf_insn> {
         Way::Cgroup(_) => {
             vec![insn(0xb7, 1, 0, 0, error), insn(0x85, 0, 0, 0, SET_RETVAL), insn(0xb7, 0, 0, 0, 0)]
         }
+        _ => vec![insn(0xb7, 0, 0, 0, error)],
     };
     let wide = |value: u64| [insn(0x18, 2, 0, 0, value as u32 as i32), insn(0, 0, 0, 0, (value >> 32) as u32 as i32)];
     // r6 = ctx; get_current_comm(fp - 16, 16)
@@ -92,14 +92,14 @@ fn put(
     root: &std::path::Path,
 ) -> Result<Vec<OwnedFd>, KernelError> {
     let target = match stand.way {
-        Way::Entry | Way::Security | Way::Lsm | Way::Sleep => {
+        Way::Kprobe | Way::Cgroup(_) => None,
+        _ => {
             let id = kernel.and_then(|kernel| kernel.function(&stand.function));
             Some(id.ok_or_else(|| {
                 let error = KernelError::new("find function", &stand.function, Errno::ENOENT);
                 error.unsupported("this kernel has no such function, or no type information (CONFIG_DEBUG_INFO_BTF)")
             })?)
         }
-        Way::Kprobe | Way::Cgroup(_) => None,
     };
     let (kind, attach) = stand.way.types();
     let program = Program { name: "trial", kind, attach, code, types: None, target, sleepable: false };

@@ -8,7 +8,7 @@ use crate::{
     kernel::calls::{Stand, Way},
     spec::Mechanism,
 };
-use chaos_abi::{HOOK_CGROUP, HOOK_ENTRY, HOOK_KPROBE};
+use chaos_abi::{HOOK_CGROUP, HOOK_ENTRY, HOOK_KPROBE, TIMING_ASLEEP, TIMING_LATER};
 
 /// A way to hit a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +26,10 @@ impl Candidate {
     #[must_use]
     pub fn mechanism(&self) -> &'static str {
         match self.stands.first().map(|stand| stand.way) {
-            Some(Way::Entry) => "entry",
+            Some(Way::Entry | Way::EntryLater) => "entry",
             Some(Way::Kprobe) => "kprobe",
             Some(Way::Cgroup(_)) => "cgroup",
-            Some(Way::Security | Way::Lsm | Way::Sleep) | None => "lsm",
+            Some(Way::Lsm | Way::Security | Way::LsmAsleep | Way::Sleep | Way::LsmLater) | None => "lsm",
         }
     }
 }
@@ -64,8 +64,10 @@ pub fn candidates(plan: &CallPlan, name: &str) -> (Vec<Candidate>, Vec<String>) 
     }
     if let Some(hook) = row.hook {
         for function in hook.functions {
-            let stand = Stand { way: Way::Security, function: (*function).to_owned(), program: hook.program };
-            add(Mechanism::Lsm, hook.knows, Candidate { stands: vec![stand], hook: hook.number, number });
+            for (way, function) in [(Way::Lsm, table::lsm(function)), (Way::Security, (*function).to_owned())] {
+                let stand = Stand { way, function, program: hook.program };
+                add(Mechanism::Lsm, hook.knows, Candidate { stands: vec![stand], hook: hook.number, number });
+            }
         }
     } else if wanted(Mechanism::Lsm) {
         reasons.push("lsm: the call passes no security hook of its own".to_owned());
@@ -80,32 +82,42 @@ pub fn candidates(plan: &CallPlan, name: &str) -> (Vec<Candidate>, Vec<String>) 
     (all, reasons)
 }
 
-/// Ways to hold a thread without keeping its CPU: what decides stands before what may sleep.
+/// Ways to hold a thread without keeping its CPU: what decides stands before what may sleep. In the call where the kernel lets a
+/// thread sleep there, otherwise on the way back.
 fn sleeping(plan: &CallPlan, row: &Row, number: u32) -> (Vec<Candidate>, Vec<String>) {
     let busy = chaos_abi::LONGEST_BUSY / 1000;
-    if !matches!(plan.mechanism, Mechanism::Auto | Mechanism::Lsm) {
-        return (Vec::new(), vec![format!("delays over {busy} us need the mechanism lsm")]);
-    }
-    let Some(hook) = row.hook else {
-        let reason = format!(
-            "the call passes no security hook, and only there a thread can sleep; up to {busy} us it can be held"
-        );
-        return (Vec::new(), vec![reason]);
-    };
-    let unknown = plan.needs() & !hook.knows;
-    if unknown != 0 {
-        return (Vec::new(), vec![format!("lsm: {} not known there", words(unknown))]);
+    let wanted = |mechanism| plan.mechanism == Mechanism::Auto || plan.mechanism == mechanism;
+    if !wanted(Mechanism::Lsm) && !wanted(Mechanism::Entry) {
+        return (Vec::new(), vec![format!("delays over {busy} us need the mechanism lsm or entry")]);
     }
     let (mut all, mut reasons) = (Vec::new(), Vec::new());
-    for function in hook.functions {
-        let Some(place) = table::sleeping(function) else {
-            reasons.push(format!("lsm: a thread may not sleep in {function}; up to {busy} us it can be held"));
-            continue;
-        };
-        let decides = Stand { way: Way::Lsm, function: place.clone(), program: hook.program };
-        let sleeps = Stand { way: Way::Sleep, function: place, program: "sleeper" };
-        // Of two at one place the one that came last runs first (kernel/bpf/trampoline.c, `hlist_add_head`).
-        all.push(Candidate { stands: vec![sleeps, decides], hook: hook.number, number });
+    // Of two at one place the one that came last runs first (kernel/bpf/trampoline.c, `hlist_add_head`).
+    let mut add = |function: String, [sleeps, decides]: [(Way, &'static str); 2], hook: u32| {
+        let stand = |(way, program)| Stand { way, function: function.clone(), program };
+        all.push(Candidate { stands: vec![stand(sleeps), stand(decides)], hook, number });
+    };
+    let hook = row.hook.filter(|_| wanted(Mechanism::Lsm));
+    let knows = hook.filter(|hook| plan.needs() & !hook.knows == 0);
+    match (hook, knows) {
+        (None, _) => reasons.push(format!("in the call, up to {busy} us: it passes no security hook to sleep in")),
+        (Some(hook), None) => reasons.push(format!("lsm: {} not known there", words(plan.needs() & !hook.knows))),
+        _ => {}
+    }
+    // LSM programs before those at the entry: a thread that is interrupted in one keeps no others out of it.
+    let hooks = knows.iter().flat_map(|hook| hook.functions.iter().map(move |function| (hook, function)));
+    for (hook, function) in hooks {
+        let place = table::lsm(function);
+        if table::may_sleep(function) {
+            add(place, [(Way::Sleep, "sleeper"), (Way::LsmAsleep, hook.program)], hook.number | TIMING_ASLEEP);
+        } else {
+            reasons.push(format!("in the call, up to {busy} us: a thread may not sleep in {function}"));
+            add(place, [(Way::LsmLater, "later"), (Way::LsmLater, hook.program)], hook.number | TIMING_LATER);
+        }
+    }
+    let at_entry = if row.descriptor { PATH | KIND } else { 0 };
+    if wanted(Mechanism::Entry) && plan.needs() & !at_entry == 0 {
+        let entry = table::entry(row.name);
+        add(entry, [(Way::EntryLater, "later"), (Way::EntryLater, "entry")], HOOK_ENTRY | TIMING_LATER);
     }
     (all, reasons)
 }
@@ -146,10 +158,10 @@ mod tests {
 
     #[test]
     fn by_what_is_known_where() {
-        assert_eq!(mechanisms("{all: true}", "[openat]", "openat"), ["entry", "kprobe", "lsm"]);
-        assert_eq!(mechanisms("{paths: [/a]}", "[openat]", "openat"), ["lsm"]);
-        assert_eq!(mechanisms("{paths: [/a]}", "[read]", "read"), ["entry", "kprobe", "lsm"]);
-        assert_eq!(mechanisms("{ports: [80]}", "[connect]", "connect"), ["lsm", "cgroup"]);
+        assert_eq!(mechanisms("{all: true}", "[openat]", "openat"), ["entry", "kprobe", "lsm", "lsm"]);
+        assert_eq!(mechanisms("{paths: [/a]}", "[openat]", "openat"), ["lsm", "lsm"]);
+        assert_eq!(mechanisms("{paths: [/a]}", "[read]", "read"), ["entry", "kprobe", "lsm", "lsm"]);
+        assert_eq!(mechanisms("{ports: [80]}", "[connect]", "connect"), ["lsm", "lsm", "cgroup"]);
         assert_eq!(mechanisms("{all: true}", "[fsync]", "fsync"), ["entry", "kprobe"]);
         assert_eq!(mechanisms("{all: true}", "[getpid]", "getpid"), ["entry", "kprobe"]);
     }
@@ -159,16 +171,22 @@ mod tests {
         let long = |calls: &str, name: &str| {
             let mut plan = plan_of("{all: true}", calls);
             plan.args.delay = 1_000_000;
-            candidates(&plan, name)
+            let (all, reasons) = candidates(&plan, name);
+            let stands = |one: &Candidate| -> Vec<String> {
+                one.stands.iter().map(|stand| format!("{} at {}", stand.program, stand.function)).collect()
+            };
+            (all.iter().map(stands).collect::<Vec<_>>(), reasons)
         };
         let (all, _) = long("[openat]", "openat");
-        let stands: Vec<_> = all[0].stands.iter().map(|stand| (stand.function.as_str(), stand.program)).collect();
-        assert_eq!(stands, [("bpf_lsm_file_open", "sleeper"), ("bpf_lsm_file_open", "file_open")]);
-        for (call, reason) in
-            [("unlink", "may not sleep in security_path_unlink"), ("fsync", "passes no security hook")]
-        {
+        assert_eq!(all[0], ["sleeper at bpf_lsm_file_open", "file_open at bpf_lsm_file_open"]);
+        assert_eq!(all[1], ["later", "entry"].map(|program| format!("{program} at {}", table::entry("openat"))));
+        for (call, place, program, reason) in [
+            ("unlink", "bpf_lsm_path_unlink".to_owned(), "path", "may not sleep in security_path_unlink"),
+            ("fsync", table::entry("fsync"), "entry", "passes no security hook"),
+        ] {
             let (all, reasons) = long(&format!("[{call}]"), call);
-            assert!(all.is_empty() && reasons[0].contains(reason), "{reasons:?}");
+            assert_eq!(all[0], [format!("later at {place}"), format!("{program} at {place}")]);
+            assert!(reasons[0].contains(reason), "{reasons:?}");
         }
     }
 

@@ -80,11 +80,12 @@ const SEND: Option<Group> = Some(Group {
 });
 const SOCKET: Option<Group> = Some(Group { number: CALL_SOCKET, hooks: &[CgroupHook::SockCreate], calls: &["socket"] });
 
-/// The LSM hook behind a security hook, where a thread may sleep: marked so by the kernel (kernel/bpf/bpf_lsm.c,
+/// Whether a thread may sleep in the LSM hook behind a security hook: marked so by the kernel (kernel/bpf/bpf_lsm.c,
 /// `sleepable_lsm_hooks`), and passed without a lock that others would wait for. Unlinking, renaming and the like hold their folder's.
 #[must_use]
-pub fn sleeping(function: &str) -> Option<String> {
-    const HOOKS: [&str; 16] = [
+pub fn may_sleep(function: &str) -> bool {
+    const HOOKS: [&str; 17] = [
+        "bprm_check",
         "file_open",
         "inode_getattr",
         "path_truncate",
@@ -102,12 +103,17 @@ pub fn sleeping(function: &str) -> Option<String> {
         "socket_getsockopt",
         "socket_shutdown",
     ];
-    let hook = function.strip_prefix("security_")?;
-    // The one whose two names differ (security/security.c, `security_bprm_check`).
-    if hook == "bprm_check" {
-        return Some("bpf_lsm_bprm_check_security".to_owned());
+    function.strip_prefix("security_").is_some_and(|hook| HOOKS.contains(&hook))
+}
+
+/// The function at which LSM programs of a security hook stand.
+#[must_use]
+pub fn lsm(function: &str) -> String {
+    match function.strip_prefix("security_").unwrap_or(function) {
+        // The one whose two names differ (security/security.c, `security_bprm_check`).
+        "bprm_check" => "bpf_lsm_bprm_check_security".to_owned(),
+        hook => format!("bpf_lsm_{hook}"),
     }
-    HOOKS.contains(&hook).then(|| format!("bpf_lsm_{hook}"))
 }
 
 /// Groups of calls, as bits.
