@@ -16,6 +16,7 @@ use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
 };
+use chaos_abi::LONGEST_BUSY;
 use nix::errno::Errno;
 use std::{path::PathBuf, sync::OnceLock};
 
@@ -120,7 +121,11 @@ impl Trial {
             }
         }
         reasons.dedup();
-        Err(format!("{name} cannot be hit on this kernel ({})", reasons.join("; ")))
+        let what = match plan.sleeps() {
+            true => format!("delayed for more than {} us", LONGEST_BUSY / 1000),
+            false => "hit".to_owned(),
+        };
+        Err(format!("{name} cannot be {what} on this kernel ({})", reasons.join("; ")))
     }
 }
 

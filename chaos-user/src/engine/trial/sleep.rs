@@ -18,8 +18,7 @@ const NAP: Duration = Duration::from_millis(50);
 
 /// Nothing, or why threads cannot sleep here.
 pub fn tried(stand: &Stand) -> Result<(), String> {
-    let slept =
-        nap(stand).map_err(|error| format!("{error}; up to {} us it can be held", chaos_abi::LONGEST_BUSY / 1000))?;
+    let slept = nap(stand).map_err(|error| error.to_string())?;
     if slept < NAP {
         return Err(format!(
             "a thread that was to sleep for {} ms slept for {} us",

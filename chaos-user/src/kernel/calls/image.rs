@@ -20,6 +20,8 @@ use std::{
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/call"));
 const WHAT: &str = "programs of system calls";
+/// The program that has threads sleep on their way back.
+const LATER: &str = "later";
 /// `mov` of a 64-bit register from an immediate (linux/bpf.h, BPF_ALU64 | BPF_MOV | BPF_K).
 const MOV: u8 = 0xb7;
 /// `BPF_JMP | BPF_CALL`.
@@ -83,6 +85,10 @@ impl Image {
             .functions
             .get(stand.program)
             .ok_or_else(|| KernelError::new("find program", stand.program, Errno::ENOENT))?;
+        if stand.program == LATER && !self.maps.can_later() {
+            let error = KernelError::new("load program for", &stand.function, Errno::EOPNOTSUPP);
+            return Err(error.unsupported("needs bpf_task_work_schedule_resume: Linux 6.18, as in Debian 14 and Talos"));
+        }
         let target = match stand.way {
             Way::Kprobe => {
                 self.kernel.as_ref().map_err(Clone::clone)?;

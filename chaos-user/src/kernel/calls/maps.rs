@@ -155,6 +155,12 @@ impl CallMaps {
         ])
     }
 
+    /// Whether threads can sleep on their way back from calls.
+    #[must_use]
+    pub const fn can_later(&self) -> bool {
+        self.later.is_some()
+    }
+
     /// Tells the programs where threads are to sleep.
     ///
     /// # Errors

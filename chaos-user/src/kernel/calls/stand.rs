@@ -142,16 +142,18 @@ pub(super) fn load(stand: &Stand, program: &Program) -> Result<OwnedFd, KernelEr
     bpf::load_program(program, &stand.function).map_err(|error| {
         let said = error.detail.as_deref().unwrap_or("");
         if stand.way == Way::Kprobe && (said.contains("cannot use helper") || said.contains("unknown func")) {
-            return error.unsupported("the kernel was built without CONFIG_BPF_KPROBE_OVERRIDE");
+            return error.unsupported(
+                "the kernel was built without CONFIG_BPF_KPROBE_OVERRIDE (Ubuntu, Amazon Linux, Bottlerocket and RHEL 8 have it)",
+            );
         }
         if stand.way == Way::Sleep && said.contains("unknown") {
-            return error.unsupported("needs bpf_task_from_pid and bpf_copy_from_user_task, Linux 6.2");
-        }
-        if matches!(stand.way, Way::LsmLater | Way::EntryLater) && said.contains("unknown") {
-            return error.unsupported("needs bpf_task_work_schedule_resume, Linux 6.18");
+            return error.unsupported("needs bpf_task_from_pid and bpf_copy_from_user_task: Linux 6.2, as in Debian 13 and Ubuntu 24.04");
         }
         if matches!(stand.way, Way::Entry | Way::EntryLater) && said.contains("not modifiable") {
-            return error.unsupported("needs CONFIG_FUNCTION_ERROR_INJECTION, or Linux 7.1");
+            return error.unsupported(
+                "needs CONFIG_FUNCTION_ERROR_INJECTION (Ubuntu, RHEL 9, Amazon Linux, Azure Linux, Bottlerocket, COS and Talos have \
+                 it), or Linux 7.1, as in Debian 14",
+            );
         }
         error
     })

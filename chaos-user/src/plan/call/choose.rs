@@ -99,7 +99,7 @@ fn sleeping(plan: &CallPlan, row: &Row, number: u32) -> (Vec<Candidate>, Vec<Str
     let hook = row.hook.filter(|_| wanted(Mechanism::Lsm));
     let knows = hook.filter(|hook| plan.needs() & !hook.knows == 0);
     match (hook, knows) {
-        (None, _) => reasons.push(format!("in the call, up to {busy} us: it passes no security hook to sleep in")),
+        (None, _) => reasons.push("the call passes no security hook to sleep in".to_owned()),
         (Some(hook), None) => reasons.push(format!("lsm: {} not known there", words(plan.needs() & !hook.knows))),
         _ => {}
     }
@@ -110,7 +110,7 @@ fn sleeping(plan: &CallPlan, row: &Row, number: u32) -> (Vec<Candidate>, Vec<Str
         if table::may_sleep(function) {
             add(place, [(Way::Sleep, "sleeper"), (Way::LsmAsleep, hook.program)], hook.number | TIMING_ASLEEP);
         } else {
-            reasons.push(format!("in the call, up to {busy} us: a thread may not sleep in {function}"));
+            reasons.push(format!("a thread may not sleep in {function}"));
             add(place, [(Way::LsmLater, "later"), (Way::LsmLater, hook.program)], hook.number | TIMING_LATER);
         }
     }
