@@ -24,21 +24,26 @@ fn main() {
     }
     let Some(lab) = Lab::alone().map(Lab::by_chance) else { return };
     for flows in [1, 8, 64] {
-        beside(&format!("load/flows-{flows}"), "Mbit/s", &lab, 1, || tcp(&lab.hosts, flows));
+        beside(&format!("load/flows-{flows}"), "Mbit/s", &lab, (1, OTHER), || tcp(&lab.hosts, flows));
     }
-    beside("load/rules-64", "Mbit/s", &lab, 64, || tcp(&lab.hosts, 1));
-    beside("load/datagrams", "datagrams/s", &lab, 1, || datagrams(&lab.hosts));
+    beside("load/rules-64", "Mbit/s", &lab, (64, OTHER), || tcp(&lab.hosts, 1));
+    beside("load/matched-rules-64", "Mbit/s", &lab, (64, EVERY), || tcp(&lab.hosts, 1));
+    beside("load/datagrams", "datagrams/s", &lab, (1, OTHER), || datagrams(&lab.hosts));
+    beside("load/matched-datagrams", "datagrams/s", &lab, (1, EVERY), || datagrams(&lab.hosts));
     for host in [&lab.hosts.a, &lab.hosts.b] {
         offload::set_all(&host.ns, "eth0", false);
     }
-    beside("load/mtu-1500-no-offloads", "Mbit/s", &lab, 1, || tcp(&lab.hosts, 1));
+    beside("load/mtu-1500-no-offloads", "Mbit/s", &lab, (1, OTHER), || tcp(&lab.hosts, 1));
 }
 
-/// Rules that match nothing of what is sent: an experiment has at most 16.
-fn rules(lab: &Lab, number: usize) -> Vec<Running> {
-    let fault =
-        |rule: usize| format!("name: f{rule}, network: {{ match: {{ protocol: 99 }}, loss: {{ percent: 5 }} }}");
-    let all: Vec<String> = (0..number).map(fault).collect();
+/// What matches nothing of what is sent.
+const OTHER: &str = "network: { match: { protocol: 99 }, loss: { percent: 5 } }";
+/// What matches all of it, with a hit that is a whole life away.
+const EVERY: &str = "when: { nth: 1000000000000 }, network: { match: { all: true }, partition: true }";
+
+/// So many faults of a kind, none of which does anything: an experiment has at most 16.
+fn rules(lab: &Lab, (number, what): (usize, &str)) -> Vec<Running> {
+    let all: Vec<String> = (0..number).map(|rule| format!("name: f{rule}, {what}")).collect();
     all.chunks(16)
         .map(|faults| {
             let experiment = faults.iter().fold(lab.experiment(), |experiment, fault| experiment.fault(fault));
@@ -49,10 +54,10 @@ fn rules(lab: &Lab, number: usize) -> Vec<Running> {
         .collect()
 }
 
-fn beside(name: &str, unit: &'static str, lab: &Lab, number: usize, measure: impl Fn() -> f64) {
+fn beside(name: &str, unit: &'static str, lab: &Lab, faults: (usize, &str), measure: impl Fn() -> f64) {
     let rounds = figure::in_turns(
         || {
-            let running = rules(lab, number);
+            let running = rules(lab, faults);
             let measured = measure();
             // Those that were to hit nothing do not pass.
             running.into_iter().for_each(|one| drop(one.finish_any()));

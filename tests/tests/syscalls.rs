@@ -6,6 +6,8 @@
 mod busy;
 #[path = "syscalls/kprobe.rs"]
 mod kprobe;
+#[path = "syscalls/later.rs"]
+mod later;
 #[path = "syscalls/overlay.rs"]
 mod overlay;
 #[path = "syscalls/sleeping.rs"]

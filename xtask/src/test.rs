@@ -36,15 +36,20 @@ const QUEUEING: [&str; 4] = ["bandwidth", "latency", "partition", PROGRAMS];
 /// hook and every helper of the datapath.
 const SMOKE: [&str; 2] = ["latency", CALLS];
 /// Their tests: what these names begin with or contain.
-const SMOKE_TESTS: [&str; 3] = ["round_trips", "every_call_that_check_promises", "paths_are_those"];
+const SMOKE_TESTS: [&str; 5] = [
+    "round_trips",
+    "every_call_that_check_promises",
+    "paths_are_those",
+    "every_call_that_may_sleep",
+    "in_which_nobody_may_sleep",
+];
 /// The suite that runs in every machine: which calls can be hit, and how, differs most from kernel to kernel.
 const CALLS: &str = "syscalls";
 /// The suite whose victims are programs of others.
 const PROGRAMS: &str = "programs";
-/// The kernel whose programs can have a thread sleep on its way back from a call, and these tests of [`CALLS`]. The emulator has what that
-/// needs with one processor alone.
+/// The kernel whose programs can have a thread sleep on its way back from a call. The emulator has what that needs with one processor alone,
+/// so [`CALLS`] has a machine of its own there.
 const LATER_SERIES: &str = "7.2";
-const LATER_TESTS: [&str; 2] = ["every_call_that_may_sleep", "in_which_nobody_may_sleep"];
 /// The suite of package chaos whose tests are ignored unless --full asks for them.
 const ENDURANCE: &str = "endurance";
 /// The suite that needs a variant of the product.
@@ -279,14 +284,6 @@ fn machines(full: bool, programs: &[Program], products: &Products, filter: Optio
     for (series, _) in vm::kernel::SERIES {
         machine(series, full, programs, products, filter, report);
     }
-    let calls: Vec<&Program> = programs.iter().filter(|program| program.name == CALLS).collect();
-    let place = format!("Linux {LATER_SERIES}, one processor");
-    let filters: Vec<&str> = match filter {
-        None if full => vec!["sleeping::"],
-        None => LATER_TESTS.into(),
-        Some(filter) => vec![filter],
-    };
-    report.add(&place, Some(LATER_SERIES), || in_machine(LATER_SERIES, 1, &calls, products, &filters));
     // In all but the calls it is the 6.12 of above. Otherwise nobody is to wait until it is built.
     if full {
         let of_calls = |program: &&Program| [CALLS, PROGRAMS].contains(&program.name.as_str());
@@ -324,8 +321,14 @@ fn machine(
         None if extent == "smoke test" => SMOKE_TESTS.into(),
         other => other.into_iter().collect(),
     };
-    report
-        .add(&format!("Linux {series}, {extent}"), Some(series), || in_machine(series, 2, &suites, products, &filters));
+    let (alone, suites): (Vec<&Program>, Vec<&Program>) =
+        suites.into_iter().partition(|program| series == LATER_SERIES && program.name == CALLS);
+    for (place, processors, suites) in [("", 2, suites), (", calls with one processor", 1, alone)] {
+        if !suites.is_empty() {
+            let place = format!("Linux {series}, {extent}{place}");
+            report.add(&place, Some(series), || in_machine(series, processors, &suites, products, &filters));
+        }
+    }
 }
 
 /// The filters, of which there may be none, then the test programs. A test runs whose name contains one of them.

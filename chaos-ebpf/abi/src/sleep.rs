@@ -3,8 +3,10 @@
 
 use crate::abi_struct;
 
-/// Threads that may sleep at a time; as many pages are mapped.
+/// Threads that may sleep at a time; as many pages are mapped. A power of two.
 pub const SLEEP_SLOTS: u32 = 4096;
+/// Threads in calls after which they are to sleep. A power of two.
+pub const MAX_LATER: u32 = 8192;
 /// Threads for which a sleep is decided and not begun.
 pub const MAX_SLEEPS: u32 = 8192;
 /// The longest sleep without a look at lease and deadline, ns.
@@ -39,6 +41,8 @@ abi_struct! {
         pub address: u64,
         /// Counts on with each sleep.
         pub next: u64,
+        /// Counts on with each sleep that is to come on the way back.
+        pub later: u64,
         /// Its id in the initial PID namespace.
         pub pid: i32,
         /// Unused.
@@ -47,16 +51,18 @@ abi_struct! {
 }
 
 abi_struct! {
-    /// A sleep on the way back from a call, by slot.
+    /// A sleep on the way back from a call that may still last.
     pub struct Later {
         /// The kernel's own (linux/bpf.h, `struct bpf_task_work`).
         pub work: u64,
+        /// When it was decided, CLOCK_MONOTONIC in ns.
+        pub decided: u64,
         /// How long, ns.
         pub duration: u64,
         /// The rule that decided.
         pub rule: u32,
-        /// The slot once more.
-        pub slot: u32,
+        /// Unused.
+        pub reserved: u32,
     }
 }
 

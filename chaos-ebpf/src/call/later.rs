@@ -3,15 +3,19 @@
 
 use super::{
     add, count,
-    kernel::{offset, read},
-    maps::CHAOS_LATER,
+    kernel::{offset, opaque, read},
+    maps::{CHAOS_LATER, CHAOS_SLEEPER},
     negative,
     sleep::{self, Asked, Nap},
     task,
 };
-use crate::{clock, maps::CHAOS_COUNTERS};
+use crate::{
+    atomic::fetch_add,
+    clock,
+    maps::{CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_RULES},
+};
 use aya_ebpf::{bindings::task_struct, helpers::generated::bpf_get_current_task_btf};
-use chaos_abi::{KFUNC_TASK_WORK, Later, OFFSET_TASK_FLAGS};
+use chaos_abi::{KFUNC_TASK_WORK, Later, MAX_LATER, OFFSET_TASK_FLAGS};
 use core::ffi::c_void;
 
 /// The task is about to end (linux/sched.h, PF_EXITING).
@@ -22,9 +26,7 @@ const EXITING: u32 = 4;
 pub fn arranged() -> i64 {
     let Some(Asked { duration, errno, rule }) = sleep::asked() else { return 0 };
     let Some(counters) = CHAOS_COUNTERS.get_ptr_mut(rule) else { return 0 };
-    let now = clock::now();
-    let mut nap = Nap { until: now.wrapping_add(duration), rule, slot: 0 };
-    if !sleep::take(&mut nap, now) || !arrange(&nap, duration) {
+    if !sleep::answers() || !arrange(rule, duration) {
         count!(counters, skipped);
         return 0;
     }
@@ -39,21 +41,27 @@ pub fn arranged() -> i64 {
 
 /// Has the kernel call [`back`]; false where it does not.
 #[inline(always)]
-fn arrange(nap: &Nap, duration: u64) -> bool {
-    let Some(later) = CHAOS_LATER.get_ptr_mut(nap.slot) else { return false };
-    // Nobody waits for it yet, and so nobody else is to.
-    sleep::wake_at(nap.slot, nap.until);
-    // SAFETY: fields of a map value, in a slot that is ours; the running task cannot go away.
-    let arranged = unsafe {
-        (&raw mut (*later).duration).write(duration);
-        (&raw mut (*later).rule).write(nap.rule);
-        (&raw mut (*later).slot).write(nap.slot);
-        schedule(bpf_get_current_task_btf(), later)
-    };
-    if arranged != 0 {
-        sleep::wake_at(nap.slot, 0);
+fn arrange(rule: u32, duration: u64) -> bool {
+    let Some(server) = CHAOS_SLEEPER.get_ptr_mut(0) else { return false };
+    let mut tries = 0;
+    while tries < sleep::TRIES {
+        tries = opaque(tries + 1);
+        // SAFETY: a field of a map value.
+        let place = unsafe { fetch_add(&raw mut (*server).later, 1) } as u32 & (MAX_LATER - 1);
+        let Some(later) = CHAOS_LATER.get_ptr_mut(place) else { return false };
+        // One that is refused (EBUSY) belongs to a thread whose call still lasts. One that is not is ours: nobody reads it before this
+        // very thread is on its way back.
+        // SAFETY: fields of a map value; the running task cannot go away.
+        unsafe {
+            if schedule(bpf_get_current_task_btf(), later) == 0 {
+                (&raw mut (*later).decided).write_volatile(clock::now());
+                (&raw mut (*later).duration).write_volatile(duration);
+                (&raw mut (*later).rule).write_volatile(rule);
+                return true;
+            }
+        }
     }
-    arranged == 0
+    false
 }
 
 /// The kernel's function: 0, or an error.
@@ -70,15 +78,25 @@ unsafe fn schedule(task: *mut task_struct, later: *mut Later) -> i32 {
     }
 }
 
-/// On the way back.
+/// On the way back. The experiment may have ended while the call lasted, and another one have its numbers.
 unsafe extern "C" fn back(_map: *mut c_void, _key: *mut c_void, later: *mut Later) -> i64 {
     // SAFETY: as the kernel gives it to us.
-    let (duration, rule, slot) = unsafe { ((*later).duration, (*later).rule, (*later).slot) };
+    let (decided, duration, rule) = unsafe { ((*later).decided, (*later).duration, (*later).rule) };
     // One that is killed does what is left to be done, too, and nothing wakes it any more.
-    if read::<u32>(task::task() + offset!(OFFSET_TASK_FLAGS)) & EXITING == 0 {
-        Nap { until: clock::now().wrapping_add(duration), rule, slot }.sleep();
-    } else {
-        sleep::wake_at(slot, 0);
+    if !is_of_now(rule, decided) || read::<u32>(task::task() + offset!(OFFSET_TASK_FLAGS)) & EXITING != 0 {
+        return 0;
+    }
+    let now = clock::now();
+    let mut nap = Nap { until: now.wrapping_add(duration), rule, slot: 0 };
+    if sleep::take(&mut nap, now) {
+        nap.sleep();
     }
     0
+}
+
+/// Was the rule's experiment under way when this was decided?
+#[inline(always)]
+fn is_of_now(rule: u32, decided: u64) -> bool {
+    let Some(rule) = CHAOS_RULES.get(rule) else { return false };
+    CHAOS_LEASES.get(rule.lease).is_some_and(|lease| lease.start <= decided)
 }

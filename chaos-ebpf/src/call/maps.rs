@@ -5,8 +5,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use chaos_abi::{
-    CallKey, CallList, CallState, Later, MAX_CALLS, MAX_GLOB_ROWS, MAX_RULES, MAX_SLEEPS, SLEEP_SLOTS, Scopes, Sleep,
-    SleepServer,
+    CallKey, CallList, CallState, Later, MAX_CALLS, MAX_GLOB_ROWS, MAX_LATER, MAX_RULES, MAX_SLEEPS, SLEEP_SLOTS,
+    Scopes, Sleep, SleepServer,
 };
 
 /// Rules by cgroup, hook and call.
@@ -32,4 +32,4 @@ pub static CHAOS_SLEEPER: Array<SleepServer, 1, 0> = Array::new();
 pub static CHAOS_SLOTS: Array<u64, { SLEEP_SLOTS as usize }, 0> = Array::new();
 /// Sleeps on the way back.
 #[btf_map]
-pub static CHAOS_LATER: Array<Later, { SLEEP_SLOTS as usize }, 0> = Array::new();
+pub static CHAOS_LATER: Array<Later, { MAX_LATER as usize }, 0> = Array::new();

@@ -22,7 +22,7 @@ use core::ffi::c_void;
 /// Slices of the longest sleep (60 s and its jitter), with room for turns that end early.
 const TURNS: u32 = 1024;
 /// How many taken slots are passed over.
-const TRIES: usize = 8;
+pub const TRIES: usize = 8;
 /// An answer that came this much too early was forced: the thread is being killed, or nobody answers any more.
 const EARLY: u64 = 1_000_000;
 
@@ -106,21 +106,31 @@ pub fn found() -> i64 {
     negative(errno)
 }
 
-/// Finds a slot that nobody sleeps on; false also where nobody answers.
+/// Is there somebody to wait for?
 #[inline(always)]
-pub fn take(nap: &mut Nap, now: u64) -> bool {
-    let Some(server) = CHAOS_SLEEPER.get_ptr_mut(0) else { return false };
-    // SAFETY: fields that only user space writes; the task is ours until it is released.
+pub fn answers() -> bool {
+    let Some(server) = CHAOS_SLEEPER.get(0) else { return false };
+    if server.address == 0 {
+        return false;
+    }
+    // SAFETY: the task is ours until it is released.
     unsafe {
-        if (*server).address == 0 {
-            return false;
-        }
-        let task = from_pid((*server).pid);
+        let task = from_pid(server.pid);
         if task.is_null() {
             return false;
         }
         release(task);
     }
+    true
+}
+
+/// Finds a slot that nobody sleeps on; false also where nobody answers.
+#[inline(always)]
+pub fn take(nap: &mut Nap, now: u64) -> bool {
+    if !answers() {
+        return false;
+    }
+    let Some(server) = CHAOS_SLEEPER.get_ptr_mut(0) else { return false };
     let mut tries = 0;
     while tries < TRIES {
         tries = super::kernel::opaque(tries + 1);
@@ -137,7 +147,7 @@ pub fn take(nap: &mut Nap, now: u64) -> bool {
 
 /// Until when a slot is taken.
 #[inline(always)]
-pub fn wake_at(slot: u32, until: u64) {
+fn wake_at(slot: u32, until: u64) {
     if let Some(place) = CHAOS_SLOTS.get_ptr_mut(slot) {
         // SAFETY: a map value; this thread's alone while it sleeps.
         unsafe { place.write_volatile(until) };

@@ -1,5 +1,6 @@
 //! How much later than asked a call returns that is delayed, beside strace(1), which lets its caller wait, too.
 
+use chaos::{engine::trial::Trial, plan::call::CallPlan};
 use chaos_tests::{
     figure::{self, Figure, Rounds, absent},
     net::Cgroup,
@@ -8,16 +9,19 @@ use chaos_tests::{
 };
 
 use super::{
-    stands, tracer,
+    tracer,
     victim::{self, Victim},
 };
 
 /// Written, in microseconds, and how many calls are timed in a round: below 0.2 ms the caller keeps its processor, above it sleeps.
 const DELAYS: [(&str, f64, usize); 3] = [("50us", 50.0, 200), ("1ms", 1_000.0, 100), ("100ms", 100_000.0, 10)];
 const CALL: &str = "openat";
+/// So long a delay is a sleep, ns.
+const SLEEP: u64 = 1_000_000;
 
 pub fn measure(cgroup: &Cgroup, inside: &mut Victim) {
-    if let Err(why) = stands(CALL) {
+    // The longer ones need a kernel in which threads can sleep.
+    if let Err(why) = Trial::get().best(&CallPlan::of_all(CALL).delayed(SLEEP), CALL) {
         return absent(&format!("calls/delay-1ms/{CALL}"), &why);
     }
     if !tracer::is_there() {

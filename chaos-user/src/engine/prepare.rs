@@ -141,9 +141,11 @@ fn choose(session: &mut Session, active: &mut Active) -> Result<(), EngineError>
 /// A kprobe's return is lost where a program of the other kind stands at the same function: both are called by ftrace, and the trampoline
 /// of the other has the last word on where to go on (kernel/trace/ftrace.c, `call_direct_funcs`).
 fn apart<'a>(stands: impl Iterator<Item = &'a Stand> + Clone) -> Result<(), String> {
-    let by = |way: Way| stands.clone().filter(move |stand| stand.way == way).map(|stand| stand.function.as_str());
-    let entries: BTreeSet<&str> = by(Way::Entry).collect();
-    match by(Way::Kprobe).find(|function| entries.contains(function)) {
+    let by = |ways: &'static [Way]| {
+        stands.clone().filter(|stand| ways.contains(&stand.way)).map(|stand| stand.function.as_str())
+    };
+    let entries: BTreeSet<&str> = by(&[Way::Entry, Way::EntryLater]).collect();
+    match by(&[Way::Kprobe]).find(|function| entries.contains(function)) {
         Some(function) => Err(format!(
             "{function} would be hit by both entry and kprobe, of which the latter would have no effect; let the faults of one call \
              have the same mechanism"
@@ -297,6 +299,8 @@ mod tests {
         let (entry, kprobe) = (stand(Way::Entry, "__x64_sys_fsync"), stand(Way::Kprobe, "__x64_sys_fsync"));
         let other = stand(Way::Kprobe, "__x64_sys_close");
         assert!(apart([&entry, &other].into_iter()).is_ok() && apart([&kprobe, &other].into_iter()).is_ok());
-        assert!(apart([&entry, &other, &kprobe].into_iter()).unwrap_err().contains("__x64_sys_fsync"));
+        for entry in [entry, stand(Way::EntryLater, "__x64_sys_fsync")] {
+            assert!(apart([&entry, &other, &kprobe].into_iter()).unwrap_err().contains("__x64_sys_fsync"));
+        }
     }
 }

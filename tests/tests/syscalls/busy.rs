@@ -25,7 +25,8 @@ fn a_short_delay_holds_each_thread_for_as_long_as_asked() {
         let short = made.iter().filter(|one| one.took < delay).count() as u64;
         // Where a thread was interrupted in the program, the kernel let others pass it, and says how many.
         assert!(short <= counted.count("recursionMisses"), "{short} of {} took less than {delay:?}", made.len());
-        assert_eq!(counted.action("delayed") + counted.count("recursionMisses"), made.len() as u64, "{report:?}");
+        let (delayed, all) = (counted.action("delayed"), made.len() as u64);
+        assert!(delayed <= all && delayed + counted.count("recursionMisses") >= all, "{delayed} of {all}: {report:?}");
         assert!(made.iter().chain(&beside).all(|one| one.result == "ok"));
         if threads == "1" {
             let middle =

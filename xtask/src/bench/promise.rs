@@ -64,6 +64,7 @@ pub const PROMISES: &[Promise] = &[
     at_most(80.0, "verdicts/no-match/10000-peers", "a packet whose peer is none of 10,000 single addresses"),
     at_most(120.0, "verdicts/no-match/10000-prefixes", "a packet whose peer is in none of 10,000 prefixes"),
     at_most(10.0, "verdicts/no-match/per-rule", "each further rule"),
+    at_most(10.0, "verdicts/no-match/per-experiment", "each further experiment"),
     at_most(0.001, "verdicts/no-match/per-peer", "each further single address: it does not count"),
     at_most(0.001, "verdicts/no-match/per-prefix", "each further prefix: it does not count"),
     at_most(
@@ -90,6 +91,8 @@ pub const PROMISES: &[Promise] = &[
     at_most(25.0, "calls/out-of-scope/pread64", "a pread of such a thread"),
     ratio(Bound::AtMost(1.15), "calls/error/openat", "an openat that fails, by one that is left alone"),
     ratio(Bound::AtMost(1.15), "calls/error/pread64", "a pread that fails, by one that is left alone"),
+    ratio(Bound::AtMost(1.15), "calls/delay-1ms/p50", "how late an openat is that is delayed by 1 ms, by one that strace delays"),
+    ratio(Bound::AtMost(1.15), "calls/delay-100ms/p50", "the same with 100 ms"),
     ratio(Bound::AtLeast(0.95), "wire/latency-10ms/egress", "TCP throughput under 10 ms on what is sent, by netem's"),
     ratio(Bound::AtLeast(0.95), "wire/latency-50ms/egress", "TCP throughput under 50 ms on what is sent, by netem's"),
     ratio(Bound::AtLeast(0.85), "wire/latency-10ms/ingress", "the same on what arrives, by netem's at the other end"),

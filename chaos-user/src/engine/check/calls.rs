@@ -79,7 +79,7 @@ pub struct CallRow {
     pub mechanism: Option<String>,
     /// Why not.
     pub why: Option<String>,
-    /// A thread can sleep in it, so that it can be delayed beyond 200 us.
+    /// A thread can sleep in it or on its way back, so that it can be delayed beyond 200 us.
     pub sleeps: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -14,7 +14,7 @@ use aya::maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapErro
 use aya_obj::generated::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_LRU_HASH};
 use chaos_abi::{
     AddrKey, AddrPortKey, CallKey, CallList, CallState, Control, Counters, DIST_SIZE, KFUNC_TASK_WORK, KFUNCS, Lease,
-    MAX_CALLS, MAX_GLOB_ROWS, MAX_RULES, MAX_SLEEPS, Rule, SLEEP_SLOTS, Scopes, Sleep, SleepServer, maps as names,
+    MAX_CALLS, MAX_GLOB_ROWS, MAX_LATER, MAX_RULES, MAX_SLEEPS, Rule, Scopes, Sleep, SleepServer, maps as names,
 };
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -111,7 +111,7 @@ fn later() -> Result<Option<OwnedFd>, KernelError> {
     if !Btf::shared().as_ref().is_ok_and(known) {
         return Ok(None);
     }
-    bpf::create_work_array(SLEEP_SLOTS).map(Some)
+    bpf::create_work_array(MAX_LATER).map(Some)
 }
 
 impl CallMaps {

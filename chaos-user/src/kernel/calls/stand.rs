@@ -16,7 +16,7 @@ pub enum Way {
     /// A kprobe there that overrides the return.
     Kprobe,
     /// An LSM program. Unlike `fmod_ret` it is run by every thread, also while another one is interrupted in it
-    /// (linux/bpf_verifier.h, `bpf_prog_check_recur`).
+    /// (linux/bpf_verifier.h, `bpf_prog_check_recur`; Linux 6.2).
     Lsm,
     /// `fmod_ret` at a security hook, where the kernel runs no LSM programs (`lsm=` without bpf).
     Security,

@@ -90,6 +90,9 @@ fn sleeping(plan: &CallPlan, row: &Row, number: u32) -> (Vec<Candidate>, Vec<Str
     if !wanted(Mechanism::Lsm) && !wanted(Mechanism::Entry) {
         return (Vec::new(), vec![format!("delays over {busy} us need the mechanism lsm or entry")]);
     }
+    if matches!(row.name, "exit" | "exit_group") {
+        return (Vec::new(), vec!["the call does not return".to_owned()]);
+    }
     let (mut all, mut reasons) = (Vec::new(), Vec::new());
     // Of two at one place the one that came last runs first (kernel/bpf/trampoline.c, `hlist_add_head`).
     let mut add = |function: String, [sleeps, decides]: [(Way, &'static str); 2], hook: u32| {
@@ -99,8 +102,8 @@ fn sleeping(plan: &CallPlan, row: &Row, number: u32) -> (Vec<Candidate>, Vec<Str
     let hook = row.hook.filter(|_| wanted(Mechanism::Lsm));
     let knows = hook.filter(|hook| plan.needs() & !hook.knows == 0);
     match (hook, knows) {
-        (None, _) => reasons.push("the call passes no security hook to sleep in".to_owned()),
         (Some(hook), None) => reasons.push(format!("lsm: {} not known there", words(plan.needs() & !hook.knows))),
+        (None, _) if wanted(Mechanism::Lsm) => reasons.push("lsm: the call passes no security hook".to_owned()),
         _ => {}
     }
     // LSM programs before those at the entry: a thread that is interrupted in one keeps no others out of it.
@@ -115,9 +118,13 @@ fn sleeping(plan: &CallPlan, row: &Row, number: u32) -> (Vec<Candidate>, Vec<Str
         }
     }
     let at_entry = if row.descriptor { PATH | KIND } else { 0 };
-    if wanted(Mechanism::Entry) && plan.needs() & !at_entry == 0 {
-        let entry = table::entry(row.name);
-        add(entry, [(Way::EntryLater, "later"), (Way::EntryLater, "entry")], HOOK_ENTRY | TIMING_LATER);
+    match plan.needs() & !at_entry {
+        _ if !wanted(Mechanism::Entry) => {}
+        0 => {
+            let entry = table::entry(row.name);
+            add(entry, [(Way::EntryLater, "later"), (Way::EntryLater, "entry")], HOOK_ENTRY | TIMING_LATER);
+        }
+        unknown => reasons.push(format!("entry: {} not known there", words(unknown))),
     }
     (all, reasons)
 }
