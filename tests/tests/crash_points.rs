@@ -17,11 +17,13 @@ use crash_points::{
 
 /// What may fail without failing the run: the switch that only makes it faster, what only keeps the order of packets that several
 /// processors send, and the trial of a mechanism, after which another one is taken.
-const MAY_FAIL: [&str; 6] = [
+const MAY_FAIL: [&str; 8] = [
     "write kernel/rcu_expedited",
     "steer what arrives at ",
     "load program for __x64_sys_getsid",
     "attach program to __x64_sys_getsid",
+    "load program for bpf_lsm_task_getsid",
+    "attach program to bpf_lsm_task_getsid",
     "load program for security_task_getsid",
     "attach program to security_task_getsid",
 ];
