@@ -61,8 +61,8 @@ abi_struct! {
         pub duration: u64,
         /// The rule that decided.
         pub rule: u32,
-        /// Unused.
-        pub reserved: u32,
+        /// What the call returns; 0: what it would without us.
+        pub errno: u32,
     }
 }
 

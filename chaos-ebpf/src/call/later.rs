@@ -26,22 +26,22 @@ const EXITING: u32 = 4;
 pub fn arranged() -> i64 {
     let Some(Asked { duration, errno, rule }) = sleep::asked() else { return 0 };
     let Some(counters) = CHAOS_COUNTERS.get_ptr_mut(rule) else { return 0 };
-    if !sleep::answers() || !arrange(rule, duration) {
+    if !sleep::answers() || !arrange(rule, duration, errno) {
         count!(counters, skipped);
         return 0;
     }
-    count!(counters, injected);
-    count!(counters, delayed);
+    // A delay counts when it comes: the call may outlast the experiment.
     if errno == 0 {
         return 0;
     }
+    count!(counters, injected);
     count!(counters, errors);
     negative(errno)
 }
 
 /// Has the kernel call [`back`]; false where it does not.
 #[inline(always)]
-fn arrange(rule: u32, duration: u64) -> bool {
+fn arrange(rule: u32, duration: u64, errno: u32) -> bool {
     let Some(server) = CHAOS_SLEEPER.get_ptr_mut(0) else { return false };
     let mut tries = 0;
     while tries < sleep::TRIES {
@@ -57,6 +57,7 @@ fn arrange(rule: u32, duration: u64) -> bool {
                 (&raw mut (*later).decided).write_volatile(clock::now());
                 (&raw mut (*later).duration).write_volatile(duration);
                 (&raw mut (*later).rule).write_volatile(rule);
+                (&raw mut (*later).errno).write_volatile(errno);
                 return true;
             }
         }
@@ -81,16 +82,24 @@ unsafe fn schedule(task: *mut task_struct, later: *mut Later) -> i32 {
 /// On the way back. The experiment may have ended while the call lasted, and another one have its numbers.
 unsafe extern "C" fn back(_map: *mut c_void, _key: *mut c_void, later: *mut Later) -> i64 {
     // SAFETY: as the kernel gives it to us.
-    let (decided, duration, rule) = unsafe { ((*later).decided, (*later).duration, (*later).rule) };
+    let (decided, duration, rule, errno) =
+        unsafe { ((*later).decided, (*later).duration, (*later).rule, (*later).errno) };
     // One that is killed does what is left to be done, too, and nothing wakes it any more.
     if !is_of_now(rule, decided) || read::<u32>(task::task() + offset!(OFFSET_TASK_FLAGS)) & EXITING != 0 {
         return 0;
     }
+    let Some(counters) = CHAOS_COUNTERS.get_ptr_mut(rule) else { return 0 };
     let now = clock::now();
     let mut nap = Nap { until: now.wrapping_add(duration), rule, slot: 0 };
-    if sleep::take(&mut nap, now) {
-        nap.sleep();
+    if !sleep::take(&mut nap, now) {
+        count!(counters, skipped);
+        return 0;
     }
+    if errno == 0 {
+        count!(counters, injected);
+    }
+    count!(counters, delayed);
+    nap.sleep();
     0
 }
 

@@ -45,7 +45,8 @@ fn a_delay_on_the_way_back_begins_when_the_call_is_done() {
     let running = inject(&place.chaos, &place.target, &fault(&["read"], "latency: { delay: 2s }, match: { fd: pipe }"));
     let mut cat = place.cgroup.command(None, &["cat"]);
     let mut cat = cat.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let waits = || fs::read_to_string(format!("/proc/{}/wchan", cat.id())).is_ok_and(|at| at.ends_with("pipe_read"));
+    let wchan = format!("/proc/{}/wchan", cat.id());
+    let waits = || fs::read_to_string(&wchan).is_ok_and(|at| at.ends_with("pipe_read"));
     assert!(wait_until(Duration::from_secs(60), waits), "cat does not read");
     // Longer than the delay.
     std::thread::sleep(delay + delay / 2);
@@ -55,7 +56,10 @@ fn a_delay_on_the_way_back_begins_when_the_call_is_done() {
     from.read_exact(&mut [0]).unwrap();
     let took = begin.elapsed();
     assert!(took >= delay && took < delay * 15, "{took:?}");
-    running.finish_any();
+    // What is still read when the experiment ends is not delayed, and not counted as if it were.
+    assert!(wait_until(Duration::from_secs(60), waits), "cat does not read on");
+    let report = running.finish_any().report().clone();
+    assert_eq!((report.only_fault().matched(), report.only_fault().injected()), (2, 1));
     drop(to);
     cat.wait().unwrap();
 }

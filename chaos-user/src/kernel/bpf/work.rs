@@ -26,7 +26,7 @@ fn types() -> Vec<u8> {
     let mut types: Vec<u32> = vec![name("unsigned int"), INT, 4, 32, name("unsigned long"), INT, 8, 64];
     types.extend([name("bpf_task_work"), STRUCT | 1, 8, name("__opaque"), U64, 0]);
     let fields =
-        [("work", WORK, 0), ("decided", U64, 64), ("duration", U64, 128), ("rule", U32, 192), ("reserved", U32, 224)];
+        [("work", WORK, 0), ("decided", U64, 64), ("duration", U64, 128), ("rule", U32, 192), ("errno", U32, 224)];
     types.extend([name("later"), STRUCT | fields.len() as u32, size_of::<Later>() as u32]);
     for (field, kind, bits) in fields {
         types.extend([name(field), kind, bits]);
