@@ -56,14 +56,22 @@ pub fn join(mount: &Path, path: &str) -> Option<PathBuf> {
 
 /// All directories of a tree, its root first. Those that vanish meanwhile are left out.
 pub fn directories(root: &Path) -> Vec<PathBuf> {
+    directories_above(root, |_| false)
+}
+
+/// The same without what is below those of which `last` is true.
+pub fn directories_above(root: &Path, last: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
     let mut all = vec![root.to_owned()];
     let mut next = 0;
     while let Some(directory) = all.get(next) {
+        next += 1;
+        if next > 1 && last(directory) {
+            continue;
+        }
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         let below: Vec<PathBuf> =
             entries.filter(|e| e.file_type().is_ok_and(|kind| kind.is_dir())).map(|e| e.path()).collect();
         all.extend(below);
-        next += 1;
     }
     all
 }

@@ -23,11 +23,34 @@ pub struct PodRef {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// The UID by which the kubelet names its cgroup and its files: that of a static pod is its annotation
-    /// kubernetes.io/config.hash.
+    /// Its UID, by which the kubelet names its cgroup and its files.
     pub uid: String,
+    /// Of a mirror pod: the UID of the static pod that it shows, which names cgroup and files instead. It counts only where no cgroup of
+    /// the pod's own UID exists.
+    pub mirrored: Option<String>,
     /// It shares the node's network namespace.
     pub host_network: bool,
+}
+
+impl PodRef {
+    /// The UIDs by which it may be found, its own first. None that could lead to another folder: UIDs are letters, digits and `-`.
+    pub fn uids(&self) -> impl Iterator<Item = &str> {
+        [Some(&self.uid), self.mirrored.as_ref()].into_iter().flatten().map(String::as_str).filter(|uid| is_plain(uid))
+    }
+}
+
+/// Can a UID name a folder, and nothing but one folder?
+fn is_plain(uid: &str) -> bool {
+    !uid.is_empty() && uid.len() <= 64 && uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// Is this cgroup a pod's, by its name?
+fn is_of_pod(directory: &Path) -> bool {
+    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let slice = name.strip_suffix(".slice").and_then(|name| name.rsplit_once("-pod"));
+    let uid = slice.map(|(_, uid)| uid.replace('_', "-")).or_else(|| name.strip_prefix("pod").map(str::to_owned));
+    // Shorter ones are no UIDs, but words such as `podman`.
+    uid.is_some_and(|uid| uid.len() >= 32 && is_plain(&uid))
 }
 
 /// Finds pods on this node.
@@ -54,9 +77,16 @@ impl Pods {
 
     /// The cgroup of a pod in the cgroup2 hierarchy; it may be empty yet.
     #[must_use]
-    pub fn scope(&self, uid: &str) -> Option<CgroupScope> {
+    pub fn scope(&self, pod: &PodRef) -> Option<CgroupScope> {
         let tree = self.host.unified.as_ref().ok()?;
-        cgroup::scope(tree, &self.directory(&tree.mount, uid)?)
+        cgroup::scope(tree, &self.directory(&tree.mount, self.uid(pod)?)?)
+    }
+
+    /// The UID that names the pod's cgroup here: that of the static pod behind a mirror pod only where no tree has one of its own.
+    fn uid<'a>(&self, pod: &'a PodRef) -> Option<&'a str> {
+        let unified = self.host.unified.iter().map(|tree| &tree.mount);
+        let trees: Vec<&PathBuf> = unified.chain(self.host.legacy.iter().map(|tree| &tree.mount)).collect();
+        pod.uids().find(|uid| trees.iter().any(|root| self.directory(root, uid).is_some()))
     }
 
     /// The pod as one target, or as one per container where some are named.
@@ -106,7 +136,7 @@ impl Pods {
 
     fn find(&self, pod: &PodRef) -> Result<Found, Problem> {
         let unified = self.host.unified.as_ref().ok();
-        if let Some(scope) = self.scope(&pod.uid) {
+        if let Some(scope) = self.scope(pod) {
             let pids = cgroup::processes_below(&scope.directory);
             // Whose namespace is known beforehand need not be waited for.
             if !pids.is_empty() || pod.host_network {
@@ -114,7 +144,8 @@ impl Pods {
             }
         }
         for tree in &self.host.legacy {
-            let Some(directory) = self.directory(&tree.mount, &pod.uid) else { continue };
+            let directory = self.uid(pod).and_then(|uid| self.directory(&tree.mount, uid));
+            let Some(directory) = directory else { continue };
             let pids = cgroup::processes_below(&directory);
             let Some(first) = pids.first().copied() else { continue };
             // Hybrid: its processes may be in a cgroup2 of their own without being listed by its name.
@@ -130,6 +161,9 @@ impl Pods {
 
     /// The directory of a pod in one tree, by the cgroupfs driver (`pod<uid>`) or systemd's (`...-pod<uid>.slice`, with `_` for `-`).
     fn directory(&self, root: &Path, uid: &str) -> Option<PathBuf> {
+        if !is_plain(uid) {
+            return None;
+        }
         let (plain, slice) = (format!("pod{uid}"), format!("-pod{}.slice", uid.replace('-', "_")));
         let parents = self.parents.borrow().clone();
         for parent in parents.iter().filter(|parent| parent.starts_with(root)) {
@@ -143,7 +177,8 @@ impl Pods {
             let name = directory.file_name().and_then(|name| name.to_str());
             name.is_some_and(|name| name == plain || name.ends_with(&slice))
         };
-        let found = cgroup::directories(root).into_iter().find(fits)?;
+        // What is below a pod's own was made by the pod, if it may: none of it is another pod.
+        let found = cgroup::directories_above(root, is_of_pod).into_iter().find(fits)?;
         self.parents.borrow_mut().extend(found.parent().map(Path::to_owned));
         Some(found)
     }
@@ -231,7 +266,7 @@ impl Pods {
     #[must_use]
     pub fn container_of(&self, pod: &PodRef, pid: i32) -> Option<String> {
         let mounts = fs::read_to_string(self.host.of(pid, "mountinfo")).ok()?;
-        let folder = format!("/pods/{}/containers/", pod.uid);
+        let folder = format!("/pods/{}/containers/", self.uid(pod)?);
         mounts.lines().find_map(|line| {
             // Field 4: the root of the mount within its file system (proc_pid_mountinfo(5)).
             let root = line.split(' ').nth(3)?;

@@ -3,6 +3,7 @@ mod containers;
 mod fake;
 mod merging;
 mod namespaces;
+mod pods;
 mod processes;
 mod protection;
 mod real;

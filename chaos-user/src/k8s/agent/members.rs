@@ -3,6 +3,7 @@
 use super::{
     compile,
     part::{Member, Part, Stage},
+    pods::PodFacts,
     worker::Worker,
 };
 use crate::{
@@ -12,7 +13,11 @@ use crate::{
     resolve::{Reason, Target},
     spec::OnUnsupported,
 };
-use std::{collections::HashMap, fs, os::unix::fs::MetadataExt};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    os::unix::fs::MetadataExt,
+};
 
 impl Worker {
     /// Which pods are meant, as things stand.
@@ -24,14 +29,14 @@ impl Worker {
                 continue;
             }
             if let Some(facts) = self.pods.get(&wanted.uid).filter(|pod| !pod.ended) {
-                part.members.insert(wanted.uid.clone(), Member::new(facts.clone(), running));
+                part.members.insert(wanted.uid.clone(), Member::new(unclaimed(facts, &self.pods), running));
             }
         }
         let Some(follow) = &spec.follow else { return };
         for facts in self.pods.values().filter(|pod| !pod.ended && follow.takes(pod, spec.seed)) {
             let known = part.members.contains_key(&facts.uid);
             if !known && self.policy.pod(&facts.place).is_ok() {
-                part.members.insert(facts.uid.clone(), Member::new(facts.clone(), running));
+                part.members.insert(facts.uid.clone(), Member::new(unclaimed(facts, &self.pods), running));
             }
         }
     }
@@ -150,7 +155,7 @@ impl Worker {
     /// Asks to be told of programs that begin in a pod.
     fn await_programs(&mut self, member: &mut Member) {
         let Some(births) = self.births.as_mut().filter(|_| member.awaited.is_none()) else { return };
-        let Some(scope) = self.finder.scope(&member.facts.place.uid) else { return };
+        let Some(scope) = self.finder.scope(&member.facts.place) else { return };
         match births.await_in(scope.id) {
             Ok(()) => member.awaited = Some(scope.id),
             Err(error) => tracing::warn!("{error}"),
@@ -172,7 +177,9 @@ impl Worker {
         match event {
             Event::Cgroup { path } => {
                 let plain = path.replace('_', "-");
-                let waits = |member: &Member| member.awaited.is_none() && plain.contains(&member.facts.place.uid);
+                let waits = |member: &Member| {
+                    member.awaited.is_none() && member.facts.place.uids().any(|uid| plain.contains(uid))
+                };
                 if self.parts.values().any(|part| part.active.is_some() && part.members.values().any(waits)) {
                     self.look_at_all();
                 }
@@ -226,6 +233,17 @@ impl Worker {
     fn is_own_netns(&self, inode: u64) -> bool {
         fs::metadata("/proc/self/ns/net").is_ok_and(|own| own.ino() == inode)
     }
+}
+
+/// A pod without the cgroup that it claims to show where another one claims the same: one of them is made up.
+fn unclaimed(facts: &PodFacts, pods: &BTreeMap<String, PodFacts>) -> PodFacts {
+    let mut facts = facts.clone();
+    let claims = |other: &PodFacts, uid: &String| other.uid == *uid || other.place.mirrored.as_ref() == Some(uid);
+    let others = || pods.values().filter(|other| other.uid != facts.uid);
+    if facts.place.mirrored.as_ref().is_some_and(|uid| others().any(|other| claims(other, uid))) {
+        facts.place.mirrored = None;
+    }
+    facts
 }
 
 /// Notes that a pod is under the faults, by the targets from `first` on.

@@ -7,8 +7,12 @@ use crate::{
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
 use std::collections::BTreeMap;
 
-/// Annotation of static pods: by this the kubelet names their cgroups and files.
+/// Annotation of static pods and of the mirror pods that show them: by this the kubelet names their cgroups and files
+/// (pkg/kubelet/types/constants.go, `ConfigHashAnnotationKey`).
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+/// Annotation of mirror pods, with the same value (`ConfigMirrorAnnotationKey`). The API server refuses to add, change or remove it
+/// (pkg/apis/core/validation, `ValidatePodSpecificAnnotationUpdates`).
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// A pod of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,9 +30,10 @@ pub struct PodFacts {
 }
 
 impl PodFacts {
-    /// From the API server's object; None for one without a UID.
+    /// From the API server's object on this node; None for one without a UID.
     #[must_use]
-    pub fn of(pod: Pod) -> Option<Self> {
+    pub fn of(pod: Pod, node: &str) -> Option<Self> {
+        let mirrored = mirrored(&pod, node);
         let uid = pod.metadata.uid?;
         let annotations = pod.metadata.annotations.unwrap_or_default();
         let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
@@ -36,7 +41,8 @@ impl PodFacts {
             place: PodRef {
                 namespace: pod.metadata.namespace?,
                 name: pod.metadata.name?,
-                uid: annotations.get(CONFIG_HASH).unwrap_or(&uid).clone(),
+                uid: uid.clone(),
+                mirrored,
                 host_network: pod.spec.and_then(|spec| spec.host_network).unwrap_or(false),
             },
             uid,
@@ -45,6 +51,19 @@ impl PodFacts {
             ended: matches!(phase.as_str(), "Succeeded" | "Failed"),
         })
     }
+}
+
+/// The UID of the static pod that a mirror pod of this node shows. Anybody who may patch pods can write annotations: they count where the
+/// API server keeps them from being changed, and where the pod belongs to this very node.
+fn mirrored(pod: &Pod, node: &str) -> Option<String> {
+    let annotations = pod.metadata.annotations.as_ref()?;
+    let hash = annotations.get(CONFIG_MIRROR)?;
+    let owned = pod.metadata.owner_references.iter().flatten().any(|owner| {
+        owner.kind == "Node" && owner.name == node && owner.api_version == "v1" && owner.controller == Some(true)
+    });
+    let formed =
+        (32..=36).contains(&hash.len()) && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+    (owned && formed && annotations.get(CONFIG_HASH) == Some(hash)).then(|| hash.clone())
 }
 
 impl Follow {
@@ -87,7 +106,52 @@ mod tests {
         let pod = json!({
             "metadata": { "namespace": namespace, "name": name, "uid": format!("uid-{name}"), "labels": labels }
         });
-        PodFacts::of(serde_json::from_value(pod).unwrap()).unwrap()
+        PodFacts::of(serde_json::from_value(pod).unwrap(), "n").unwrap()
+    }
+
+    /// The UIDs by which a pod is looked for: `change` on the object of a mirror pod.
+    fn uids(change: impl FnOnce(&mut serde_json::Value)) -> Vec<String> {
+        let hash = "0123456789abcdef0123456789abcdef";
+        let mut pod = json!({ "metadata": {
+            "namespace": "shop", "name": "web-n", "uid": "0d9f22f1-3a5c-4b4e-9d0f-4f2a6b1c7e55",
+            "annotations": { "kubernetes.io/config.hash": hash, "kubernetes.io/config.mirror": hash },
+            "ownerReferences": [{ "apiVersion": "v1", "kind": "Node", "name": "n", "uid": "u", "controller": true }],
+        } });
+        change(&mut pod);
+        let facts = PodFacts::of(serde_json::from_value(pod).unwrap(), "n").unwrap();
+        facts.place.uids().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn an_annotation_leads_to_another_cgroup_for_mirror_pods_of_this_node_alone() {
+        assert_eq!(uids(|_| {})[1..], ["0123456789abcdef0123456789abcdef"]);
+        let own = ["0d9f22f1-3a5c-4b4e-9d0f-4f2a6b1c7e55"];
+        assert_eq!(uids(|pod| drop(pod["metadata"]["annotations"].take())), own);
+        let annotation = |key: &'static str, value: &'static str| {
+            uids(move |pod| pod["metadata"]["annotations"][format!("kubernetes.io/config.{key}")] = value.into())
+        };
+        assert_eq!(annotation("mirror", ""), own);
+        assert_eq!(annotation("hash", "2222222222222222222222222222222a"), own);
+        let owner = |key: &'static str, value: &'static str| {
+            uids(move |pod| pod["metadata"]["ownerReferences"][0][key] = value.into())
+        };
+        assert_eq!(owner("kind", "ReplicaSet"), own);
+        assert_eq!(owner("name", "another"), own);
+        assert_eq!(uids(|pod| pod["metadata"]["ownerReferences"] = json!([])), own);
+        for hash in [
+            "0d9f22f1-3a5c-4b4e-9d0f-4f2a/../pod22",
+            "../../0d9f22f1-3a5c-4b4e-9d0f-4f2a",
+            "0d9f",
+            "0123456789ABCDEF0123456789ABCDEF",
+            "0123456789abcdef0123456789abcdef01234",
+        ] {
+            let both = |pod: &mut serde_json::Value| {
+                for key in ["hash", "mirror"] {
+                    pod["metadata"]["annotations"][format!("kubernetes.io/config.{key}")] = hash.into();
+                }
+            };
+            assert_eq!(uids(both), own, "{hash}");
+        }
     }
 
     fn follow(value: serde_json::Value) -> Follow {

@@ -131,6 +131,7 @@ mod tests {
             namespace: "shop".to_owned(),
             name: "web".to_owned(),
             uid: "uid".to_owned(),
+            mirrored: None,
             host_network,
         };
         let policy = Policy { host_network: false, ..Policy::default() };

@@ -62,7 +62,7 @@ pub async fn watch(client: Client, scope: Scope, to: Sender<Input>) {
         Kind::Pod,
         &to,
         move |one: &Pod| of_uid(&one.metadata.uid),
-        |one| PodFacts::of(one).map(|facts| Input::Pod(Box::new(facts))),
+        |one| PodFacts::of(one, &scope.node).map(|facts| Input::Pod(Box::new(facts))),
     );
     let sets = follow(
         scope.api::<PeerSet>(&client),

@@ -33,7 +33,7 @@ impl Drop for Machine {
 }
 
 /// One interface, or an error for a file that is named as no namespace.
-struct OneInterface;
+pub(super) struct OneInterface;
 
 impl Interfaces for OneInterface {
     fn interfaces(&self, netns: &NetnsRef) -> Result<Vec<Interface>, Problem> {
