@@ -2,7 +2,7 @@
 //! so that nobody there can tell them from packets to the others. Their own side can: the fault is placed there, turned round.
 
 use super::{
-    peers::{MOST_PEERS, fronts, ready, slices_of},
+    peers::{self, MOST_PEERS, by_uid, fronts, services_of, slices_of},
     select::{Chosen, SPARED, agreeing},
     world::World,
 };
@@ -146,17 +146,16 @@ fn shared<'a>(
 ) -> (BTreeSet<String>, Vec<&'a Service>) {
     let mut uids: BTreeSet<String> = there.iter().map(|uid| (*uid).to_owned()).collect();
     uids.retain(|uid| selected.contains_key(uid));
-    let with_address = world.services.iter().map(AsRef::as_ref).filter(|service| !fronts(service).is_empty());
-    let mut open: Vec<(&Service, Vec<Option<&str>>)> = with_address
-        .map(|service| (service, slices_of(service, world).flat_map(ready).map(|(_, uid)| uid).collect()))
-        .collect();
+    let pods = by_uid(selected.values().copied());
+    let with_address = services_of(&pods, world).filter(|service| !fronts(service).is_empty());
+    let mut open: Vec<(&Service, Vec<Option<&str>>)> =
+        with_address.map(|service| (service, peers::behind(service, &pods, world))).collect();
     let mut services = Vec::new();
     // A pod that moves takes those along that share another Service with it.
     loop {
         let moves = |behind: &[Option<&str>]| {
-            let meant = |uid: &Option<&str>| uid.is_some_and(|uid| selected.contains_key(uid));
             let moved = |uid: &Option<&str>| uid.is_some_and(|uid| uids.contains(uid));
-            behind.iter().any(meant) && (!behind.iter().all(meant) || behind.iter().any(moved))
+            behind.iter().any(Option::is_some) && (!behind.iter().all(Option::is_some) || behind.iter().any(moved))
         };
         let (now, later): (Vec<_>, Vec<_>) = open.into_iter().partition(|(_, behind)| moves(behind));
         if now.is_empty() {
@@ -164,7 +163,7 @@ fn shared<'a>(
         }
         for (service, behind) in now {
             services.push(service);
-            uids.extend(behind.into_iter().flatten().filter(|uid| selected.contains_key(*uid)).map(str::to_owned));
+            uids.extend(behind.into_iter().flatten().map(str::to_owned));
         }
         open = later;
     }

@@ -9,11 +9,15 @@ use crate::{
     k8s::api::PeerAddress,
     spec::{ExperimentSpec, PacketMatch, PeerService, PodSelector, value::Cidr},
 };
-use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
+use k8s_openapi::api::{
+    core::v1::{Pod, Service},
+    discovery::v1::EndpointSlice,
+};
 use kube::ResourceExt;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 /// Index of the fault, and of the entry of its `except`; None: its match.
@@ -121,8 +125,8 @@ pub(super) fn slices_of<'w>(service: &Service, world: &'w World) -> impl Iterato
     world.slices.iter().filter(of).map(AsRef::as_ref)
 }
 
-/// Addresses of ready endpoints, and the UID of the pod behind each.
-pub(super) fn ready(slice: &EndpointSlice) -> impl Iterator<Item = (&String, Option<&str>)> {
+/// Addresses of ready endpoints, and the UID of the pod that each claims to be.
+fn ready(slice: &EndpointSlice) -> impl Iterator<Item = (&String, Option<&str>)> {
     let ready = slice.endpoints.iter().filter(|endpoint| {
         // Absent means ready (EndpointConditions of discovery.k8s.io/v1).
         endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
@@ -133,6 +137,36 @@ pub(super) fn ready(slice: &EndpointSlice) -> impl Iterator<Item = (&String, Opt
     })
 }
 
+/// Pods by their UIDs.
+pub(super) type ByUid<'w> = BTreeMap<&'w str, &'w Pod>;
+
+/// Those of `pods`, which have UIDs.
+pub(super) fn by_uid<'w>(pods: impl IntoIterator<Item = &'w Arc<Pod>>) -> ByUid<'w> {
+    pods.into_iter().filter_map(|pod| Some((pod.metadata.uid.as_deref()?, pod.as_ref()))).collect()
+}
+
+/// The Services that may lead to these pods: those of their own namespaces. Who may write Services elsewhere has no say in what a fault
+/// on them does.
+pub(super) fn services_of<'w>(pods: &ByUid<'_>, world: &'w World) -> impl Iterator<Item = &'w Service> {
+    let namespaces: BTreeSet<String> = pods.values().filter_map(|pod| pod.namespace()).collect();
+    let own = move |service: &&Service| service.namespace().is_some_and(|one| namespaces.contains(&one));
+    world.services.iter().map(AsRef::as_ref).filter(own)
+}
+
+/// What stands behind a Service: each ready endpoint, as the UID of the one of `pods` that it is. A slice can be written by hand: an
+/// endpoint is a pod where its address is that pod's, and both are of the Service's namespace; any other is a stranger.
+pub(super) fn behind<'w>(service: &Service, pods: &ByUid<'w>, world: &World) -> Vec<Option<&'w str>> {
+    let is = |pod: &Pod, ip: &str| {
+        let ip = ip.parse::<IpAddr>().map(Cidr::host);
+        pod.metadata.namespace == service.metadata.namespace && ip.is_ok_and(|ip| addresses(pod).any(|own| own == ip))
+    };
+    let known = |(ip, uid): (&String, Option<&str>)| {
+        let (uid, pod) = pods.get_key_value(uid?)?;
+        is(pod, ip).then_some(*uid)
+    };
+    slices_of(service, world).flat_map(ready).map(known).collect()
+}
+
 fn of_pods(
     selector: &PodSelector,
     own: &str,
@@ -141,14 +175,14 @@ fn of_pods(
     fault: Option<usize>,
 ) -> Result<BTreeSet<PeerAddress>, String> {
     let pods = agreeing(selector, own, world)?;
-    let uids: BTreeSet<&str> = pods.iter().filter_map(|pod| pod.metadata.uid.as_deref()).collect();
     let elsewhere = |cidr: &Cidr| fault.is_some_and(|fault| asides.takes(fault, cidr));
     let cidrs = pods.iter().flat_map(|pod| addresses(pod)).filter(|cidr| !elsewhere(cidr));
     let mut found: BTreeSet<PeerAddress> = cidrs.map(|cidr| PeerAddress { cidr, port: None }).collect();
+    let pods = by_uid(pods);
     // A Service is cut off as a whole only where nothing behind it stays reachable.
-    for service in &world.services {
-        let behind: Vec<Option<&str>> = slices_of(service, world).flat_map(ready).map(|(_, uid)| uid).collect();
-        let all = !behind.is_empty() && behind.iter().all(|uid| uid.is_some_and(|uid| uids.contains(uid)));
+    for service in services_of(&pods, world) {
+        let behind = behind(service, &pods, world);
+        let all = !behind.is_empty() && behind.iter().all(Option::is_some);
         let behind: BTreeSet<&str> = behind.into_iter().flatten().collect();
         if all && !fault.is_some_and(|fault| asides.has_one_of(fault, &behind)) {
             found.extend(fronts(service).iter().filter_map(|ip| address(ip, None)));

@@ -205,11 +205,15 @@ mod tests {
     use serde_json::{Value, json};
     use std::sync::Arc;
 
+    fn address(pod: &str) -> String {
+        format!("10.0.0.{}", pod.as_bytes()[0])
+    }
+
     fn world() -> World {
         let pod = |name: &str, node: &str| -> Arc<Pod> {
             let value = json!({
                 "metadata": { "namespace": "shop", "name": name, "uid": name },
-                "spec": { "nodeName": node, "containers": [] }, "status": { "phase": "Running" },
+                "spec": { "nodeName": node, "containers": [] }, "status": { "phase": "Running", "podIP": address(name) },
             });
             Arc::new(serde_json::from_value(value).unwrap())
         };
@@ -270,7 +274,7 @@ shop/cut: 3 pods on 2 nodes for 5s
     #[test]
     fn what_is_placed_at_the_peers_own_side_is_shown() {
         let mut world = world();
-        let ready = |name: &str| json!({ "addresses": ["10.0.0.9"], "conditions": { "ready": true }, "targetRef": { "uid": name } });
+        let ready = |name: &str| json!({ "addresses": [address(name)], "conditions": { "ready": true }, "targetRef": { "uid": name } });
         let service = json!({
             "metadata": { "namespace": "shop", "name": "db" }, "spec": { "clusterIPs": ["10.96.0.7"], "ports": [{ "port": 5432 }] },
         });

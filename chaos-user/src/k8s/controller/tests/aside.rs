@@ -92,6 +92,7 @@ fn nothing_is_placed_at_pods_of_the_cluster_itself() {
     let mut slice = world.slices[0].as_ref().clone();
     slice.metadata.namespace = Some("kube-system".to_owned());
     slice.endpoints[0].target_ref.as_mut().unwrap().uid = Some("uid-kube-system-e".to_owned());
+    slice.endpoints[0].addresses = vec!["10.244.0.5".to_owned()];
     (world.services, world.slices) = (vec![Arc::new(service)], vec![Arc::new(slice)]);
     let peers = json!({ "peers": [{ "pods": { "names": ["e"], "namespaces": ["kube-system"] } }] });
     let decision = look(&experiment(json!({ "names": ["c"] }), peers), &world, &[]);
@@ -118,4 +119,70 @@ fn what_cannot_be_placed_there_is_said() {
     assert!(said(cut_from(&["a"], json!({ "ports": many }))).contains("too many with match.ports"));
     let except = json!({ "except": [{ "peers": [{ "cidr": "10.0.0.0/8" }] }] });
     assert!(said(cut_from(&["a"], except)).contains("except with peers"));
+}
+
+/// A Service of the namespace and the name, and the one slice of it; both are made by hand.
+fn by_hand(world: &mut World, namespace: &str, name: &str, endpoints: &[(&str, &str)]) {
+    let endpoint = |(ip, uid): &(&str, &str)| json!({ "addresses": [ip], "targetRef": { "uid": uid } });
+    world.services.extend(objects(vec![json!({
+        "metadata": { "namespace": namespace, "name": name },
+        "spec": { "clusterIPs": ["10.96.9.9"], "externalIPs": ["203.0.113.9"], "ports": [{ "port": 80 }] },
+    })]));
+    let labels = json!({ "kubernetes.io/service-name": name });
+    world.slices.extend(objects(vec![json!({
+        "metadata": { "namespace": namespace, "name": name, "labels": labels },
+        "addressType": "IPv4", "ports": [{ "port": 80 }],
+        "endpoints": endpoints.iter().map(endpoint).collect::<Vec<_>>(),
+    })]));
+}
+
+/// Who may write Services and slices in a namespace widens and moves no fault between pods of another.
+#[test]
+fn services_of_other_namespaces_change_nothing() {
+    let cut = experiment(json!({ "names": ["a"] }), json!({ "peers": [{ "pods": { "names": ["c"] } }] }));
+    let of = |world: &World| {
+        let decision = look(&cut, world, &[]);
+        (sides(&decision), addresses(&decision, &decision.sets.uses))
+    };
+    let without = of(&world());
+    assert_eq!(without, (vec![entry(false, "n1", &["a"])], vec!["10.244.0.3/32".to_owned()]));
+    let lies: [&[(&str, &str)]; 4] = [
+        &[("192.0.2.1", "uid-shop-c")],
+        &[("192.0.2.1", "uid-shop-c"), ("192.0.2.2", "uid-other-d")],
+        &[("10.244.0.3", "uid-shop-c"), ("10.244.0.4", "uid-other-d")],
+        &[("10.244.0.3", "uid-shop-c")],
+    ];
+    for endpoints in lies {
+        let mut world = world();
+        by_hand(&mut world, "other", "evil", endpoints);
+        assert_eq!(of(&world), without, "{endpoints:?}");
+    }
+}
+
+/// In the peers' own namespace an endpoint is a pod where it has that pod's address.
+#[test]
+fn an_endpoint_is_a_pod_by_its_address() {
+    let cut = experiment(json!({ "names": ["a"] }), json!({ "peers": [{ "pods": { "names": ["c"] } }] }));
+    let of = |endpoints: &[(&str, &str)]| {
+        let mut world = world();
+        by_hand(&mut world, "shop", "front", endpoints);
+        let decision = look(&cut, &world, &[]);
+        let addresses = addresses(&decision, &decision.sets.uses);
+        (sides(&decision), addresses)
+    };
+    let here = vec![entry(false, "n1", &["a"])];
+    let own = ["10.96.9.9/32", "10.244.0.3/32", "203.0.113.9/32"].map(str::to_owned).to_vec();
+    let (placed, mut found) = of(&[("10.244.0.3", "uid-shop-c")]);
+    found.sort();
+    let mut expected = own;
+    expected.sort();
+    assert_eq!((placed, found), (here.clone(), expected), "the Service leads to c alone");
+    assert_eq!(of(&[("192.0.2.1", "uid-shop-c")]), (here.clone(), vec!["10.244.0.3/32".to_owned()]), "to no pod");
+    // The UID of a pod of another namespace, which is selected, too.
+    let both = json!({ "peers": [{ "pods": { "names": ["c", "d"], "namespaces": ["shop", "other"] } }] });
+    let mut world = world();
+    by_hand(&mut world, "other", "evil", &[("10.244.0.3", "uid-shop-c")]);
+    let decision = look(&experiment(json!({ "names": ["a"] }), both), &world, &[]);
+    assert_eq!(sides(&decision), here);
+    assert_eq!(addresses(&decision, &decision.sets.uses), ["10.244.0.3/32", "10.244.0.4/32"]);
 }
