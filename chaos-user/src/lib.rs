@@ -3,6 +3,8 @@
 pub mod cli;
 pub mod engine;
 pub mod faults;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod k8s;
 pub mod kernel;
 pub mod observe;

@@ -30,7 +30,7 @@ impl Arch {
     }
 
     /// As rustc has it. With glibc: Debian has a cross compiler for it, which some dependencies' C wants, too.
-    fn target(self) -> &'static str {
+    pub fn target(self) -> &'static str {
         match self {
             Self::Amd64 => "x86_64-unknown-linux-gnu",
             Self::Arm64 => "aarch64-unknown-linux-gnu",

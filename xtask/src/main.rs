@@ -8,6 +8,7 @@ mod build;
 mod check;
 mod cluster;
 mod demo;
+mod fuzz;
 mod image;
 mod kernels;
 mod linker;
@@ -73,6 +74,8 @@ enum Verb {
     Kernel,
     /// Measure what the product costs, as root: figures beside their pairs, compared with the last run.
     Bench(bench::Arguments),
+    /// Feed the parsers of what others write with inputs that libFuzzer derives.
+    Fuzz(fuzz::Arguments),
     /// Lint the code for the host and for the BPF target.
     Clippy,
     /// Build the documentation; warnings are errors.
@@ -137,6 +140,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Kernels { tests: true } => kernels::write_tests()?,
         Verb::Kernels { tests: false } => kernels::run()?,
         Verb::Kernel => println!("{}", vm::built::kernel()?.image()?.display()),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments)?,
         Verb::Bench(arguments) => return bench::run(&arguments),
         Verb::Clippy => check::clippy()?,
         Verb::Doc => check::doc()?,

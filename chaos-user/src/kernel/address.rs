@@ -44,7 +44,7 @@ pub fn add(rtnl: &mut Rtnl, address: Address) -> Result<(), KernelError> {
     seam::run("add address", &object, || rtnl.execute(request).map(drop))
 }
 
-fn parse(message: &[u8]) -> Option<Address> {
+pub(crate) fn parse(message: &[u8]) -> Option<Address> {
     let [family, prefix, ..] = field::<IFADDRMSG>(message, 0)?;
     let attrs = message.get(IFADDRMSG..)?;
     // On a point-to-point link IFA_ADDRESS is the other side and IFA_LOCAL ours; IPv6 without a peer has no IFA_LOCAL.

@@ -109,7 +109,7 @@ impl Reader {
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<Event> {
+pub(crate) fn parse(bytes: &[u8]) -> Option<Event> {
     let number = |offset: usize| bytes.get(offset..offset + 8)?.try_into().ok().map(u64::from_ne_bytes);
     let word = |offset: usize| bytes.get(offset..offset + 4)?.try_into().ok().map(u32::from_ne_bytes);
     let kind = word(std::mem::offset_of!(Birth, kind))?;

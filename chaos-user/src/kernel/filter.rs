@@ -140,7 +140,7 @@ pub fn list(rtnl: &mut Rtnl, interface: u32, direction: Direction) -> Result<Vec
     }
 }
 
-fn parse(message: &[u8]) -> Option<Filter> {
+pub(crate) fn parse(message: &[u8]) -> Option<Filter> {
     let tcm = Tcm::parse(message)?;
     let attrs = message.get(TCMSG..)?;
     // Before the filters of a preference comes a message for the preference itself, without a handle.

@@ -243,7 +243,7 @@ pub fn set_gso_max_segs(rtnl: &mut Rtnl, index: u32, segments: u32) -> Result<()
     change(rtnl, "set gso_max_segs of", index, [0, 0], |request| request.u32(libc::IFLA_GSO_MAX_SEGS, segments))
 }
 
-fn parse(message: &[u8]) -> Option<Interface> {
+pub(crate) fn parse(message: &[u8]) -> Option<Interface> {
     let attrs = message.get(IFINFOMSG..)?;
     let number = |kind| find(attrs, kind).map(|value| u32_at(value, 0));
     let words = |kind| find(attrs, kind).map(text);

@@ -206,7 +206,7 @@ fn delete(rtnl: &mut Rtnl, interface: u32, parent: u32, op: &'static str) -> Res
     seam::run(op, &object, || rtnl.execute(request).map(drop))
 }
 
-fn parse(message: &[u8]) -> Option<Qdisc> {
+pub(crate) fn parse(message: &[u8]) -> Option<Qdisc> {
     let tcm = Tcm::parse(message)?;
     let attrs = message.get(TCMSG..)?;
     let kind = text(find(attrs, libc::TCA_KIND)?);

@@ -109,7 +109,7 @@ fn unified(mounts: &[Mount], level: &dyn Fn(u64) -> Result<u32, String>) -> Resu
     parts.into_iter().min_by_key(|tree| tree.depth).ok_or(why)
 }
 
-struct Mount {
+pub(crate) struct Mount {
     point: PathBuf,
     kind: String,
     options: String,
@@ -117,7 +117,7 @@ struct Mount {
 
 impl Mount {
     /// One line: `38 31 0:29 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu`.
-    fn parse(line: &str) -> Option<Self> {
+    pub(crate) fn parse(line: &str) -> Option<Self> {
         let (mount, filesystem) = line.split_once(" - ")?;
         let mut words = filesystem.split(' ');
         let kind = words.next()?.to_owned();

@@ -28,10 +28,16 @@ impl Process {
     /// Reads one; `None` when it is gone.
     pub fn read(host: &Host, pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(host.of(pid, "stat")).ok()?;
+        let groups = fs::read_to_string(host.of(pid, "cgroup")).unwrap_or_default();
+        let netns = fs::metadata(host.of(pid, "ns/net")).ok().map(|m| m.ino());
+        Some(Self { netns, ..Self::parse(pid, &stat, &groups)? })
+    }
+
+    /// Of the texts of its `stat` and `cgroup` (proc_pid_stat(5), cgroups(7)); without its network namespace.
+    pub(crate) fn parse(pid: i32, stat: &str, groups: &str) -> Option<Self> {
         // The name stands in parentheses and may itself hold any characters, so the last one closes it.
         let (start, end) = (stat.find('(')?, stat.rfind(')')?);
         let parent = stat.get(end + 1..)?.split_whitespace().nth(1)?.parse().ok()?;
-        let groups = fs::read_to_string(host.of(pid, "cgroup")).unwrap_or_default();
         let paths = || groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
         let cgroup = paths().find(|(names, _)| names.is_empty()).map(|(_, path)| path.to_owned());
         let legacy = paths().filter(|(names, path)| !names.is_empty() && *path != "/");
@@ -39,7 +45,7 @@ impl Process {
             pid,
             parent,
             comm: stat.get(start + 1..end)?.to_owned(),
-            netns: fs::metadata(host.of(pid, "ns/net")).ok().map(|m| m.ino()),
+            netns: None,
             cgroup,
             legacy: legacy.max_by_key(|(_, path)| path.matches('/').count()).map(|(n, p)| format!("{n}:{p}")),
         })

@@ -3,7 +3,7 @@
 
 mod guard;
 mod server;
-mod wire;
+pub(crate) mod wire;
 
 use super::{datapath::map_error, error::KernelError, seam};
 use aya::maps::{Array, IterableMap as _, MapData};

@@ -123,5 +123,14 @@ fn take(answer: &Message, questions: &mut [Question], found: &mut BTreeMap<Strin
     Ok(())
 }
 
+/// What an answer gives for names that were asked with its number, whoever sent it.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn taken(answer: &Message, names: &[&str]) -> BTreeMap<String, Vec<IpAddr>> {
+    let (mut questions, mut found) = (questions(names), BTreeMap::new());
+    questions.iter_mut().for_each(|question| question.message.metadata.id = answer.metadata.id);
+    let _ = take(answer, &mut questions, &mut found);
+    found
+}
+
 #[cfg(test)]
 mod tests;
