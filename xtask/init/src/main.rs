@@ -4,6 +4,7 @@
 //! The host's side is `xtask/src/vm/`.
 
 mod command;
+mod folders;
 mod mounts;
 mod output;
 
@@ -38,8 +39,9 @@ fn guest() -> Result<()> {
     mounts::first()?;
     speak_on_the_console()?;
     load_modules(Path::new("/modules"))?;
-    mounts::switch_root()?;
+    let folders = mounts::switch_root()?;
     mounts::system(JOB)?;
+    folders.show()?;
     fs::write("/proc/sys/kernel/hostname", "vm").context("set the host name")?;
     let job = command::Job::read(Path::new(JOB))?;
     let status = command::run(&job)?;

@@ -9,6 +9,8 @@ use nix::{
     unistd::{chdir, chroot},
 };
 
+use crate::folders::Folders;
+
 const ROOT: &str = "/root";
 const NINE_P: &str = "trans=virtio,version=9p2000.L,msize=262144";
 
@@ -22,17 +24,20 @@ pub fn first() -> Result<()> {
     }
 }
 
-/// Makes the host's file system our root. The initramfs stays below it, out of sight.
-pub fn switch_root() -> Result<()> {
+/// Makes the host's file system our root. The initramfs stays below it, out of sight. Returns the folders that are to be seen in spite of what
+/// [`system`] mounts.
+pub fn switch_root() -> Result<Folders> {
     let options = format!("{NINE_P},cache=loose");
     mount(Some("hostroot"), ROOT, Some("9p"), MsFlags::MS_RDONLY, Some(options.as_str()))
         .context("mount the host's file system over 9p")?;
+    let folders = Folders::open(Path::new("/folders"), Path::new(ROOT))?;
     let dev = format!("{ROOT}/dev");
     move_mount("/dev", &dev)?;
     chdir(ROOT).with_context(|| format!("enter {ROOT}"))?;
     move_mount(".", "/")?;
     chroot(".").context("chroot into the host's file system")?;
-    chdir("/").context("enter the new root")
+    chdir("/").context("enter the new root")?;
+    Ok(folders)
 }
 
 /// The usual file systems of a running Linux, and `job`.

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -11,13 +12,20 @@ const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const FILE: u32 = 0o100_644;
 
-/// The archive: `/init`, `/modules/NNN-NAME.ko` (to be loaded in that order), and an empty `/root` to mount on.
-pub fn build(init: &Path, modules: &[PathBuf]) -> Result<Vec<u8>> {
+/// The archive: `/init`, `/modules/NNN-NAME.ko` (to be loaded in that order), `/folders` (what of the host is to be seen although the
+/// machine mounts a file system of its own above it; each ended by a NUL), and an empty `/root` to mount on.
+pub fn build(init: &Path, modules: &[PathBuf], folders: &[PathBuf]) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for dir in ["dev", "proc", "root", "modules"] {
         archive.add(dir, DIRECTORY, &[]);
     }
     archive.add("init", PROGRAM, &read(init)?);
+    let mut list = Vec::new();
+    for folder in folders {
+        list.extend(folder.as_os_str().as_bytes());
+        list.push(0);
+    }
+    archive.add("folders", FILE, &list);
     for (position, module) in modules.iter().enumerate() {
         let name = module.file_name().unwrap_or_default().to_string_lossy();
         archive.add(&format!("modules/{position:03}-{name}"), FILE, &read(module)?);

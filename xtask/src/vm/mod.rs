@@ -3,6 +3,7 @@
 
 pub mod built;
 mod console;
+mod folders;
 mod initramfs;
 mod kept;
 pub mod kernel;
@@ -21,7 +22,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use crate::{arch::Arch, artifacts};
+use crate::{arch::Arch, artifacts, toolchain};
 pub use console::EmulatorFault;
 pub use kept::Kept;
 use kernel::Kernel;
@@ -147,7 +148,20 @@ impl Machine {
             bail!("{} has no module {}", kernel.release, unknown.join(", "));
         }
         let wanted = [modules::NEEDED, &extra].concat();
-        initramfs::build(&init_program()?, &tree.in_load_order(&wanted)?)
+        initramfs::build(&init_program()?, &tree.in_load_order(&wanted)?, &folders::hidden(&self.places()))
+    }
+
+    /// What of the host's files the command may want: the repository, what is built and fetched, its own program, what variables of
+    /// ours name.
+    fn places(&self) -> Vec<PathBuf> {
+        let mut places = vec![artifacts::workspace().to_owned(), artifacts::target(), toolchain::cache_dir()];
+        places.push(self.directory.clone());
+        places.extend(self.command.first().map(PathBuf::from));
+        places.extend(env::current_exe());
+        let ours = |name: &OsString| name.to_string_lossy().starts_with("CHAOS_");
+        let named = usual_variables().into_iter().chain(self.variables.clone()).filter(|(name, _)| ours(name));
+        places.extend(named.map(|(_, value)| PathBuf::from(value)));
+        places
     }
 
     /// As `xtask/init` reads it: strings ended by NUL.
