@@ -1,5 +1,11 @@
 //! chaos: in-kernel fault injection. The folders are the steps of an experiment; see ARCHITECTURE.md.
 
+// The standard library's print and panic; those of `say` do not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+pub mod say;
+
 pub mod cli;
 pub mod engine;
 pub mod faults;

@@ -2,7 +2,7 @@
 
 pub use crate::k8s::controller::Options;
 
-use super::fail;
+use super::{fail, log};
 use crate::{k8s, observe::ExitCode};
 
 /// A name that no other process of a cluster has.
@@ -13,7 +13,7 @@ pub fn identity() -> String {
 
 /// Runs until SIGTERM.
 pub fn controller(options: Options) -> ExitCode {
-    tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();
+    log();
     match k8s::controller::run(options) {
         Ok(()) => ExitCode::Pass,
         Err(error) => fail(&error),

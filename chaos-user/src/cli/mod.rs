@@ -10,6 +10,7 @@ mod input;
 mod kubectl;
 mod plan;
 mod progress;
+mod report;
 mod run;
 mod status;
 mod stop;
@@ -19,6 +20,7 @@ mod watch;
 use crate::{
     engine::EngineError,
     observe::{ExitCode, Format},
+    say,
 };
 use clap::{Parser, Subcommand, ValueEnum};
 use std::{path::PathBuf, time::Duration};
@@ -96,6 +98,14 @@ enum Command {
         /// How long, at most.
         #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
         timeout: Duration,
+    },
+    /// The report of an experiment of this node that is over: the last ones are kept.
+    Report {
+        /// The experiment.
+        name: String,
+        /// Format of the report: table, json, yaml or junit.
+        #[arg(short, long, default_value = "table", value_parser = format)]
+        output: Format,
     },
     /// Experiments of this node, its lock, and leftovers.
     Status {
@@ -184,12 +194,25 @@ pub fn main(arguments: Arguments) -> ExitCode {
     ) {
         crate::kernel::sleep::prepare();
     }
-    match arguments.command {
+    // Of these the text is all that they do.
+    let speaks = matches!(
+        arguments.command,
+        Command::Crd | Command::Status { .. } | Command::Check { .. } | Command::Plan { .. } | Command::Report { .. }
+    );
+    match perform(arguments.command) {
+        ExitCode::Pass if speaks && say::lost() => ExitCode::Error,
+        code => code,
+    }
+}
+
+fn perform(command: Command) -> ExitCode {
+    match command {
         Command::Run { files, output, dry_run, yes } => run::run(&files, output, dry_run, yes),
         Command::Plan { files, yes } => plan::plan(&files, yes),
         Command::Validate { files } => input::validate(&files),
         Command::Check { output } => check::check(output == "json"),
         Command::Wait { name, until, timeout } => wait::wait(&name, until, timeout),
+        Command::Report { name, output } => report::report(&name, output),
         Command::Status { output } => status::status(output == "json"),
         Command::Stop { name, all: _, finish, lock } => stop::stop(name.as_deref(), finish, lock.as_deref()),
         Command::Unlock => stop::unlock(),
@@ -220,4 +243,9 @@ fn code_of(error: &EngineError) -> ExitCode {
 fn fail(error: &EngineError) -> ExitCode {
     eprintln!("{error}");
     code_of(error)
+}
+
+/// Events go to stderr as JSON. Where they cannot be written they are lost, and the process goes on: the library would print that, and panic.
+fn log() {
+    tracing_subscriber::fmt().json().with_writer(std::io::stderr).log_internal_errors(false).init();
 }

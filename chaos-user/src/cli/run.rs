@@ -4,6 +4,7 @@ use super::{before, fail, input, watch};
 use crate::{
     engine::{self, EngineError, possible::reduce},
     observe::{self, ExitCode, Format, Report, combined},
+    say,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::{
@@ -37,7 +38,10 @@ pub fn run(files: &[PathBuf], output: Format, dry_run: bool, yes: bool) -> ExitC
     };
     match before::before(&requests, &mut probes, &signal) {
         Ok(None) => {}
-        Ok(Some(reports)) => return print(&reports, output, Vec::new()),
+        Ok(Some(reports)) => {
+            reports.iter().for_each(watch::keep);
+            return print(&reports, output, Vec::new());
+        }
         Err(error) => return fail(&error),
     }
     let (engine, mut active) = match engine::prepare(requests) {
@@ -55,7 +59,12 @@ pub fn run(files: &[PathBuf], output: Format, dry_run: bool, yes: bool) -> ExitC
 pub fn print(reports: &[Report], output: Format, mut codes: Vec<ExitCode>) -> ExitCode {
     codes.extend(reports.iter().map(|report| ExitCode::from(report.verdict)));
     match observe::render(reports, output) {
-        Ok(text) => print!("{text}"),
+        Ok(text) => {
+            print!("{text}");
+            if say::failed() {
+                reports.iter().for_each(|one| eprintln!("{}: {:?} {}", one.experiment, one.verdict, one.reason));
+            }
+        }
         Err(error) => {
             eprintln!("print the report: {error:#}");
             codes.push(ExitCode::Error);

@@ -2,7 +2,7 @@
 
 use super::progress::Progress;
 use crate::{
-    engine::{Active, Engine, EngineError, Request, lease::Fate},
+    engine::{Active, Engine, EngineError, Request, kept, lease::Fate},
     observe::{self, Ending, FaultPlanned, FaultReport, Report, TargetReport, planned},
     plan::Plan,
     probe::{Phase, Probes},
@@ -71,6 +71,7 @@ pub fn watch(
             match all[index].step(engine, signal.load(Ordering::Relaxed), &mut progress) {
                 None => index += 1,
                 Some(report) => {
+                    keep(&report);
                     reports.push(report);
                     drop(all.remove(index));
                 }
@@ -83,6 +84,13 @@ pub fn watch(
         }
     }
     reports
+}
+
+/// Lets `chaos report` find it. That it cannot be kept is no reason for another verdict.
+pub fn keep(report: &Report) {
+    if let Err(error) = kept::keep(None, report) {
+        eprintln!("warning: {}: {error}", report.experiment);
+    }
 }
 
 impl Watched {

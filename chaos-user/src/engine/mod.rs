@@ -11,6 +11,7 @@ pub mod error;
 pub mod expedite;
 pub mod hosts;
 pub mod journal;
+pub mod kept;
 pub mod lease;
 pub mod limit;
 pub mod lookup;

@@ -7,7 +7,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    engine::{Active, Asker, EngineError, Remembered, Request, lease::Fate, possible::reduce},
+    engine::{Active, Asker, EngineError, Remembered, Request, kept, lease::Fate, possible::reduce},
     k8s::api::{InjectionPhase, Stop},
     kernel::clock::monotonic,
     observe::{Ending, Gap, Report, TargetReport, condensed, judge, merged, planned},
@@ -219,7 +219,11 @@ impl Worker {
                 }
             }
             part.counted = merged(std::mem::take(&mut part.counted));
-            part.report = Some(condensed(report(part, &active, &ending), MOST_REPORT));
+            let report = condensed(report(part, &active, &ending), MOST_REPORT);
+            if let Err(error) = kept::keep(Some(&part.place().0), &report) {
+                tracing::warn!("{error}");
+            }
+            part.report = Some(report);
         }
         part.ended_at = now();
         part.message = match &ending {
