@@ -7,7 +7,7 @@ use crate::{k8s, observe::ExitCode};
 
 /// Runs until SIGTERM.
 pub fn agent(options: Options) -> ExitCode {
-    log();
+    log::start();
     match k8s::agent::run(options) {
         Ok(()) => ExitCode::Pass,
         Err(error) => fail(&error),

@@ -13,7 +13,7 @@ pub fn identity() -> String {
 
 /// Runs until SIGTERM.
 pub fn controller(options: Options) -> ExitCode {
-    log();
+    log::start();
     match k8s::controller::run(options) {
         Ok(()) => ExitCode::Pass,
         Err(error) => fail(&error),

@@ -8,6 +8,7 @@ mod controller;
 mod crd;
 mod input;
 mod kubectl;
+mod log;
 mod plan;
 mod progress;
 mod report;
@@ -243,9 +244,4 @@ fn code_of(error: &EngineError) -> ExitCode {
 fn fail(error: &EngineError) -> ExitCode {
     eprintln!("{error}");
     code_of(error)
-}
-
-/// Events go to stderr as JSON. Where they cannot be written they are lost, and the process goes on: the library would print that, and panic.
-fn log() {
-    tracing_subscriber::fmt().json().with_writer(std::io::stderr).log_internal_errors(false).init();
 }

@@ -5,6 +5,7 @@ pub mod api;
 mod beat;
 pub mod controller;
 mod draw;
+mod lists;
 pub mod plugin;
 mod serve;
 mod text;

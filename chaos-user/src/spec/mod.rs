@@ -25,6 +25,7 @@ mod selector;
 pub(crate) mod suggest;
 mod syscall;
 mod trigger;
+mod unknown;
 pub mod value;
 mod walk;
 mod yaml;
@@ -49,6 +50,7 @@ pub use schema::{of as schema_of, schema};
 pub use selector::{LocalTarget, Selector};
 pub use syscall::{FdKind, Mechanism, Syscall, SyscallLatency, SyscallMatch};
 pub use trigger::{Per, When};
+pub use unknown::{findings, unknown};
 
 /// For `skip_serializing_if`: what equals the default is not written.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -10,8 +10,13 @@ use super::{Finding, Path, name, value};
 
 /// Everything in `document` that the schema does not allow, each with a remedy.
 pub(super) fn walk(schema: &Value, document: &Value) -> Vec<Finding> {
+    walk_at(schema, document, &Path::root())
+}
+
+/// The same of a part of a document, which stands at `path`.
+pub(super) fn walk_at(schema: &Value, part: &Value, path: &Path) -> Vec<Finding> {
     let mut walk = Walk { findings: Vec::new() };
-    walk.value(schema, document, &Path::root());
+    walk.value(schema, part, path);
     walk.findings
 }
 
@@ -165,7 +170,7 @@ fn compare(one: &Number, other: &Number) -> Ordering {
     }
 }
 
-fn unknown_field(name: &str, known: &Map<String, Value>, present: &Map<String, Value>) -> String {
+pub(super) fn unknown_field(name: &str, known: &Map<String, Value>, present: &Map<String, Value>) -> String {
     // A field that is there already cannot be what was meant.
     let open = known.keys().map(String::as_str).filter(|known| !present.contains_key(*known));
     match closest(name, open) {

@@ -50,6 +50,24 @@ pub fn plan(injection: &Injection, policy: &Policy, sets: &PeerSets) -> Result<P
     Ok(plan)
 }
 
+/// Whether this version can read the order and the sets that it names: what it cannot read it does not do in part.
+///
+/// # Errors
+/// What it cannot read.
+pub fn readable(injection: &Injection, unread: &BTreeMap<(String, String), String>) -> Result<(), String> {
+    let remedy = concat!("this agent is chaos ", env!("CARGO_PKG_VERSION"), "; bring it to the controller's version");
+    if let Some(why) = &injection.unread {
+        return Err(format!("{why}; {remedy}"));
+    }
+    let namespace = injection.metadata.namespace.clone().unwrap_or_default();
+    for name in injection.spec.peer_sets.iter().flat_map(|one| &one.sets) {
+        if let Some(why) = unread.get(&(namespace.clone(), name.clone())) {
+            return Err(format!("PeerSet {name}: {why}; {remedy}"));
+        }
+    }
+    Ok(())
+}
+
 /// What the sets of an Injection stand for now: (fault, entry of its `except`, addresses), the sets of one place together.
 #[must_use]
 pub fn peers(
@@ -160,6 +178,32 @@ mod tests {
         };
         let name = |injection| plan(&injection, &Policy::default(), &sets()).unwrap().name;
         assert_eq!((name(injection(|_| {})), name(injection(at_peers))), ("slow".into(), "slow.cut.peers".into()));
+    }
+
+    #[test]
+    fn what_an_old_agent_does_not_know_it_does_not_do() {
+        let newer = injection(|value| value["spec"]["faults"][0]["network"]["match"]["http"] = json!({ "path": "/" }));
+        let why = readable(&newer, &BTreeMap::new()).unwrap_err();
+        assert!(why.starts_with("spec.faults[0].network.match.http: unknown field"), "{why}");
+        assert!(why.contains("bring it to the controller's version"), "{why}");
+        let set = BTreeMap::from([(("shop".to_owned(), "spared".to_owned()), "no".to_owned())]);
+        assert!(readable(&injection(|_| {}), &set).unwrap_err().starts_with("PeerSet spared: no"));
+        assert_eq!(readable(&injection(|_| {}), &BTreeMap::new()), Ok(()));
+    }
+
+    #[test]
+    fn a_later_version_that_cannot_be_read_can_still_stop() {
+        use crate::k8s::{agent::part::Part, api::Stop};
+        let mut part = Part::new(injection(|_| {}));
+        let faults = part.injection.spec.faults.clone();
+        part.renew(injection(|value| value["spec"]["faults"] = json!("odd")));
+        assert_eq!((&part.injection.spec.faults, part.injection.spec.stop), (&faults, None));
+        part.renew(injection(|value| {
+            value["spec"]["faults"] = json!("odd");
+            value["spec"]["stop"] = "abort".into();
+        }));
+        assert_eq!((&part.injection.spec.faults, part.injection.spec.stop), (&faults, Some(Stop::Abort)));
+        assert!(part.injection.unread.is_none());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the agent answers over HTTP: whether its threads live, and what it has counted.
 
 use super::input::NodeState;
-use crate::k8s::{beat::Beat, serve::Answers};
+use crate::k8s::{beat::Beat, lists::Lists, serve::Answers};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -24,6 +24,8 @@ pub struct Health {
     pub lease: Beat,
     /// What the worker said last.
     pub state: watch::Receiver<NodeState>,
+    /// What the API server serves.
+    pub lists: Lists,
 }
 
 impl Answers for Health {
@@ -38,7 +40,11 @@ impl Answers for Health {
     }
 
     fn ready(&self) -> Result<(), String> {
-        if self.state.borrow().listed { Ok(()) } else { Err("the API server has not listed everything yet".to_owned()) }
+        if !self.state.borrow().listed {
+            self.lists.all_served()?;
+            return Err("the API server has not listed everything yet".to_owned());
+        }
+        self.lists.all_served()
     }
 
     fn metrics(&self) -> String {
@@ -111,7 +117,7 @@ mod tests {
     #[test]
     fn a_thread_that_hangs_is_told() {
         let (_sender, state) = watch::channel(NodeState::default());
-        let health = Health { worker: Beat::default(), lease: Beat::default(), state };
+        let health = Health { worker: Beat::default(), lease: Beat::default(), state, lists: Lists::default() };
         health.worker.now();
         // The other thread was never round since the machine booted.
         assert_eq!(health.alive().is_err(), health.lease.age() > HUNG);

@@ -28,8 +28,8 @@ pub enum Input {
     Injection(Box<Injection>),
     /// A pod is so.
     Pod(Box<PodFacts>),
-    /// A PeerSet, by namespace and name, is so.
-    PeerSet((String, String), BTreeSet<PeerAddress>),
+    /// A PeerSet, by namespace and name, is so; or why it cannot be read.
+    PeerSet((String, String), Result<BTreeSet<PeerAddress>, String>),
     /// A Halt, by name, with its reason.
     Halt(String, String),
     /// An object is gone: its UID, or namespace and name of a PeerSet, or the name of a Halt.

@@ -19,7 +19,7 @@ mod worker;
 
 use crate::{
     engine::{Engine, EngineError},
-    k8s::{beat::Beat, serve},
+    k8s::{beat::Beat, lists::Lists, serve},
     kernel::{
         address,
         births::{self, Births, Reader},
@@ -80,7 +80,9 @@ pub fn run(options: Options) -> Result<(), EngineError> {
     let (state, states) = tokio::sync::watch::channel(NodeState::default());
     let beat = Beat::default();
     beat.now();
-    let health = Health { worker: beat.clone(), lease: Beat::new(engine.leases().renewed()), state: states };
+    let lists = Lists::default();
+    let lease = Beat::new(engine.leases().renewed());
+    let health = Health { worker: beat.clone(), lease, state: states, lists: lists.clone() };
     let parts = Parts { engine, finder: Pods::new(host), policy, addresses: addresses()?, births, output, beat };
     let worker = named("engine", move || Worker::new(parts).run(&inputs))?;
     runtime.block_on(async {
@@ -95,7 +97,7 @@ pub fn run(options: Options) -> Result<(), EngineError> {
         let publisher = tokio::spawn(publish::publish(client.clone(), node, state, outputs));
         let scope = watch::Scope { node: options.node, namespace: options.namespace };
         tokio::select! {
-            () = watch::watch(client, scope, to_worker.clone()) => {}
+            () = watch::watch(client, scope, to_worker.clone(), &lists) => {}
             result = terminated() => result?,
         }
         // It may be gone already.

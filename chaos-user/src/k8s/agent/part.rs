@@ -152,6 +152,21 @@ impl Part {
         }
     }
 
+    /// Takes what the API server has now. What cannot be read changes nothing but the end: what acts was readable once.
+    pub fn renew(&mut self, new: Injection) {
+        match &new.unread {
+            Some(why) if self.injection.unread.is_none() => {
+                tracing::warn!(
+                    "{}: a later version cannot be read, and only its stop is followed: {why}",
+                    self.title()
+                );
+                self.injection.metadata = new.metadata;
+                self.injection.spec.stop = self.injection.spec.stop.or(new.spec.stop);
+            }
+            _ => self.injection = new,
+        }
+    }
+
     /// Namespace and name of the Injection.
     #[must_use]
     pub fn place(&self) -> (String, String) {

@@ -82,6 +82,7 @@ impl Worker {
         if let Some(reason) = self.locked() {
             return Err(EngineError::Refused(reason));
         }
+        compile::readable(&part.injection, &self.unread).map_err(EngineError::Unsupported)?;
         let mut plan = compile::plan(&part.injection, &self.policy, &self.sets)?;
         self.choose(part);
         self.policy.targets(part.members.len()).map_err(EngineError::Refused)?;

@@ -5,7 +5,10 @@ use super::{
     pods::PodFacts,
 };
 use crate::{
-    k8s::api::{Halt, Injection, PeerSet},
+    k8s::{
+        api::{Halt, Injection, Lenient, PeerSet},
+        lists::{Lists, serves},
+    },
     plan::PeerAddress,
 };
 use futures::StreamExt;
@@ -46,7 +49,8 @@ impl Scope {
 }
 
 /// Watches everything until the worker is gone.
-pub async fn watch(client: Client, scope: Scope, to: Sender<Input>) {
+pub async fn watch(client: Client, scope: Scope, to: Sender<Input>, lists: &Lists) {
+    let to = To { worker: to, lists };
     let of_uid = |name: &Option<String>| name.clone().unwrap_or_default();
     let injections = follow(
         scope.api::<Injection>(&client),
@@ -57,12 +61,12 @@ pub async fn watch(client: Client, scope: Scope, to: Sender<Input>) {
         |one| Some(Input::Injection(Box::new(one))),
     );
     let pods = follow(
-        scope.api::<Pod>(&client),
+        scope.api::<Lenient<Pod>>(&client),
         scope.of_node(),
         Kind::Pod,
         &to,
-        move |one: &Pod| of_uid(&one.metadata.uid),
-        |one| PodFacts::of(one, &scope.node).map(|facts| Input::Pod(Box::new(facts))),
+        move |one: &Lenient<Pod>| of_uid(&one.0.metadata.uid),
+        |one| PodFacts::of(one.0, &scope.node).map(|facts| Input::Pod(Box::new(facts))),
     );
     let sets = follow(
         scope.api::<PeerSet>(&client),
@@ -85,7 +89,14 @@ pub async fn watch(client: Client, scope: Scope, to: Sender<Input>) {
 
 fn peer_set(set: &PeerSet) -> Input {
     let addresses = set.spec.addresses.iter().map(|one| PeerAddress { cidr: one.cidr, port: one.port });
-    Input::PeerSet((set.namespace().unwrap_or_default(), set.name_any()), addresses.collect())
+    let name = (set.namespace().unwrap_or_default(), set.name_any());
+    Input::PeerSet(name, set.unread.as_ref().map_or_else(|| Ok(addresses.collect()), |why| Err(why.to_string())))
+}
+
+/// Who is told.
+struct To<'a> {
+    worker: Sender<Input>,
+    lists: &'a Lists,
 }
 
 /// Follows one kind. An error changes nothing of what is known; only a list that succeeded, a deletion, and a kind that the API server does
@@ -94,7 +105,7 @@ async fn follow<K>(
     api: Api<K>,
     config: watcher::Config,
     kind: Kind,
-    to: &Sender<Input>,
+    to: &To<'_>,
     name: impl Fn(&K) -> String,
     input: impl Fn(K) -> Option<Input>,
 ) where
@@ -103,7 +114,11 @@ async fn follow<K>(
 {
     let mut stream = Box::pin(watcher(api, config));
     let mut listed = BTreeSet::new();
+    let named = format!("{kind:?}");
     while let Some(event) = stream.next().await {
+        if event.as_ref().is_ok_and(serves) {
+            to.lists.served(&named);
+        }
         let heard = match event {
             Ok(Event::Init) => {
                 listed.clear();
@@ -117,12 +132,12 @@ async fn follow<K>(
             Ok(Event::Apply(one)) => input(one),
             Ok(Event::Delete(one)) => Some(Input::Gone(kind, name(&one))),
             Err(error) => {
-                tracing::warn!("watch {kind:?}: {error}");
+                to.lists.failed(&named, &error);
                 tokio::time::sleep(PAUSE).await;
                 is_unknown(&error).then(|| Input::All(kind, BTreeSet::new()))
             }
         };
-        if heard.is_some_and(|heard| to.send(heard).is_err()) {
+        if heard.is_some_and(|heard| to.worker.send(heard).is_err()) {
             return;
         }
     }

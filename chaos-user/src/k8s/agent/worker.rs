@@ -61,6 +61,8 @@ pub struct Worker {
     beat: Beat,
     pub(super) pods: BTreeMap<String, PodFacts>,
     pub(super) sets: PeerSets,
+    /// Sets that cannot be read as they are now, and why; one that was readable before keeps its addresses.
+    pub(super) unread: BTreeMap<(String, String), String>,
     pub(super) halts: BTreeMap<String, String>,
     pub(super) parts: BTreeMap<String, Part>,
     pub(super) notebook: Notebook,
@@ -88,6 +90,7 @@ impl Worker {
             beat,
             pods: BTreeMap::new(),
             sets: PeerSets::new(),
+            unread: BTreeMap::new(),
             halts: BTreeMap::new(),
             parts: BTreeMap::new(),
             notebook: Notebook::open(),
@@ -132,7 +135,7 @@ impl Worker {
             Input::Injection(injection) => {
                 let Some(uid) = injection.metadata.uid.clone() else { return };
                 match self.parts.get_mut(&uid) {
-                    Some(part) => part.injection = *injection,
+                    Some(part) => part.renew(*injection),
                     None => drop(self.parts.insert(uid.clone(), Part::new(*injection))),
                 }
                 self.dirty.insert(uid);
@@ -142,7 +145,16 @@ impl Worker {
                 self.look_at_all();
             }
             Input::PeerSet(name, addresses) => {
-                self.sets.insert(name, addresses);
+                match addresses {
+                    Ok(addresses) => {
+                        self.unread.remove(&name);
+                        self.sets.insert(name, addresses);
+                    }
+                    Err(why) => {
+                        tracing::warn!("PeerSet {}/{} cannot be read: {why}", name.0, name.1);
+                        self.unread.insert(name, why);
+                    }
+                }
                 self.look_at_all();
             }
             Input::Halt(name, reason) => {
@@ -153,7 +165,10 @@ impl Worker {
                 let known: Vec<String> = match kind {
                     Kind::Injection => self.parts.keys().chain(self.notebook.parts.keys()).cloned().collect(),
                     Kind::Pod => self.pods.keys().cloned().collect(),
-                    Kind::PeerSet => self.sets.keys().map(|(namespace, name)| format!("{namespace}/{name}")).collect(),
+                    Kind::PeerSet => {
+                        let all = self.sets.keys().chain(self.unread.keys());
+                        all.map(|(namespace, name)| format!("{namespace}/{name}")).collect()
+                    }
                     Kind::Halt => self.halts.keys().cloned().collect(),
                 };
                 known.iter().filter(|name| !names.contains(*name)).for_each(|name| self.gone(kind, name));
@@ -180,7 +195,9 @@ impl Worker {
             }
             Kind::PeerSet => {
                 if let Some((namespace, name)) = name.split_once('/') {
-                    self.sets.remove(&(namespace.to_owned(), name.to_owned()));
+                    let name = (namespace.to_owned(), name.to_owned());
+                    self.sets.remove(&name);
+                    self.unread.remove(&name);
                 }
                 self.look_at_all();
             }

@@ -9,6 +9,7 @@ mod node_agent;
 mod peer_set;
 mod record;
 mod resource;
+mod unread;
 
 pub use experiment::{
     DEGRADED, Experiment, ExperimentStatus, INJECTED, MOST_TARGETS, Phase, REVERTED, SELECTED, STARTED_BY, STOP,
@@ -22,3 +23,4 @@ pub use node_agent::{Capability, NodeAgent, NodeAgentSpec, NodeAgentStatus};
 pub use peer_set::{MOST_ADDRESSES, PeerAddress, PeerSet, PeerSetSpec};
 pub use record::{FaultSum, TargetRecord, TargetState};
 pub use resource::{GROUP, VERSION};
+pub use unread::{Lenient, Unread};

@@ -8,22 +8,32 @@ macro_rules! resource {
         $name:ident, kind $kind:literal, plural $plural:literal, scope $scope:ty, spec $spec:ty, status $status:ty
     ) => {
         $(#[$meta])*
-        #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Debug, serde::Serialize)]
         #[serde(rename_all = "camelCase")]
         pub struct $name {
             /// Always chaos-ebpf.dev/v1alpha1.
-            #[serde(default = "super::resource::api_version")]
             pub api_version: String,
             /// Always the kind's name.
-            #[serde(default = "kind")]
             pub kind: String,
             /// Name, namespace, labels, owner.
             pub metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
             /// What is asked.
             pub spec: $spec,
             /// What is so.
-            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[serde(skip_serializing_if = "Option::is_none")]
             pub status: Option<$status>,
+            /// Why the spec, or where the status says that it stands, could not be read; then only what is harmless of it is here.
+            #[serde(skip)]
+            pub unread: Option<super::unread::Unread>,
+        }
+
+        /// Fails for no object: one that cannot be read is not to hide the others of its list.
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let frame = super::unread::Frame::<$spec, $status>::deserialize(from)?;
+                let super::unread::Frame { metadata, spec, status, unread } = frame;
+                Ok(Self { api_version: super::resource::api_version(), kind: kind(), metadata, spec, status, unread })
+            }
         }
 
         fn kind() -> String {
@@ -43,6 +53,7 @@ macro_rules! resource {
                     },
                     spec,
                     status: None,
+                    unread: None,
                 }
             }
         }

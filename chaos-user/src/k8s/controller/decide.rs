@@ -1,5 +1,7 @@
 //! Where an experiment stands and what is to be done next: from what is known, without effects.
 
+mod unread;
+
 use super::{
     aside::{Asides, asides},
     condition,
@@ -86,6 +88,9 @@ struct Decider<'a> {
 
 impl Decider<'_> {
     fn next(&mut self) -> Result<Decision, (Verdict, String)> {
+        if let Some(why) = self.unread() {
+            return Ok(self.without_reading(&why));
+        }
         if self.existing.is_empty() {
             valid(self.experiment).map_err(|reason| (Verdict::Invalid, reason))?;
         }
@@ -251,10 +256,8 @@ impl Decider<'_> {
     }
 
     fn stop(&self) -> Option<Stop> {
-        match self.experiment.annotations().get(STOP).map(String::as_str) {
-            Some("finish") => return Some(Stop::Finish),
-            Some(_) => return Some(Stop::Abort),
-            None => {}
+        if let Some(asked) = self.asked_to_stop() {
+            return Some(asked);
         }
         if self.seen.failed.is_some() && !self.seen.done.contains(&ProbePhase::After) {
             return Some(Stop::Abort);

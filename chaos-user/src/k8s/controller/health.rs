@@ -1,6 +1,6 @@
 //! What the controller answers over HTTP: whether it lives, and how much it does.
 
-use crate::k8s::{api::Experiment, beat::Beat, serve::Answers};
+use crate::k8s::{api::Experiment, beat::Beat, lists::Lists, serve::Answers};
 use kube::runtime::reflector::Store;
 use prometheus_client::{
     encoding::text::encode,
@@ -58,6 +58,8 @@ pub struct Health {
     pub experiments: OnceLock<Store<Experiment>>,
     /// What it has done.
     pub counts: Arc<Counts>,
+    /// What the API server serves.
+    pub lists: Lists,
 }
 
 impl Answers for Health {
@@ -68,7 +70,7 @@ impl Answers for Health {
 
     fn ready(&self) -> Result<(), String> {
         if self.reached.load(Ordering::Relaxed) {
-            Ok(())
+            self.lists.all_served()
         } else {
             Err("the API server has not answered yet".to_owned())
         }

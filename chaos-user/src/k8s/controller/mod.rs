@@ -25,6 +25,7 @@ use crate::{
     engine::EngineError,
     k8s::{
         api::{Experiment, Injection},
+        lists::{of_request, of_watch, serves},
         serve,
     },
 };
@@ -35,7 +36,7 @@ use kube::{
     Client,
     runtime::{
         Controller, WatchStreamExt,
-        controller::{Action, Config},
+        controller::{self, Action, Config},
         events::{Recorder, Reporter},
         reflector::ObjectRef,
         watcher::{self, watcher},
@@ -114,7 +115,7 @@ async fn lead(
     tracing::info!("{} leads", options.identity);
     let namespace = options.namespace.as_deref();
     let (changed, changes) = tokio::sync::mpsc::channel(1);
-    let watched = Watched::start(&client, namespace, &changed);
+    let watched = Watched::start(&client, namespace, &changed, &health.lists);
     watched.ready().await;
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(options.identity.clone()) };
     let context = Arc::new(Context {
@@ -124,6 +125,7 @@ async fn lead(
         known: Known::default(),
         prober: Prober::default(),
         counts: Arc::clone(&health.counts),
+        lists: health.lists.clone(),
     });
     let (wanted, wants) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(injections(Arc::clone(&context), options.namespace.clone(), wanted));
@@ -140,12 +142,21 @@ async fn lead(
         .run(reconcile::reconcile, again, context)
         .for_each(|result| async {
             if let Err(error) = result {
-                tracing::warn!("reconcile: {error}");
+                tracing::warn!("reconcile: {}", said(&error));
             }
         });
     tokio::select! {
         () = controller => Err(EngineError::Failed("the watch of experiments ended".to_owned())),
         () = candidate.keep() => Err(EngineError::Failed("another controller leads".to_owned())),
+    }
+}
+
+/// In one line, and with the reason.
+fn said(error: &controller::Error<kube::Error, watcher::Error>) -> String {
+    match error {
+        controller::Error::QueueError(error) => format!("watch Experiment: {}", of_watch(error)),
+        controller::Error::ReconcilerFailed(error, on) => format!("{on}: {}", of_request(error)),
+        other => crate::k8s::text::cut(&other.to_string(), 512),
     }
 }
 
@@ -156,8 +167,13 @@ async fn injections(context: Arc<Context>, namespace: Option<String>, wanted: Un
     while let Some(event) = events.next().await {
         match event {
             // Whoever was to hear of it ends with this process.
-            Ok(event) => context.known.learn(event).into_iter().for_each(|one| drop(wanted.send(one))),
-            Err(error) => tracing::warn!("watch Injections: {error}"),
+            Ok(event) => {
+                if serves(&event) {
+                    context.lists.served("Injection");
+                }
+                context.known.learn(event).into_iter().for_each(|one| drop(wanted.send(one)));
+            }
+            Err(error) => context.lists.failed("Injection", &error),
         }
     }
 }

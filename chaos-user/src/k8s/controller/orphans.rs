@@ -5,7 +5,10 @@ use super::{
     reconcile::{Context, WRITERS, owned},
     world::api,
 };
-use crate::k8s::api::{Experiment, Injection};
+use crate::k8s::{
+    api::{Experiment, Injection},
+    lists::serves,
+};
 use futures::{StreamExt, stream};
 use kube::{
     Api, Client, ResourceExt,
@@ -23,6 +26,9 @@ pub async fn delete(context: Arc<Context>, namespace: Option<String>) {
     let mut events = Box::pin(watcher(api::<Experiment>(client, namespace.as_deref()), watcher::Config::default()));
     let (mut listed, mut before) = (BTreeSet::new(), BTreeSet::new());
     while let Some(event) = events.next().await {
+        if event.as_ref().is_ok_and(serves) {
+            context.lists.served("Experiment");
+        }
         let result = match event {
             Ok(Event::Init) => {
                 listed.clear();
@@ -48,7 +54,7 @@ pub async fn delete(context: Arc<Context>, namespace: Option<String>) {
                 of_one(client, &one).await
             }
             Err(error) => {
-                tracing::warn!("watch experiments that go: {error}");
+                context.lists.failed("Experiment", &error);
                 tokio::time::sleep(PAUSE).await;
                 Ok(())
             }

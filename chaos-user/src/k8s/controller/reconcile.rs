@@ -11,7 +11,10 @@ use super::{
     world::Watched,
 };
 use crate::{
-    k8s::api::{EXPERIMENT, Experiment, Injection, PeerSet, Phase, STOP, Stop},
+    k8s::{
+        api::{EXPERIMENT, Experiment, Injection, PeerSet, Phase, STOP, Stop},
+        lists::Lists,
+    },
     observe::Verdict,
     probe::Refused,
     spec::KIND,
@@ -57,6 +60,8 @@ pub struct Context {
     pub prober: Prober,
     /// What it has done.
     pub counts: Arc<Counts>,
+    /// What the API server serves.
+    pub lists: Lists,
 }
 
 /// Looks at one experiment, unless it was looked at a moment ago.
@@ -191,7 +196,8 @@ async fn fan_out(
     apply_sets(context, experiment, existing, &decision.sets.objects).await?;
     let existing: HashMap<Option<&str>, &Injection> =
         existing.iter().map(|one| (one.metadata.name.as_deref(), one)).collect();
-    let is_over = |one: &Injection| one.status.as_ref().is_some_and(|status| status.phase.is_over());
+    let is_over =
+        |one: &Injection| one.unread.is_none() && one.status.as_ref().is_some_and(|status| status.phase.is_over());
     let changed = decision.injections.iter().filter_map(|new| match existing.get(&new.metadata.name.as_deref()) {
         Some(old) => (old.spec != new.spec && !is_over(old)).then(|| (new, old.uid())),
         None => Some((new, None)),
@@ -239,12 +245,29 @@ async fn order(context: &Context, one: &Injection, uid: Option<String>, gone: &A
     if gone.load(Ordering::Relaxed) {
         return Ok(());
     }
+    // As the API server has it: nothing but its end is said.
+    if one.metadata.resource_version.is_some() {
+        return stop(context, one).await;
+    }
     let mut one = one.clone();
     one.metadata.uid = uid;
     match write(&context.client, &one).await {
         Ok(written) => context.known.wrote(&written),
         // It has been deleted, as the watch will say.
         Err(kube::Error::Api(error)) if error.code == 409 && one.metadata.uid.is_some() => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Ends one, and leaves the rest of it as it is.
+async fn stop(context: &Context, one: &Injection) -> Result<(), kube::Error> {
+    let api: Api<Injection> = Api::namespaced(context.client.clone(), &one.namespace().unwrap_or_default());
+    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    let body = json!({ "metadata": { "uid": one.uid() }, "spec": { "stop": one.spec.stop } });
+    match api.patch(&one.name_any(), &parameters, &Patch::Merge(&body)).await {
+        Ok(written) => context.known.wrote(&written),
+        Err(kube::Error::Api(error)) if matches!(error.code, 404 | 409) => {}
         Err(error) => return Err(error),
     }
     Ok(())

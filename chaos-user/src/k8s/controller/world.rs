@@ -1,5 +1,10 @@
 //! What the API server says of the cluster, as far as selectors need it.
 
+use crate::k8s::{
+    api::Lenient,
+    lists::{Lists, serves},
+};
+use futures::StreamExt;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
@@ -13,7 +18,7 @@ use kube::{
     runtime::{
         WatchStreamExt,
         reflector::{self, Store},
-        watcher,
+        watcher::{self, watcher},
     },
 };
 use serde::de::DeserializeOwned;
@@ -51,15 +56,16 @@ pub struct Watched {
 impl Watched {
     /// Begins to watch; each change is told through `changed`, where it can say that all experiments want a look.
     #[must_use]
-    pub fn start(client: &Client, namespace: Option<&str>, changed: &Sender<()>) -> Self {
-        let nodes = namespace.is_none().then(|| follow(Api::all(client.clone()), changed.clone(), slim_node));
+    pub fn start(client: &Client, namespace: Option<&str>, changed: &Sender<()>, lists: &Lists) -> Self {
+        let to = || (changed.clone(), lists.clone());
+        let nodes = namespace.is_none().then(|| follow(Api::all(client.clone()), to(), slim_node));
         Self {
             only: namespace.map(str::to_owned),
-            pods: follow(api(client, namespace), changed.clone(), slim_pod),
+            pods: follow(api(client, namespace), to(), slim_pod),
             nodes,
-            services: follow(api(client, namespace), changed.clone(), |_| ()),
-            slices: follow(api(client, namespace), changed.clone(), |_| ()),
-            replica_sets: follow(api(client, namespace), changed.clone(), slim_set),
+            services: follow(api(client, namespace), to(), |_| ()),
+            slices: follow(api(client, namespace), to(), |_| ()),
+            replica_sets: follow(api(client, namespace), to(), slim_set),
         }
     }
 
@@ -122,25 +128,42 @@ fn slim_set(set: &mut ReplicaSet) {
     (set.spec, set.status) = (None, None);
 }
 
-fn follow<K>(api: Api<K>, changed: Sender<()>, slim: fn(&mut K)) -> Store<K>
+fn follow<K>(api: Api<Lenient<K>>, (changed, lists): (Sender<()>, Lists), slim: fn(&mut K)) -> Store<K>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + Default + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Clone,
 {
     let (store, writer) = reflector::store();
     tokio::spawn(async move {
-        let slim = watcher(api, watcher::Config::default()).modify(move |one: &mut K| {
+        let events = watcher(api, watcher::Config::default()).map(|event| event.map(whole));
+        let slim = events.modify(move |one: &mut K| {
             one.meta_mut().managed_fields = None;
             slim(one);
         });
-        let mut stream = Box::pin(slim.default_backoff().reflect(writer).touched_objects());
-        while let Some(event) = futures::StreamExt::next(&mut stream).await {
+        let kind = K::kind(&());
+        let mut stream = Box::pin(slim.default_backoff().reflect(writer));
+        while let Some(event) = stream.next().await {
             match event {
-                // A full channel has a look in it already.
-                Ok(_) => drop(changed.try_send(())),
-                Err(error) => tracing::warn!("watch {}: {error}", K::kind(&())),
+                Ok(event) => {
+                    if serves(&event) {
+                        lists.served(&kind);
+                    }
+                    // A full channel has a look in it already.
+                    drop(changed.try_send(()));
+                }
+                Err(error) => lists.failed(&kind, &error),
             }
         }
     });
     store
+}
+
+fn whole<K>(event: watcher::Event<Lenient<K>>) -> watcher::Event<K> {
+    match event {
+        watcher::Event::Apply(one) => watcher::Event::Apply(one.0),
+        watcher::Event::Delete(one) => watcher::Event::Delete(one.0),
+        watcher::Event::Init => watcher::Event::Init,
+        watcher::Event::InitApply(one) => watcher::Event::InitApply(one.0),
+        watcher::Event::InitDone => watcher::Event::InitDone,
+    }
 }

@@ -51,6 +51,7 @@ fn head(experiment: &Experiment, status: &ExperimentStatus, now: SystemTime) -> 
         ("phase", format!("{:?}", status.phase)),
         ("verdict", status.verdict.map(|verdict| format!("{verdict:?}")).unwrap_or_default()),
         ("reason", status.reason.clone()),
+        ("unreadable", experiment.unread.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("duration", spec.duration.to_string()),
         ("dry run", if spec.dry_run { "yes: it counts, and harms nothing" } else { "" }.to_owned()),
         ("seed", status.seed.map(|seed| seed.to_string()).unwrap_or_default()),

@@ -3,7 +3,7 @@
 use super::{
     Answer,
     cluster::Cluster,
-    words::{age, or_dash, phase, since},
+    words::{age, or_dash, phase, since, unreadable},
 };
 use crate::{
     engine::EngineError,
@@ -21,7 +21,8 @@ pub async fn list(cluster: &Cluster, everywhere: bool) -> Result<Answer, EngineE
     let namespace = (!everywhere).then_some(cluster.namespace.as_str());
     let mut all = cluster.list::<Experiment>(&cluster.api(namespace), namespace).await?;
     all.sort_by_key(|one| (one.creation_timestamp().map(|time| time.0), one.namespace(), one.name_any()));
-    let text = if all.is_empty() { String::new() } else { table(&all, SystemTime::now()) };
+    let mut text = if all.is_empty() { String::new() } else { table(&all, SystemTime::now()) };
+    all.iter().filter_map(unreadable).for_each(|line| text += &format!("{line}\n"));
     Ok(Answer { text, code: ExitCode::Pass })
 }
 

@@ -5,7 +5,7 @@ use super::{
     cluster::Cluster,
     follow::Follower,
     halt,
-    words::{phase, title},
+    words::{phase, title, unreadable},
 };
 use crate::{
     engine::EngineError,
@@ -89,6 +89,7 @@ async fn all(
     let namespace = (!everywhere).then_some(cluster.namespace.as_str());
     let all = cluster.list::<Experiment>(&cluster.api(namespace), namespace).await?;
     let open: Vec<Experiment> = all.into_iter().filter(|one| !phase(one).is_over()).collect();
+    open.iter().filter_map(unreadable).for_each(|line| show.say(&line));
     if open.is_empty() {
         return Ok(Answer { text: "no experiment was active\n".to_owned(), code: ExitCode::Pass });
     }

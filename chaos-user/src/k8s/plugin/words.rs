@@ -17,6 +17,13 @@ pub fn title(experiment: &Experiment) -> String {
     format!("{}/{}", experiment.namespace().unwrap_or_default(), experiment.name_any())
 }
 
+/// What is said of one that this version cannot read; it can be stopped and deleted all the same.
+#[must_use]
+pub fn unreadable(experiment: &Experiment) -> Option<String> {
+    let why = experiment.unread.as_ref()?;
+    Some(format!("{} cannot be read by kubectl-chaos {}: {why}", title(experiment), env!("CARGO_PKG_VERSION")))
+}
+
 /// How long ago, from the clock of this machine; nothing where that clock is behind.
 #[must_use]
 pub fn since(time: &Time, now: SystemTime) -> Duration {

@@ -3,6 +3,7 @@
 mod aside;
 mod known;
 mod probes;
+mod unread;
 
 use super::{
     decide::{Decision, decide},
