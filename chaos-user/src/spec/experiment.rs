@@ -78,6 +78,10 @@ pub struct ExperimentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>", range(min = 0, max = 9_007_199_254_740_992_i64))]
     pub seed: Option<u64>,
+    /// How long the faults may be awaited, from when the controller first wants to tell the nodes: after it the experiment never begins and
+    /// its verdict is Error. 1s to 24h; 1m if left out. Of no meaning without a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_deadline: Option<Duration>,
     /// Whether the faults rest for now; time goes on.
     #[serde(default, skip_serializing_if = "is_default")]
     pub paused: bool,

@@ -90,6 +90,7 @@ fn experiment(spec: &InjectionSpec, namespace: &str) -> Experiment {
     let experiment = ExperimentSpec {
         duration: spec.remaining,
         seed: Some(spec.seed),
+        start_deadline: None,
         paused: spec.paused,
         dry_run: spec.dry_run,
         on_unsupported: spec.on_unsupported,

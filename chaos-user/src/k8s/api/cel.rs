@@ -18,6 +18,13 @@ pub const RULES: &[(&[&str], &[Rule])] = &[
         )],
     ),
     (
+        &["startDeadline"],
+        &[(
+            "duration(self) >= duration('1s') && duration(self) <= duration('24h')",
+            "is out of range; write 1s to 24h",
+        )],
+    ),
+    (
         &["selector"],
         &[
             (
@@ -211,6 +218,11 @@ const OF_SPEC: &[(&str, &str)] = &[
     (
         "has(self.seed) == has(oldSelf.seed) && (!has(self.seed) || self.seed == oldSelf.seed)",
         "seed is immutable; write a new experiment",
+    ),
+    (
+        "has(self.startDeadline) == has(oldSelf.startDeadline) && \
+      (!has(self.startDeadline) || self.startDeadline == oldSelf.startDeadline)",
+        "startDeadline is immutable; write a new experiment",
     ),
     (
         "(has(self.dryRun) && self.dryRun) == (has(oldSelf.dryRun) && oldSelf.dryRun)",

@@ -61,6 +61,7 @@ impl Asked for ExperimentSpec {
         Self {
             duration: field(raw, "duration").unwrap_or_else(nothing),
             seed: None,
+            start_deadline: None,
             paused: false,
             dry_run: field(raw, "dryRun").unwrap_or_default(),
             on_unsupported: OnUnsupported::Fail,

@@ -111,7 +111,7 @@ impl Decider<'_> {
             return Ok(self.nothing(Some(LOOK)));
         }
         let silent = self.silent();
-        let stop = self.stop();
+        let stop = self.asked_to_stop().or_else(|| self.stop());
         let told = fan_out::is_told(self.existing, &chosen, &asides);
         if self.status.started_at.is_none() && stop.is_none() && told && self.may_start(&silent) {
             self.start();
@@ -256,9 +256,6 @@ impl Decider<'_> {
     }
 
     fn stop(&self) -> Option<Stop> {
-        if let Some(asked) = self.asked_to_stop() {
-            return Some(asked);
-        }
         if self.seen.failed.is_some() && !self.seen.done.contains(&ProbePhase::After) {
             return Some(Stop::Abort);
         }

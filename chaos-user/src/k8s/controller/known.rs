@@ -3,6 +3,7 @@
 //!
 //! A thousand Injections are not asked for at each look: that is megabytes from the API server for each answer of an agent.
 
+use super::deadline::{Obstacle, Start};
 use crate::k8s::api::{Experiment, ExperimentStatus, Injection, PeerSet, Phase};
 use kube::{
     Resource, ResourceExt,
@@ -44,6 +45,10 @@ struct Part {
     gone: Arc<AtomicBool>,
     /// Sets of addresses that are known to be there, by name, and since when.
     sets: Option<(Instant, Arc<Vec<PeerSet>>)>,
+    /// Since when the nodes are to be told, and how long that had been so before.
+    wanted: Option<(Instant, Duration)>,
+    /// What kept us from telling them.
+    obstacle: Option<Obstacle>,
     /// It has its verdict: its Injections are of no more use.
     over: bool,
 }
@@ -225,6 +230,23 @@ impl Known {
         let inner = self.inner();
         let part = inner.parts.get(uid)?;
         (part.awaited.is_empty() && !part.over).then(|| Arc::clone(&part.injections))
+    }
+
+    /// The nodes are to be told; how long that has been so, with what was `carried` over from before this process.
+    pub fn start(&self, uid: &str, carried: Duration) -> Start {
+        let mut inner = self.inner();
+        let part = inner.parts.entry(uid.to_owned()).or_default();
+        let (since, before) = part.wanted.get_or_insert((Instant::now(), carried));
+        Start { waited: since.elapsed().saturating_add(*before), obstacle: part.obstacle.clone() }
+    }
+
+    /// What kept us from telling the nodes, or that nothing does; true where that is news.
+    pub fn hindered(&self, uid: &str, obstacle: Option<Obstacle>) -> bool {
+        let mut inner = self.inner();
+        let Some(part) = inner.parts.get_mut(uid) else { return false };
+        let news = obstacle.is_some() && part.obstacle != obstacle;
+        part.obstacle = obstacle;
+        news
     }
 
     /// Its sets of addresses, as they were a moment ago.

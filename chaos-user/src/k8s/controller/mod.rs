@@ -4,6 +4,7 @@
 
 pub(crate) mod aside;
 mod condition;
+mod deadline;
 mod decide;
 mod fan_out;
 mod health;

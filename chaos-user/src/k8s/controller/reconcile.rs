@@ -1,13 +1,14 @@
 //! Brings the cluster to what was decided.
 
 use super::{
+    deadline::{self, Hindrance, pruned},
     decide::{Decision, decide},
     fan_out::label,
     health::Counts,
     known::Known,
     orphans,
     prober::{Prober, Seen},
-    tell::tell,
+    tell::{tell, warn},
     world::Watched,
 };
 use crate::{
@@ -108,7 +109,12 @@ async fn look(experiment: Arc<Experiment>, seen: Seen, context: &Context) -> Res
         None => Arc::new(owned::<Injection>(&context.client, &experiment).await?),
     };
     let world = context.watched.now();
-    let mut decision = decide(&experiment, &world, &injections, &seen, SystemTime::now());
+    let now = SystemTime::now();
+    let mut decision = decide(&experiment, &world, &injections, &seen, now);
+    if !decision.injections.is_empty() {
+        let start = context.known.start(&uid, deadline::carried(&old, now));
+        decision = deadline::within(&experiment, &injections, decision, &start, now);
+    }
     let until = decision.status.ends_at.as_ref().map(|time| SystemTime::from(time.0));
     if let Err(refused) = context.prober.run(&experiment, decision.probe, until, &world) {
         decision = refuse(&decision, &refused);
@@ -116,8 +122,8 @@ async fn look(experiment: Arc<Experiment>, seen: Seen, context: &Context) -> Res
     // The end: the status last, because nobody looks at the Injections of an experiment that is over. Otherwise both beside each other,
     // because every write is waited for by those who wait for the faults: should we die in between, either says enough of the other.
     let over = decision.status.phase.is_over();
-    if over {
-        fan_out(context, &experiment, &injections, &decision).await?;
+    if over && let Err(hindrance) = fan_out(context, &experiment, &injections, &decision).await {
+        return hindered(context, &experiment, hindrance).await;
     }
     let waits = context.known.waits(&uid, &old, &decision.status);
     let status = async {
@@ -129,7 +135,10 @@ async fn look(experiment: Arc<Experiment>, seen: Seen, context: &Context) -> Res
     if !is_ours? {
         return Ok(Action::requeue(SOON));
     }
-    told?;
+    match told {
+        Ok(()) => drop(context.known.hindered(&uid, None)),
+        Err(hindrance) => return hindered(context, &experiment, hindrance).await,
+    }
     if over {
         context.prober.forget(&uid);
     }
@@ -138,6 +147,18 @@ async fn look(experiment: Arc<Experiment>, seen: Seen, context: &Context) -> Res
     }
     let again = decision.again.into_iter().chain(waits).min();
     Ok(again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// Says what keeps the nodes from being told; it is tried again.
+async fn hindered(context: &Context, experiment: &Experiment, hindrance: Hindrance) -> Result<Action, kube::Error> {
+    let obstacle = hindrance.obstacle();
+    if context.known.hindered(&experiment.uid().unwrap_or_default(), Some(obstacle.clone())) {
+        warn(experiment, &context.recorder, obstacle.reason, &obstacle.text).await;
+    }
+    match hindrance {
+        Hindrance::Api(error) => Err(error),
+        Hindrance::Pruned(_) => Ok(Action::requeue(SOON)),
+    }
 }
 
 /// Writes the status over the one that was looked at, and over no other: false where somebody has written since, be it a user or a
@@ -189,7 +210,7 @@ async fn fan_out(
     experiment: &Experiment,
     existing: &[Injection],
     decision: &Decision,
-) -> Result<(), kube::Error> {
+) -> Result<(), Hindrance> {
     if decision.injections.is_empty() {
         return Ok(());
     }
@@ -219,7 +240,7 @@ async fn apply_sets(
     experiment: &Experiment,
     existing: &[Injection],
     sets: &[PeerSet],
-) -> Result<(), kube::Error> {
+) -> Result<(), Hindrance> {
     if sets.is_empty() {
         return Ok(());
     }
@@ -232,8 +253,8 @@ async fn apply_sets(
     }
     // Before the first Injection there are none, or the same.
     let old = if existing.is_empty() { Vec::new() } else { owned::<PeerSet>(&context.client, experiment).await? };
-    let writes: Vec<_> =
-        sets.iter().filter(|set| !is_there(&old, set)).map(|set| write(&context.client, set)).collect();
+    let whole = async |set: &PeerSet| kept(&set.spec, &write(&context.client, set).await?.spec);
+    let writes: Vec<_> = sets.iter().filter(|set| !is_there(&old, set)).map(whole).collect();
     let results: Vec<_> = stream::iter(writes).buffer_unordered(WRITERS).collect().await;
     results.into_iter().collect::<Result<Vec<_>, _>>()?;
     context.known.found_sets(&uid, sets.to_vec());
@@ -241,23 +262,35 @@ async fn apply_sets(
 }
 
 /// Tells a node. One that is there is changed and never made anew: `uid` is of the one that was looked at.
-async fn order(context: &Context, one: &Injection, uid: Option<String>, gone: &AtomicBool) -> Result<(), kube::Error> {
+async fn order(context: &Context, one: &Injection, uid: Option<String>, gone: &AtomicBool) -> Result<(), Hindrance> {
     if gone.load(Ordering::Relaxed) {
         return Ok(());
     }
     // As the API server has it: nothing but its end is said.
     if one.metadata.resource_version.is_some() {
-        return stop(context, one).await;
+        return Ok(stop(context, one).await?);
     }
     let mut one = one.clone();
     one.metadata.uid = uid;
     match write(&context.client, &one).await {
-        Ok(written) => context.known.wrote(&written),
+        Ok(written) => {
+            context.known.wrote(&written);
+            kept(&one.spec, &written.spec)?;
+        }
         // It has been deleted, as the watch will say.
         Err(kube::Error::Api(error)) if error.code == 409 && one.metadata.uid.is_some() => {}
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     }
     Ok(())
+}
+
+/// The API server keeps all that was sent: what it drops, an agent would pass over.
+fn kept<S: Serialize + PartialEq>(sent: &S, back: &S) -> Result<(), Hindrance> {
+    if sent == back {
+        return Ok(());
+    }
+    let json = |spec: &S| serde_json::to_value(spec).unwrap_or_default();
+    pruned(&json(sent), &json(back), "spec").map_or(Ok(()), |field| Err(Hindrance::Pruned(field)))
 }
 
 /// Ends one, and leaves the rest of it as it is.

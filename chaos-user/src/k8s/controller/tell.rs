@@ -42,6 +42,11 @@ pub async fn tell(experiment: &Experiment, recorder: &Recorder, status: &Experim
     });
 }
 
+/// Warns of what keeps it from going on.
+pub async fn warn(experiment: &Experiment, recorder: &Recorder, reason: &str, text: &str) {
+    publish(recorder, &event(EventType::Warning, reason, text), &experiment.object_ref(&())).await;
+}
+
 async fn publish(recorder: &Recorder, event: &Event, on: &ObjectReference) {
     if let Err(error) = recorder.publish(event, on).await {
         tracing::warn!("event: {error}");

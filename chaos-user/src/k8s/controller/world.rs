@@ -149,7 +149,7 @@ where
                         lists.served(&kind);
                     }
                     // A full channel has a look in it already.
-                    drop(changed.try_send(()));
+                    let _full = changed.try_send(());
                 }
                 Err(error) => lists.failed(&kind, &error),
             }

@@ -22,6 +22,11 @@ pub(super) fn of_experiment(spec: &Node<'_>, found: &mut Found) {
     within(spec, "duration", [SHORTEST, LONGEST], found);
 }
 
+/// A start is awaited for 1s to 24h.
+pub(super) fn of_start(spec: &Node<'_>, found: &mut Found) {
+    within(spec, "startDeadline", [Duration::from_secs(1), LONGEST], found);
+}
+
 /// A fault begins and ends within the experiment.
 pub(super) fn window_within_experiment(spec: &Node<'_>, found: &mut Found) {
     let Some(whole) = spec.parse::<Duration>("duration") else { return };

@@ -50,6 +50,7 @@ type Rule = fn(&Node<'_>, &mut Found);
 /// All rules, in the order in which their fields stand in a document.
 const RULES: &[Rule] = &[
     duration::of_experiment,
+    duration::of_start,
     selector::one_of_pods_and_local,
     selector::one_property_of_local,
     pods::selected_by_something,

@@ -154,6 +154,11 @@ pub(super) const OF_FAULTS: &[Case] = &[
     ),
     (WHEN, "{ after: 20s, for: 10s }", &[]),
     (WHEN, "{ for: 0s }", &["10 spec.faults[0].when.for: 0s would hit nothing; write a time above 0, or remove it"]),
+    (
+        "duration: 30s",
+        "duration: 30s\n  startDeadline: 999ms",
+        &["6 spec.startDeadline: 999ms is out of range; write 1s to 24h"],
+    ),
     ("duration: 30s", "duration: 99ms", &["5 spec.duration: 99ms is out of range; write 100ms to 24h"]),
     ("duration: 30s", "duration: 24h1ns", &["5 spec.duration: 24h0.000000001s is out of range; write 100ms to 24h"]),
     (

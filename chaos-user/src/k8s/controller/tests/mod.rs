@@ -1,6 +1,7 @@
 //! Decisions over made-up clusters.
 
 mod aside;
+mod deadline;
 mod known;
 mod probes;
 mod unread;
