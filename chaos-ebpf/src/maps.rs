@@ -20,6 +20,9 @@ pub static CHAOS_CONTROL: Array<Control, 1, 0> = Array::new();
 /// Leases by slot.
 #[btf_map]
 pub static CHAOS_LEASES: Array<Lease, { MAX_LEASES as usize }, 0> = Array::new();
+/// Stops by slot of the lease: what others than its owner write.
+#[btf_map]
+pub static CHAOS_STOPS: Array<u64, { MAX_LEASES as usize }, 0> = Array::new();
 /// Attach points by id.
 #[btf_map]
 pub static CHAOS_POINTS: Array<Point, { MAX_POINTS as usize }, 0> = Array::new();

@@ -10,7 +10,7 @@ use crate::{
     dice::{Decision, Event, decide},
     duplicate::duplicate,
     gate,
-    maps::{CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_POINTS, CHAOS_RULES, CHAOS_SCRATCH, CHAOS_SLOT},
+    maps::{CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_POINTS, CHAOS_RULES, CHAOS_SCRATCH, CHAOS_SLOT, CHAOS_STOPS},
     reset::{self, reset},
     sample,
     skb::Skb,
@@ -20,7 +20,7 @@ use aya_ebpf::bindings::__sk_buff;
 use chaos_abi::{
     ACTION_BANDWIDTH, ACTION_CORRUPT, ACTION_DUPLICATE, ACTION_EXCEPT, ACTION_LATENCY, ACTION_RESET, Bandwidth,
     CORRUPT_DELIVERED, Corrupt, Counters, LEASE_RUNNING, Lease, REJECT_EXCEPT, REJECT_PEER, REJECT_TIME, RULE_DRY_RUN,
-    RULE_WINDOW, Rule,
+    RULE_WINDOW, Rule, stop_of,
 };
 
 /// Next rule.
@@ -68,11 +68,10 @@ pub fn means(
         }
         return None;
     }
-    let lease = CHAOS_LEASES.get(rule.lease)?;
-    if !runs(lease, scratch.generation) {
+    let Some(lease) = running(rule.lease, scratch.generation) else {
         scratch.skip = 0;
         return None;
-    }
+    };
     // SAFETY: this CPU's map value.
     let counters = unsafe { &mut *CHAOS_COUNTERS.get_ptr_mut(id)? };
     let packets = skb.packets();
@@ -93,10 +92,16 @@ pub fn means(
     in_time(lease, rule, packets, counters).map(|now| (counters, now))
 }
 
-/// Does an experiment run, as far as can be said without a clock?
+/// The lease in a slot, if its experiment runs, as far as can be said without a clock.
 #[inline(always)]
-pub fn runs(lease: &Lease, generation: u64) -> bool {
-    lease.state == LEASE_RUNNING && lease.until != 0 && lease.generation == generation
+pub fn running(slot: u32, generation: u64) -> Option<&'static Lease> {
+    let lease = CHAOS_LEASES.get(slot)?;
+    if lease.state != LEASE_RUNNING || lease.until == 0 || lease.generation != generation {
+        return None;
+    }
+    // SAFETY: a map value, which others write.
+    let stop = unsafe { CHAOS_STOPS.get_ptr(slot)?.read_volatile() };
+    if stop_of(lease.id, stop) == 0 { Some(lease) } else { None }
 }
 
 /// Counts a packet that the rule does not mean.

@@ -3,7 +3,7 @@
 use crate::{
     delay::{DONE, Departure, MARK, MARK_MASK, depart},
     gate::{self, Ends},
-    maps::{CHAOS_CONTROL, CHAOS_LEASES, CHAOS_POINTS, CHAOS_SCRATCH, CHAOS_SLOT},
+    maps::{CHAOS_CONTROL, CHAOS_POINTS, CHAOS_SCRATCH, CHAOS_SLOT},
     parse::{Packet, parse},
     rule::{self, DROP, chaos_rule, chaos_rule_legacy},
     sample,
@@ -53,7 +53,7 @@ pub fn run<const LEGACY: bool>(skb: Skb) -> i32 {
         return NEXT;
     }
     let Some(control) = CHAOS_CONTROL.get(0) else { return NEXT };
-    if point.lease != 0 && !CHAOS_LEASES.get(point.lease).is_some_and(|lease| rule::runs(lease, control.generation)) {
+    if point.lease != 0 && rule::running(point.lease, control.generation).is_none() {
         return NEXT;
     }
     let Some(scratch) = CHAOS_SCRATCH.get_ptr_mut(depth) else { return NEXT };
@@ -99,8 +99,7 @@ fn rules<const LEGACY: bool>(skb: Skb, point: &Point, scratch: &mut Scratch, sta
             if verdict != gate::PASS {
                 if entry.lease != scratch.lease {
                     scratch.lease = entry.lease;
-                    let lease = CHAOS_LEASES.get(entry.lease);
-                    scratch.running = u32::from(lease.is_some_and(|lease| rule::runs(lease, scratch.generation)));
+                    scratch.running = u32::from(rule::running(entry.lease, scratch.generation).is_some());
                 }
                 if scratch.running != 0 {
                     rule::pass_over(entry.rule, verdict, packets);

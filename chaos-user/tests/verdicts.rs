@@ -176,9 +176,16 @@ fn leases_generations_and_deadlines_are_obeyed() {
     assert_eq!(stage.run(EGRESS, &frame), NEXT, "another generation");
     stage.datapath.leases.set(1, Lease { end: 1, deadline: 1, ..lease }, 0).unwrap();
     assert_eq!(stage.run(EGRESS, &frame), NEXT, "past the deadline");
-    stage.datapath.leases.set(1, Lease { state: LEASE_ABORT, ..lease }, 0).unwrap();
-    assert_eq!(stage.run(EGRESS, &frame), NEXT, "stopped");
-    assert_eq!(stage.count(1).seen, 2, "only while it was active");
+    stage.datapath.leases.set(1, lease, 0).unwrap();
+    for how in [STOP_ABORT, STOP_FINISH] {
+        stage.datapath.stops.set(1, stop_word(lease.id, how), 0).unwrap();
+        assert_eq!(stage.run(EGRESS, &frame), NEXT, "stopped, although the lease holds");
+    }
+    stage.datapath.leases.set(1, Lease { id: lease.id + LEASE_ID_STEP, ..lease }, 0).unwrap();
+    assert_eq!(stage.run(EGRESS, &frame), REDIRECT, "an earlier experiment in the slot was stopped");
+    stage.datapath.leases.set(1, Lease { state: LEASE_PAUSED, ..lease }, 0).unwrap();
+    assert_eq!(stage.run(EGRESS, &frame), NEXT, "paused");
+    assert_eq!(stage.count(1).seen, 3, "only while it was active");
 }
 
 #[test]

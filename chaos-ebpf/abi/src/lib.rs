@@ -23,7 +23,7 @@ pub use sleep::*;
 pub use state::*;
 
 /// Version of this contract; kept in [`Control::abi`] and compared before a process joins another one's maps.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Most attach points (netns and interface, or cgroup; direction) on a node.
 pub const MAX_POINTS: u32 = 2048;
@@ -52,6 +52,8 @@ pub mod maps {
     pub const CONTROL: &str = "CHAOS_CONTROL";
     /// [`crate::Lease`] by slot.
     pub const LEASES: &str = "CHAOS_LEASES";
+    /// Stops that were asked for, by slot of the lease; see [`crate::stop_word`].
+    pub const STOPS: &str = "CHAOS_STOPS";
     /// [`crate::Point`] by attach point id.
     pub const POINTS: &str = "CHAOS_POINTS";
     /// [`crate::Rule`] by rule id.

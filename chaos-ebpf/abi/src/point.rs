@@ -30,10 +30,6 @@ pub const LEASE_FREE: u32 = 0;
 pub const LEASE_PREPARED: u32 = 1;
 /// Rules act while `until` holds.
 pub const LEASE_RUNNING: u32 = 2;
-/// Somebody asked for a stop; the owner ends it as Aborted.
-pub const LEASE_ABORT: u32 = 3;
-/// Somebody asked to end it as if the duration were over.
-pub const LEASE_FINISH: u32 = 4;
 /// Rules rest for now; the deadline does not move.
 pub const LEASE_PAUSED: u32 = 5;
 
@@ -50,13 +46,35 @@ abi_struct! {
         pub start: u64,
         /// The generation it belongs to; see [`Control::generation`].
         pub generation: u64,
+        /// Which experiment's it is, among all that have this slot one after another: a multiple of [`LEASE_ID_STEP`].
+        pub id: u64,
         /// `LEASE_*`.
         pub state: u32,
-        /// The owner's process id, as its own PID namespace names it.
-        pub pid: u32,
-        /// The owner's start time in clock ticks after boot (proc_pid_stat(5), field 22).
-        pub pid_start: u64,
+        /// Unused.
+        pub reserved: u32,
     }
+}
+
+/// Between two [`Lease::id`]s: room for `STOP_*`.
+pub const LEASE_ID_STEP: u64 = 4;
+/// Somebody asked for a stop; the owner ends the experiment as Aborted.
+pub const STOP_ABORT: u32 = 1;
+/// Somebody asked to end it as if the duration were over.
+pub const STOP_FINISH: u32 = 2;
+
+/// What whoever stops an experiment writes for its slot. The owner, which writes the lease again and again, never writes this; so no
+/// renewal takes a stop back. A word that is of an earlier experiment in the slot says nothing.
+#[must_use]
+pub const fn stop_word(id: u64, how: u32) -> u64 {
+    id | how as u64
+}
+
+/// The `STOP_*` that a word says of the experiment with this id; 0: none.
+#[inline(always)]
+#[must_use]
+pub const fn stop_of(id: u64, word: u64) -> u32 {
+    let how = word.wrapping_sub(id);
+    if how.wrapping_sub(1) < LEASE_ID_STEP - 1 { how as u32 } else { 0 }
 }
 
 /// [`Point::flags`]: ingress (else egress).

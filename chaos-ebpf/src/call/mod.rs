@@ -16,7 +16,7 @@ pub mod socket;
 pub mod task;
 pub mod wait;
 
-use crate::maps::{CHAOS_CONTROL, CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_RULES};
+use crate::maps::{CHAOS_CONTROL, CHAOS_COUNTERS, CHAOS_RULES};
 use aya_ebpf::helpers::generated::bpf_get_current_ancestor_cgroup_id;
 use chaos_abi::{
     ACTION_CALL, ANY_UID, CallArgs, CallKey, Counters, HOOK_CGROUP, KIND_ANY, LONGEST_BUSY, Lease, MAX_LEVELS,
@@ -175,10 +175,7 @@ pub unsafe extern "C" fn chaos_call_rule(id: u32, generation: u64, call: *const 
     if rule.action != ACTION_CALL || rule.cgroup != call.cgroup {
         return 0;
     }
-    let Some(lease) = CHAOS_LEASES.get(rule.lease) else { return 0 };
-    if !crate::rule::runs(lease, generation) {
-        return 0;
-    }
+    let Some(lease) = crate::rule::running(rule.lease, generation) else { return 0 };
     let Some(counters) = CHAOS_COUNTERS.get_ptr_mut(id) else { return 0 };
     let jiffies = crate::clock::jiffies();
     if jiffies >= lease.end {

@@ -10,7 +10,7 @@ use super::{
 use crate::atomic::fetch_add;
 use crate::{
     clock,
-    maps::{CHAOS_CONTROL, CHAOS_COUNTERS, CHAOS_LEASES, CHAOS_RULES},
+    maps::{CHAOS_CONTROL, CHAOS_COUNTERS, CHAOS_RULES},
 };
 use aya_ebpf::{
     bindings::task_struct,
@@ -206,8 +206,8 @@ unsafe extern "C" fn turn(_index: u32, nap: *mut c_void) -> i64 {
 #[inline(always)]
 fn lasts(rule: u32) -> bool {
     let Some(rule) = CHAOS_RULES.get(rule) else { return false };
-    let Some(lease) = CHAOS_LEASES.get(rule.lease) else { return false };
     let Some(control) = CHAOS_CONTROL.get(0) else { return false };
+    let Some(lease) = crate::rule::running(rule.lease, control.generation) else { return false };
     let jiffies = clock::jiffies();
-    crate::rule::runs(lease, control.generation) && jiffies < lease.end && jiffies < lease.until
+    jiffies < lease.end && jiffies < lease.until
 }

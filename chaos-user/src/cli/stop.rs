@@ -2,17 +2,13 @@
 
 use super::fail;
 use crate::{
-    engine::{EngineError, RunEntry, journal},
-    kernel::{
-        datapath::{Datapath, map_error},
-        kill_switch::kill_switch,
-        seam,
-    },
+    engine::{EngineError, RunEntry, folder::Folder, journal},
+    kernel::{error::KernelError, kill_switch::kill_switch, stops::Stops},
     observe::ExitCode,
 };
-use chaos_abi::{LEASE_ABORT, LEASE_FINISH, maps};
+use chaos_abi::{STOP_ABORT, STOP_FINISH};
+use nix::errno::Errno;
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -20,8 +16,10 @@ use std::{
 /// How long the owner has to take its things away; it does so by itself, the faults are off before.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+const LOCK: &str = "lock";
+
 fn lock_path() -> PathBuf {
-    Path::new(journal::DIRECTORY).join("lock")
+    Path::new(journal::DIRECTORY).join(LOCK)
 }
 
 /// `chaos stop`: one, or all where there is no name.
@@ -38,16 +36,17 @@ pub fn stop(name: Option<&str>, finish: bool, lock: Option<&str>) -> ExitCode {
 
 fn write_lock(reason: &str) -> Result<(), EngineError> {
     let failed = |e: std::io::Error| EngineError::Failed(format!("write {}: {e}", lock_path().display()));
-    fs::create_dir_all(journal::DIRECTORY).map_err(failed)?;
-    fs::write(lock_path(), format!("{reason}\n")).map_err(failed)
+    Folder::node()?.write(LOCK, format!("{reason}\n").as_bytes()).map_err(failed)
 }
 
 /// `chaos unlock`.
 pub fn unlock() -> ExitCode {
-    match fs::remove_file(lock_path()) {
-        Ok(()) => println!("unlocked"),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => println!("was not locked"),
-        Err(error) => return fail(&EngineError::Failed(format!("remove {}: {error}", lock_path().display()))),
+    let failed = |e: std::io::Error| EngineError::Failed(format!("remove {}: {e}", lock_path().display()));
+    let removed = Folder::seen().and_then(|folder| folder.map_or(Ok(false), |one| one.remove(LOCK).map_err(failed)));
+    match removed {
+        Ok(true) => println!("unlocked"),
+        Ok(false) => println!("was not locked"),
+        Err(error) => return fail(&error),
     }
     ExitCode::Pass
 }
@@ -65,62 +64,98 @@ fn one(name: &str, finish: bool) -> Result<ExitCode, EngineError> {
             if names.is_empty() { "none is active".to_owned() } else { format!("active: {}", names.join(", ")) };
         return Err(EngineError::Invalid(vec![format!("no experiment {name:?} on this node; {active}")]));
     };
-    end(&journal, std::slice::from_ref(run), finish)?;
-    Ok(gone(std::slice::from_ref(run)))
+    Ok(End::of(&journal, std::slice::from_ref(run), how(finish))?.awaited())
+}
+
+const fn how(finish: bool) -> u32 {
+    if finish { STOP_FINISH } else { STOP_ABORT }
 }
 
 fn all(finish: bool) -> Result<ExitCode, EngineError> {
-    let journal = journal::peek()?;
     if finish {
-        end(&journal, &journal.runs, true)?;
-    } else {
-        let sets = kill_switch()?;
-        eprintln!("all faults are off ({sets} set{} of maps)", if sets == 1 { "" } else { "s" });
+        let journal = journal::peek()?;
+        return Ok(End::of(&journal, &journal.runs, STOP_FINISH)?.awaited());
     }
-    Ok(gone(&journal.runs))
+    // First what needs no journal.
+    let sets = kill_switch()?;
+    eprintln!("all faults are off ({sets} set{} of maps)", if sets == 1 { "" } else { "s" });
+    let journal = journal::peek()?;
+    // One that is prepared would start in the new generation.
+    Ok(End::of(&journal, &journal.runs, STOP_ABORT)?.awaited())
 }
 
-/// Writes the end into the leases.
-fn end(journal: &journal::Journal, runs: &[RunEntry], finish: bool) -> Result<(), EngineError> {
-    let (Some(ids), true) = (&journal.datapath, runs.iter().any(|run| run.owner().is_alive())) else { return Ok(()) };
-    let mut datapath = Datapath::join(ids)?;
-    for run in runs {
-        let error = |e| map_error("write map", maps::LEASES, &e);
-        let mut lease = datapath.leases.get(&run.lease, 0).map_err(error)?;
-        // The slot may have been given to another experiment meanwhile.
-        if (lease.pid, lease.pid_start) != (run.pid, run.pid_start) && lease.pid != 0 {
-            continue;
+/// The end of experiments, which is asked for until it is seen.
+struct End<'a> {
+    runs: &'a [RunEntry],
+    /// None: the owners are gone, and with them maps, programs and faults.
+    stops: Option<Stops>,
+    how: u32,
+}
+
+impl<'a> End<'a> {
+    /// Asks for it: the faults are off by that.
+    fn of(journal: &journal::Journal, runs: &'a [RunEntry], how: u32) -> Result<Self, EngineError> {
+        let opened = journal
+            .datapath
+            .as_ref()
+            .map_or_else(|| Err(KernelError::new("find", "the maps of a live experiment", Errno::ENOENT)), Stops::open);
+        let stops = match opened {
+            Ok(stops) => Some(stops),
+            Err(error) if runs.iter().any(|run| run.owner().is_alive()) => return Err(error.into()),
+            Err(_) => None,
+        };
+        let mut end = Self { runs, stops, how };
+        for run in runs {
+            end.ask(run)?;
         }
-        lease.until = 0;
-        lease.state = if finish { LEASE_FINISH } else { LEASE_ABORT };
-        seam::run("stop", &run.name, || datapath.leases.set(run.lease, lease, 0).map_err(error))?;
+        Ok(end)
     }
-    Ok(())
-}
 
-/// Waits for the owners to take their things away.
-fn gone(runs: &[RunEntry]) -> ExitCode {
-    let limit = Instant::now() + PATIENCE;
-    let still = |run: &RunEntry| {
+    fn ask(&mut self, run: &RunEntry) -> Result<(), EngineError> {
+        let how = self.how;
+        Ok(self.stops.as_mut().map_or(Ok(()), |stops| stops.ask(run.lease, run.lease_id, how))?)
+    }
+
+    /// Seen, not supposed.
+    fn is_off(&self, run: &RunEntry) -> bool {
+        self.stops.as_ref().is_none_or(|stops| stops.is_off(run.lease, run.lease_id).unwrap_or(false))
+    }
+
+    /// Does its owner still have things to take away?
+    fn stands(run: &RunEntry) -> bool {
         run.owner().is_alive()
-            && journal::peek()
-                .is_ok_and(|now| now.runs.iter().any(|one| one.lease == run.lease && one.name == run.name))
-    };
-    for run in runs {
-        while still(run) && Instant::now() < limit {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        if still(run) {
-            eprintln!(
-                "{}: its faults are off; pid {} does not react, and keeps what it attached until it ends",
-                run.name, run.pid
-            );
-        } else {
-            println!("{}: stopped", run.name);
-        }
+            && journal::peek().map_or(true, |now| {
+                now.runs.iter().any(|one| (one.lease, one.lease_id, &one.name) == (run.lease, run.lease_id, &run.name))
+            })
     }
-    if runs.is_empty() {
-        println!("no experiment was active");
+
+    /// Waits for the owners to take their things away.
+    fn awaited(mut self) -> ExitCode {
+        let limit = Instant::now() + PATIENCE;
+        let mut code = ExitCode::Pass;
+        for run in self.runs {
+            while Self::stands(run) && Instant::now() < limit {
+                // Somebody who meant an earlier experiment in this slot may have written over it.
+                if !self.is_off(run) {
+                    let _next_turn = self.ask(run);
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let (name, pid) = (&run.name, run.pid);
+            match (Self::stands(run), self.is_off(run)) {
+                (false, _) => println!("{name}: stopped"),
+                (true, true) => eprintln!(
+                    "{name}: its faults are off; pid {pid} does not react, and keeps what it attached until it ends"
+                ),
+                (true, false) => {
+                    eprintln!("{name}: its faults may still act: the stop was not obeyed; end pid {pid} (kill -KILL)");
+                    code = ExitCode::Error;
+                }
+            }
+        }
+        if self.runs.is_empty() {
+            println!("no experiment was active");
+        }
+        code
     }
-    ExitCode::Pass
 }

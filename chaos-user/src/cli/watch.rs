@@ -9,7 +9,7 @@ use crate::{
     resolve::Target,
     spec::ProbePhase,
 };
-use chaos_abi::LEASE_FINISH;
+use chaos_abi::STOP_FINISH;
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant, SystemTime},
@@ -177,7 +177,7 @@ fn ending(engine: &Engine, active: &Active, signal: usize) -> Option<Ending> {
             let text = "LeaseLost: this process could not renew its lease in time (stopped or starved); the faults have been off since";
             return Some(Ending::Aborted(text.to_owned()));
         }
-        Ok(Fate::Ended(LEASE_FINISH)) => return Some(Ending::Finished),
+        Ok(Fate::Ended(STOP_FINISH)) => return Some(Ending::Finished),
         Ok(Fate::Ended(_)) => return Some(Ending::Aborted("stopped by chaos stop".to_owned())),
         Ok(Fate::Held) => {}
         Err(error) => return Some(Ending::Error(error.to_string())),

@@ -34,6 +34,12 @@ const PREF: u16 = 1;
 /// And its handle there.
 const HANDLE: u32 = 0xc4a0;
 
+/// What the pair of an attach point is called: the sending end, the one that sends back.
+#[must_use]
+pub fn pair_names(id: u32) -> (String, String) {
+    (format!("chq{id}"), format!("chr{id}"))
+}
+
 /// Journal entries of all attach points, before the first is made; returns their ids as the wants stand.
 ///
 /// # Errors
@@ -126,7 +132,10 @@ fn enter(locked: &mut Locked, netns: u64, wants: &[Want]) -> Result<Vec<u32>, En
         let id = point_id(locked, netns, want)?;
         ids.push(id);
         let limit = want.queue.map(|queue| queue.packets);
-        let new_pair = || PairEntry { tx: format!("chq{id}"), rx: format!("chr{id}"), link: None, limit: 0 };
+        let new_pair = || {
+            let (tx, rx) = pair_names(id);
+            PairEntry { tx, rx, link: None, limit: 0 }
+        };
         if let Some(entry) = locked.journal.points.iter_mut().find(|entry| entry.id == id) {
             if limit.is_some() && entry.pair.is_none() {
                 entry.pair = Some(new_pair());

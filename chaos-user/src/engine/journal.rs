@@ -1,23 +1,29 @@
 //! What outlives a process, written down before it is made: `/run/chaos/journal.json`, under a lock. A tmpfs: a reboot takes
 //! both the journal and all that it speaks of.
 
-use super::{EngineError, Owner};
+use super::{EngineError, Owner, folder::Folder};
 use crate::kernel::datapath::Ids;
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
+    sys::stat::{major, minor},
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write},
-    path::{Path, PathBuf},
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// Where journal and lock are.
-pub const DIRECTORY: &str = "/run/chaos";
+pub use super::folder::DIRECTORY;
+
+const JOURNAL: &str = "journal.json";
+const LOCK: &str = "journal.lock";
+/// Bytes of a lock's reason that are read.
+const MOST_REASON: u64 = 4096;
 /// How long the lock is waited for: longer than hundreds of targets need.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -158,6 +164,8 @@ pub struct RunEntry {
     pub ends_at: String,
     /// Its lease slot.
     pub lease: u32,
+    /// Which of the experiments it is that have that slot one after another ([`chaos_abi::Lease::id`]).
+    pub lease_id: u64,
     /// Its rules.
     pub rules: Vec<u32>,
     /// Its sets of peers.
@@ -201,7 +209,7 @@ pub struct Locked {
 
 #[derive(Debug)]
 enum Place {
-    Node { path: PathBuf, _lock: Flock<File> },
+    Node { folder: Folder, _lock: Flock<File> },
     Private(Arc<Mutex<Journal>>),
 }
 
@@ -236,54 +244,53 @@ impl Home {
     }
 }
 
-fn failed(what: &str, path: &Path, error: &io::Error) -> EngineError {
-    let text = format!("{what} {}: {error}", path.display());
-    if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
-        return EngineError::Unsupported(format!("{text}; run as root"));
-    }
-    EngineError::Failed(text)
-}
-
 /// Takes the lock and reads the journal. One of an earlier boot is void.
 ///
 /// # Errors
 /// `Unsupported` without the right to `/run/chaos`; `Failed` for a journal that is not ours to read, and where another process, which
 /// may be stopped, keeps the lock for [`PATIENCE`].
 pub fn lock() -> Result<Locked, EngineError> {
-    let directory = Path::new(DIRECTORY);
-    fs::create_dir_all(directory).map_err(|e| failed("create directory", directory, &e))?;
-    let lock_path = directory.join("journal.lock");
-    let lock = hold(&lock_path, PATIENCE)?;
-    let path = directory.join("journal.json");
-    Ok(Locked { journal: read(&path)?, place: Place::Node { path, _lock: lock } })
+    let (locked, damage) = lock_any()?;
+    damage.map_or(Ok(locked), Err)
 }
 
-/// Takes the lock, and writes into its file who has it.
-fn hold(path: &Path, patience: Duration) -> Result<Flock<File>, EngineError> {
-    let opened = OpenOptions::new().create(true).truncate(false).write(true).open(path);
-    let mut file = opened.map_err(|e| failed("open", path, &e))?;
+/// The same; of a damaged journal what is wrong with it, beside an empty one.
+///
+/// # Errors
+/// As [`lock`] but for that.
+pub fn lock_any() -> Result<(Locked, Option<EngineError>), EngineError> {
+    let folder = Folder::node()?;
+    let lock = hold(&folder, PATIENCE)?;
+    let (journal, damage) = match read(&folder) {
+        Ok(journal) => (journal, None),
+        Err(error) => (fresh(), Some(error)),
+    };
+    Ok((Locked { journal, place: Place::Node { folder, _lock: lock } }, damage))
+}
+
+/// Takes the lock.
+fn hold(folder: &Folder, patience: Duration) -> Result<Flock<File>, EngineError> {
+    let mut file = folder.lock_file(LOCK)?;
+    let path = folder.path_of(LOCK);
     let end = Instant::now() + patience;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(mut lock) => {
-                let me = format!("{}\n", std::process::id());
-                // For the text of an error alone; a full disk is no reason not to go on.
-                let _unsaid = lock.set_len(0).and_then(|()| lock.write_all(me.as_bytes()));
-                return Ok(lock);
-            }
+            Ok(lock) => return Ok(lock),
             Err((back, Errno::EAGAIN)) if Instant::now() < end => file = back,
-            Err((_, Errno::EAGAIN)) => return Err(held(path, patience)),
-            Err((_, errno)) => return Err(failed("lock", path, &io::Error::from(errno))),
+            Err((file, Errno::EAGAIN)) => return Err(held(&path, &file, patience)),
+            Err((_, errno)) => {
+                return Err(EngineError::Failed(format!("lock {}: {}", path.display(), io::Error::from(errno))));
+            }
         }
         // flock(2) knows no time limit, and a signal to end it would reach the threads of others.
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-fn held(path: &Path, patience: Duration) -> EngineError {
-    let holder = fs::read_to_string(path).unwrap_or_default();
-    let holder = holder.trim();
-    let holder = if holder.is_empty() { "another process".to_owned() } else { format!("process {holder}") };
+fn held(path: &Path, file: &File, patience: Duration) -> EngineError {
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let pid = file.metadata().ok().and_then(|file| holder(&locks, file.dev(), file.ino()));
+    let holder = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
     EngineError::Failed(format!(
         "lock {}: {holder} has kept it for {} s: it is at work, or stopped; wait, or let it go on (kill -CONT) or end it \
          (kill -KILL): its faults end with it",
@@ -292,29 +299,41 @@ fn held(path: &Path, patience: Duration) -> EngineError {
     ))
 }
 
+/// Who holds a file's lock, as /proc/locks says (fs/locks.c, `lock_get_status`): `1: FLOCK ADVISORY WRITE 1438 00:1a:52 0 EOF`, the
+/// device in hexadecimal. None where the process is of another PID namespace.
+fn holder(locks: &str, device: u64, inode: u64) -> Option<u32> {
+    let place = format!("{:02x}:{:02x}:{inode}", major(device), minor(device));
+    locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, _, pid, at, ..] = words.as_slice() else { return None };
+        pid.parse().ok().filter(|pid| *at == place && *pid != 0)
+    })
+}
+
 /// Reads the journal without the lock, for a look: writes replace the file as a whole.
 ///
 /// # Errors
 /// As [`lock`].
 pub fn peek() -> Result<Journal, EngineError> {
-    read(&Path::new(DIRECTORY).join("journal.json"))
+    Folder::seen()?.map_or_else(|| Ok(fresh()), |folder| read(&folder))
 }
 
-fn read(path: &Path) -> Result<Journal, EngineError> {
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-    let fresh = Journal { boot: boot.clone(), ..Journal::default() };
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(fresh),
-        Err(error) => return Err(failed("read", path, &error)),
-    };
+fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+fn fresh() -> Journal {
+    Journal { boot: boot(), ..Journal::default() }
+}
+
+fn read(folder: &Folder) -> Result<Journal, EngineError> {
+    let Some(text) = folder.read(JOURNAL)? else { return Ok(fresh()) };
     let journal: Journal = serde_json::from_str(&text).map_err(|error| {
-        EngineError::Failed(format!(
-            "read {}: {error}; it was written by something else: move it away, then run `chaos cleanup`",
-            path.display()
-        ))
+        let path = folder.path_of(JOURNAL);
+        let remedy = "it is damaged: `chaos stop --all` ends all faults, then `chaos cleanup` sets it aside";
+        EngineError::Failed(format!("read {}: {error}; {remedy}", path.display()))
     })?;
-    Ok(if journal.boot == boot { journal } else { fresh })
+    Ok(if journal.boot == boot() { journal } else { fresh() })
 }
 
 impl Locked {
@@ -323,20 +342,18 @@ impl Locked {
     /// # Errors
     /// `Failed` where the directory cannot be written.
     pub fn save(&self) -> Result<(), EngineError> {
-        let path = match &self.place {
-            Place::Node { path, .. } => path,
+        let folder = match &self.place {
+            Place::Node { folder, .. } => folder,
             Place::Private(kept) => {
                 kept.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&self.journal);
                 return Ok(());
             }
         };
         crate::kernel::seam::run("write", "journal", || {
-            let temporary = path.with_extension("json.new");
-            let text = serde_json::to_vec(&self.journal).unwrap_or_default();
-            File::create(&temporary)
-                .and_then(|mut file| file.write_all(&text))
-                .and_then(|()| fs::rename(&temporary, path))
-                .map_err(|e| crate::kernel::error::KernelError::from_io("write", path.display().to_string(), &e))
+            let path = || folder.path_of(JOURNAL).display().to_string();
+            let text = serde_json::to_vec(&self.journal)
+                .map_err(|e| crate::kernel::error::KernelError::from_io("write", path(), &e.into()))?;
+            folder.write(JOURNAL, &text).map_err(|e| crate::kernel::error::KernelError::from_io("write", path(), &e))
         })
         .map_err(EngineError::from)
     }
@@ -347,26 +364,19 @@ impl Locked {
     }
 }
 
-/// The reason in `/run/chaos/lock`, which keeps new experiments from starting; None: no lock.
+/// The reason in `/run/chaos/lock`, which keeps new experiments from starting; None: no lock. Whatever stands there is one, also what
+/// an administrator made by hand.
 #[must_use]
 pub fn locked_by() -> Option<String> {
-    let text = fs::read_to_string(Path::new(DIRECTORY).join("lock")).ok()?;
+    let path = Path::new(DIRECTORY).join("lock");
+    let found = fs::symlink_metadata(&path).ok()?;
+    let mut text = String::new();
+    if found.is_file() {
+        let _no_reason = File::open(&path).and_then(|file| file.take(MOST_REASON).read_to_string(&mut text));
+    }
     let reason = text.trim();
     Some(if reason.is_empty() { "no reason given".to_owned() } else { reason.to_owned() })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lock_that_another_keeps_is_given_up_with_its_name() {
-        let path = std::env::temp_dir().join(format!("chaos-journal-{}.lock", std::process::id()));
-        let first = hold(&path, Duration::ZERO).unwrap();
-        let error = hold(&path, Duration::from_millis(20)).unwrap_err().to_string();
-        assert!(error.contains(&format!("process {} has kept it", std::process::id())), "{error}");
-        drop(first);
-        hold(&path, Duration::ZERO).unwrap();
-        fs::remove_file(&path).unwrap();
-    }
-}
+mod tests;

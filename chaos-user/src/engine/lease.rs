@@ -6,7 +6,7 @@ use crate::kernel::{
     datapath::{Datapath, map_error},
     error::KernelError,
 };
-use chaos_abi::{Clock, LEASE_FREE, LEASE_PAUSED, LEASE_RUNNING, Lease, maps};
+use chaos_abi::{Clock, LEASE_FREE, LEASE_PAUSED, LEASE_RUNNING, Lease, STOP_ABORT, maps, stop_of};
 use std::{
     collections::HashMap,
     sync::{
@@ -30,7 +30,7 @@ pub enum Fate {
     Held,
     /// It lapsed before its deadline: this process was stopped or starved.
     Lost,
-    /// Somebody else ended it; the state they left.
+    /// Somebody else ended it; `STOP_*`.
     Ended(u32),
 }
 
@@ -59,21 +59,40 @@ fn end(now: &Clock, hz: u64, deadline: u64) -> u64 {
     now.jiffies.saturating_add(u64::try_from(ticks.div_ceil(1_000_000_000)).unwrap_or(u64::MAX))
 }
 
+/// How somebody else ended an experiment that was started, by its lease and the word for its slot: `STOP_*`.
+fn ended(lease: &Lease, word: u64) -> Option<u32> {
+    match stop_of(lease.id, word) {
+        0 if matches!(lease.state, LEASE_RUNNING | LEASE_PAUSED) => None,
+        0 => Some(STOP_ABORT),
+        how => Some(how),
+    }
+}
+
 impl Keeper {
     fn renew(&mut self) {
+        self.renew_with(|| {});
+    }
+
+    /// `between` is called between the reading and the writing of each lease: what others write then must not be lost.
+    fn renew_with(&mut self, mut between: impl FnMut()) {
         let Ok(clock) = self.datapath.clock() else { return };
         let until = clock.jiffies + LENGTH.as_secs() * self.hz;
         self.renewed.store(clock.ns, Ordering::Relaxed);
         for (slot, fate) in &mut self.slots {
-            let Ok(mut lease) = self.datapath.leases.get(slot, 0) else { continue };
+            let (Ok(mut lease), Ok(word)) = (self.datapath.leases.get(slot, 0), self.datapath.stops.get(slot, 0))
+            else {
+                continue;
+            };
             if *fate != Fate::Held {
                 continue;
             }
-            if lease.state == LEASE_PAUSED {
+            between();
+            let ended = ended(&lease, word);
+            if ended.is_none() && lease.state == LEASE_PAUSED {
                 continue;
             }
-            if lease.state != LEASE_RUNNING {
-                *fate = Fate::Ended(lease.state);
+            if let Some(how) = ended {
+                *fate = Fate::Ended(how);
             } else if clock.jiffies >= lease.until && clock.ns < lease.deadline {
                 *fate = Fate::Lost;
                 lease.until = 0;
@@ -118,18 +137,21 @@ impl Leases {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn start(&self, slot: u32, duration: Duration) -> Result<(), EngineError> {
+    pub fn start(&self, slot: u32, id: u64, duration: Duration) -> Result<(), EngineError> {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = keeper.datapath.control.get(&0, 0).map_err(error)?.generation;
-        let mut lease = keeper.datapath.leases.get(&slot, 0).map_err(error)?;
         let clock = keeper.datapath.clock()?;
-        let duration = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        lease.generation = generation;
-        lease.start = clock.ns;
-        lease.deadline = clock.ns.saturating_add(duration);
-        lease.end = end(&clock, keeper.hz, lease.deadline);
-        lease.until = clock.jiffies + LENGTH.as_secs() * keeper.hz;
-        lease.state = LEASE_RUNNING;
+        let deadline = clock.ns.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        let lease = Lease {
+            until: clock.jiffies + LENGTH.as_secs() * keeper.hz,
+            end: end(&clock, keeper.hz, deadline),
+            deadline,
+            start: clock.ns,
+            generation,
+            id,
+            state: LEASE_RUNNING,
+            reserved: 0,
+        };
         keeper.slots.insert(slot, Fate::Held);
         crate::kernel::seam::run("start", "lease", || keeper.datapath.leases.set(slot, lease, 0).map_err(error))?;
         Ok(())
@@ -146,11 +168,12 @@ impl Leases {
             return Ok(fate);
         }
         let lease = keeper.datapath.leases.get(&slot, 0).map_err(error)?;
-        if lease.state != LEASE_RUNNING && lease.state != LEASE_PAUSED {
-            return Ok(Fate::Ended(lease.state));
+        let word = keeper.datapath.stops.get(&slot, 0).map_err(|e| map_error("read map", maps::STOPS, &e))?;
+        if let Some(how) = ended(&lease, word) {
+            return Ok(Fate::Ended(how));
         }
         let control = keeper.datapath.control.get(&0, 0).map_err(error)?;
-        Ok(if control.generation == lease.generation { Fate::Held } else { Fate::Ended(chaos_abi::LEASE_ABORT) })
+        Ok(if control.generation == lease.generation { Fate::Held } else { Fate::Ended(STOP_ABORT) })
     }
 
     /// What is left of the duration; zero: the deadline has passed.
@@ -226,3 +249,6 @@ impl Drop for Leases {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

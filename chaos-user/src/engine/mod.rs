@@ -9,6 +9,7 @@ pub mod collect;
 mod drain;
 pub mod error;
 pub mod expedite;
+pub mod folder;
 pub mod hosts;
 pub mod journal;
 pub mod kept;

@@ -1,14 +1,17 @@
 //! Taking back: what a run wrote into the maps, and attach points that nobody uses any more.
 
 use super::{EngineError, Locked, PointEntry, PointKind, RunEntry, attach, hosts, limit, sets, walk};
-use crate::kernel::{
-    datapath::{Datapath, map_error},
-    error::KernelError,
-    filter::{self, Direction, Place},
-    link,
-    netlink::Rtnl,
-    netns::Netns,
-    qdisc, seam,
+use crate::{
+    kernel::{
+        datapath::{Datapath, map_error},
+        error::KernelError,
+        filter::{self, Direction, Place},
+        link,
+        netlink::Rtnl,
+        netns::Netns,
+        qdisc, seam,
+    },
+    resolve::Interface,
 };
 use chaos_abi::{LEASE_FREE, Lease, POINT_DNS, Point, Rule, maps};
 use nix::errno::Errno;
@@ -130,12 +133,28 @@ fn remove(rtnl: &mut Rtnl, entry: &PointEntry) -> Result<(), KernelError> {
         remove_filter(rtnl, entry)?;
     }
     let Some(pair) = &entry.pair else { return Ok(()) };
-    let Some(interface) = link::find_by_name(rtnl, &pair.tx)? else { return Ok(()) };
-    // Somebody else's device of that name is not ours to delete.
-    if interface.alias.as_deref().is_some_and(|alias| alias.starts_with(attach::ALIAS)) || interface.alias.is_none() {
-        absent_is_fine(link::delete(rtnl, &interface))?;
+    // Somebody else's device is not ours to delete, whatever the journal says.
+    if (pair.tx.clone(), pair.rx.clone()) != attach::pair_names(entry.id) {
+        return Ok(());
+    }
+    let (Some(tx), rx) = (link::find_by_name(rtnl, &pair.tx)?, link::find_by_name(rtnl, &pair.rx)?) else {
+        return Ok(());
+    };
+    if is_pair(&tx, rx.as_ref()) {
+        absent_is_fine(link::delete(rtnl, &tx))?;
     }
     Ok(())
+}
+
+/// Marked as ours; or without a mark, as between its making and its marking, and nothing but such a pair in this namespace.
+fn is_pair(tx: &Interface, rx: Option<&Interface>) -> bool {
+    if tx.kind.as_deref() != Some("veth") {
+        return false;
+    }
+    match &tx.alias {
+        Some(alias) => alias.starts_with(attach::ALIAS),
+        None => rx.is_some_and(|rx| tx.peer == Some(rx.index) && rx.alias.is_none() && !tx.up && !rx.up),
+    }
 }
 
 /// The entry may be without a filter because the process died between making it and writing that down.
@@ -170,3 +189,6 @@ fn absent_is_fine(result: Result<(), KernelError>) -> Result<(), KernelError> {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use super::{EngineError, Locked, RunEntry, Session, sets::PlanSets};
 use crate::{
     kernel::{
+        clock,
         datapath::{Datapath, map_error},
         error::KernelError,
         seam,
@@ -11,7 +12,8 @@ use crate::{
     resolve::Target,
 };
 use chaos_abi::{
-    ACTION_EXCEPT, CallArgs, CallState, MAX_LEASES, MAX_PORT_SETS, MAX_RULES, RULE_CGROUP, Rule, SET_V6, State, maps,
+    ACTION_EXCEPT, CallArgs, CallState, LEASE_ID_STEP, MAX_LEASES, MAX_PORT_SETS, MAX_RULES, RULE_CGROUP, Rule, SET_V6,
+    State, maps,
 };
 use nix::errno::Errno;
 use std::collections::BTreeSet;
@@ -57,6 +59,8 @@ pub fn reserve(locked: &mut Locked, run: &mut RunEntry, plan: &Plan) -> Result<(
     let leases = locked.journal.runs.iter().map(|run| run.lease).collect();
     let lease = free(MAX_LEASES, &leases, 1, "experiments")?;
     run.lease = lease.first().copied().unwrap_or(0);
+    // Whoever had this slot before had it at an earlier time.
+    run.lease_id = clock::monotonic().saturating_add(1).saturating_mul(LEASE_ID_STEP);
     let conditions = || plan.rules.iter().flat_map(|rule| rule.conditions());
     let sets = conditions().filter(|condition| !condition.any_peer).count() as u32;
     run.sets = (0..sets).map(|n| (locked.journal.last_set + 1 + n) & !SET_V6).collect();

@@ -120,7 +120,7 @@ impl Engine {
         self.session().datapath.fill_tables()?;
         for (one, duration) in &mut active {
             one.started = SystemTime::now();
-            self.leases.start(one.run.lease, *duration)?;
+            self.leases.start(one.run.lease, one.run.lease_id, *duration)?;
         }
         let mut locked = self.home.lock()?;
         for (one, duration) in active {

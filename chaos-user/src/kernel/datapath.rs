@@ -51,6 +51,7 @@ pub struct Ids {
 pub struct Datapath {
     pub control: Array<MapData, Control>,
     pub leases: Array<MapData, Lease>,
+    pub stops: Array<MapData, u64>,
     pub points: Array<MapData, Point>,
     pub rules: Array<MapData, Rule>,
     pub states: Array<MapData, State>,
@@ -114,10 +115,11 @@ impl Datapath {
         Self::typed(maps, tables, ids.clone())
     }
 
-    pub(super) fn map_names() -> [&'static str; 19] {
+    pub(super) fn map_names() -> [&'static str; 20] {
         [
             names::CONTROL,
             names::LEASES,
+            names::STOPS,
             names::POINTS,
             names::RULES,
             names::STATES,
@@ -146,6 +148,7 @@ impl Datapath {
         Ok(Self {
             control: typed(maps, names::CONTROL)?,
             leases: typed(maps, names::LEASES)?,
+            stops: typed(maps, names::STOPS)?,
             points: typed(maps, names::POINTS)?,
             rules: typed(maps, names::RULES)?,
             states: typed(maps, names::STATES)?,
@@ -184,6 +187,7 @@ impl Datapath {
         [
             (names::CONTROL, fd(self.control.map())),
             (names::LEASES, fd(self.leases.map())),
+            (names::STOPS, fd(self.stops.map())),
             (names::RULES, fd(self.rules.map())),
             (names::COUNTERS, fd(self.counters.map())),
             (names::ADDRS, fd(self.addrs.map())),
@@ -296,7 +300,7 @@ impl Datapath {
     }
 }
 
-fn open(ids: &Ids, name: &'static str) -> Result<Map, KernelError> {
+pub(super) fn open(ids: &Ids, name: &'static str) -> Result<Map, KernelError> {
     let id = ids.maps.get(name).ok_or_else(|| KernelError::new("find map", name, Errno::ENOENT))?;
     let data = MapData::from_id(*id).map_err(|e| map_error("open map", name, &e))?;
     // Ids are not reused soon, but a journal may be older than the system's uptime suggests.
@@ -307,11 +311,11 @@ fn open(ids: &Ids, name: &'static str) -> Result<Map, KernelError> {
     Map::from_map_data(data).map_err(|e| map_error("open map", name, &e))
 }
 
-fn check_version(control: Map) -> Result<(), KernelError> {
+pub(super) fn check_version(control: Map) -> Result<Array<MapData, Control>, KernelError> {
     let error = |e: MapError| map_error("read map", names::CONTROL, &e);
     let control: Array<MapData, Control> = control.try_into().map_err(error)?;
     if control.get(&0, 0).map_err(error)?.abi == ABI_VERSION {
-        return Ok(());
+        return Ok(control);
     }
     Err(KernelError::new("join", "maps of another chaos", Errno::EPROTO)
         .with_hint("a chaos of another version is active: `chaos status` shows its experiments; let them end first"))

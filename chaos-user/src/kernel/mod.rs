@@ -23,6 +23,7 @@ pub mod qdisc;
 pub mod seam;
 pub mod sleep;
 pub mod steering;
+pub mod stops;
 pub mod sysfs;
 pub mod tables;
 mod tc;

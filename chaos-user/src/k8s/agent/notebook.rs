@@ -2,7 +2,10 @@
 //! `/run/chaos/agent.json`, on a tmpfs: a reboot takes both it and the faults.
 
 use crate::{
-    engine::{EngineError, Remembered, journal},
+    engine::{
+        EngineError, Remembered,
+        folder::{self, Folder},
+    },
     k8s::api::InjectionPhase,
     observe::{FaultReport, Gap, Report},
 };
@@ -12,6 +15,8 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
 };
+
+const NAME: &str = "agent.json";
 
 /// An experiment that outlived so many processes of the agent is not applied again: it may be what kills them.
 pub const MOST_RESTARTS: u32 = 3;
@@ -25,7 +30,7 @@ pub struct Notebook {
     /// By UID of the Injection.
     pub parts: BTreeMap<String, Note>,
     #[serde(skip)]
-    path: PathBuf,
+    folder: PathBuf,
 }
 
 /// One Injection.
@@ -67,26 +72,28 @@ impl Notebook {
     /// The node's; what is of an earlier boot is void, and what cannot be read is forgotten with a word in the log.
     #[must_use]
     pub fn open() -> Self {
-        Self::at(&Path::new(journal::DIRECTORY).join("agent.json"))
+        Self::at(Path::new(folder::DIRECTORY))
     }
 
-    fn at(path: &Path) -> Self {
+    fn at(folder: &Path) -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-        let fresh = Self { boot: boot.clone(), parts: BTreeMap::new(), path: path.to_owned() };
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
+        let fresh = Self { boot: boot.clone(), parts: BTreeMap::new(), folder: folder.to_owned() };
+        let text = match Folder::at(folder).and_then(|folder| folder.read(NAME)) {
+            Ok(Some(text)) => text,
+            Ok(None) => return fresh,
             Err(error) => {
-                if error.kind() != io::ErrorKind::NotFound {
-                    tracing::error!("read {}: {error}; experiments of before are not applied again", path.display());
-                }
+                tracing::error!("{error}; experiments of before are not applied again");
                 return fresh;
             }
         };
         match serde_json::from_str::<Self>(&text) {
-            Ok(notebook) if notebook.boot == boot => Self { path: path.to_owned(), ..notebook },
+            Ok(notebook) if notebook.boot == boot => Self { folder: folder.to_owned(), ..notebook },
             Ok(_) => fresh,
             Err(error) => {
-                tracing::error!("read {}: {error}; experiments of before are not applied again", path.display());
+                tracing::error!(
+                    "read {}: {error}; experiments of before are not applied again",
+                    folder.join(NAME).display()
+                );
                 fresh
             }
         }
@@ -97,37 +104,39 @@ impl Notebook {
     /// # Errors
     /// Where `/run/chaos` cannot be written.
     pub fn save(&self) -> Result<(), EngineError> {
-        let failed = |e: io::Error| EngineError::Failed(format!("write {}: {e}", self.path.display()));
+        let path = self.folder.join(NAME);
+        let failed = |e: io::Error| EngineError::Failed(format!("write {}: {e}", path.display()));
+        let folder = Folder::at(&self.folder)?;
         if self.parts.is_empty() {
-            return match fs::remove_file(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-                _ => Ok(()),
-            };
+            return folder.remove(NAME).map(drop).map_err(failed);
         }
-        let temporary = self.path.with_extension("json.new");
         let text = serde_json::to_vec(self).map_err(|e| failed(e.into()))?;
-        fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &self.path)).map_err(failed)
+        folder.write(NAME, &text).map_err(failed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::testing::root_or_return;
 
     #[test]
     fn what_is_written_is_read_and_nothing_leaves_no_file() {
-        let path = std::env::temp_dir().join(format!("chaos-notebook-{}.json", std::process::id()));
-        let mut notebook = Notebook::at(&path);
+        root_or_return!();
+        let folder = std::env::temp_dir().join(format!("chaos-notebook-{}", std::process::id()));
+        let path = folder.join(NAME);
+        let mut notebook = Notebook::at(&folder);
         let note = Note { deadline: 7, memory: vec![(0, "shop/web".into(), 3, 2)], ..Note::default() };
         notebook.parts.insert("uid".into(), note.clone());
         notebook.save().unwrap();
-        assert_eq!(Notebook::at(&path).parts["uid"], note);
+        assert_eq!(Notebook::at(&folder).parts["uid"], note);
         fs::write(&path, fs::read_to_string(&path).unwrap().replace(&notebook.boot, "another boot")).unwrap();
-        assert!(Notebook::at(&path).parts.is_empty());
+        assert!(Notebook::at(&folder).parts.is_empty());
         fs::write(&path, "{").unwrap();
-        assert!(Notebook::at(&path).parts.is_empty());
+        assert!(Notebook::at(&folder).parts.is_empty());
         notebook.parts.clear();
         notebook.save().unwrap();
         assert!(!path.exists());
+        fs::remove_dir(folder).unwrap();
     }
 }

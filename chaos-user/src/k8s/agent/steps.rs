@@ -12,7 +12,7 @@ use crate::{
     kernel::clock::monotonic,
     observe::{Ending, Gap, Report, TargetReport, condensed, judge, merged, planned},
 };
-use chaos_abi::LEASE_FINISH;
+use chaos_abi::STOP_FINISH;
 use std::{
     collections::HashMap,
     time::{Duration, Instant, SystemTime},
@@ -178,7 +178,7 @@ impl Worker {
                 "LeaseLost: the agent could not renew its lease in time (stopped or starved); the faults have been off since"
                     .to_owned(),
             )),
-            Ok(Fate::Ended(LEASE_FINISH)) => Some(Ending::Finished),
+            Ok(Fate::Ended(STOP_FINISH)) => Some(Ending::Finished),
             Ok(Fate::Ended(_)) => self.ended_elsewhere(part),
             Ok(Fate::Held) => match leases.remaining(lease) {
                 Ok(left) if left.is_zero() => Some(Ending::Finished),

@@ -20,12 +20,13 @@ use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// Descriptors of maps by name.
-pub type Shared = [(&'static str, RawFd); 8];
+pub type Shared = [(&'static str, RawFd); 9];
 
 /// Stand-ins for the maps that programs share with those of packets, for a trial of which no map of a node may know.
 pub struct SharedMaps {
     control: Array<MapData, Control>,
     leases: Array<MapData, Lease>,
+    stops: Array<MapData, u64>,
     rules: Array<MapData, Rule>,
     counters: PerCpuArray<MapData, Counters>,
     addrs: HashMap<MapData, AddrKey, u32>,
@@ -44,6 +45,7 @@ impl SharedMaps {
         Ok(Self {
             control: Array::create(1, 0).map_err(error)?,
             leases: Array::create(2, 0).map_err(error)?,
+            stops: Array::create(2, 0).map_err(error)?,
             rules: Array::create(2, 0).map_err(error)?,
             counters: PerCpuArray::create(2, 0).map_err(error)?,
             addrs: HashMap::create(1, 0).map_err(error)?,
@@ -71,6 +73,7 @@ impl SharedMaps {
         [
             (names::CONTROL, fd(self.control.map())),
             (names::LEASES, fd(self.leases.map())),
+            (names::STOPS, fd(self.stops.map())),
             (names::RULES, fd(self.rules.map())),
             (names::COUNTERS, fd(self.counters.map())),
             (names::ADDRS, fd(self.addrs.map())),

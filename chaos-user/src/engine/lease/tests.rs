@@ -1,0 +1,105 @@
+use super::*;
+use crate::kernel::{stops::Stops, testing::root_or_return};
+use chaos_abi::STOP_FINISH;
+
+const ID: u64 = 400;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Maps of our own, with an experiment that runs in slot 1, and what another process has of them. No thread renews beside us.
+fn running() -> (Leases, Stops) {
+    let datapath = Datapath::load().unwrap();
+    let stops = Stops::open(datapath.ids()).unwrap();
+    let hz = datapath.hz().unwrap();
+    let renewed = Arc::new(AtomicU64::new(0));
+    let keeper = Keeper { datapath, hz, slots: HashMap::new(), renewed };
+    let (stop, _) = mpsc::channel();
+    let leases = Leases { keeper: Arc::new(Mutex::new(keeper)), stop, thread: None };
+    leases.start(1, ID, MINUTE).unwrap();
+    (leases, stops)
+}
+
+/// What the programs ask: the lease, and the word beside it.
+fn acts(leases: &Leases) -> bool {
+    let datapath = &leases.keeper.lock().unwrap().datapath;
+    let (lease, word) = (datapath.leases.get(&1, 0).unwrap(), datapath.stops.get(&1, 0).unwrap());
+    lease.state == LEASE_RUNNING && lease.until != 0 && stop_of(lease.id, word) == 0
+}
+
+fn renew(leases: &Leases, between: impl FnMut()) {
+    leases.keeper.lock().unwrap().renew_with(between);
+}
+
+#[test]
+fn a_stop_between_the_reading_and_the_writing_of_a_renewal_is_not_lost() {
+    root_or_return!();
+    let (leases, mut stops) = running();
+    for round in 1..=1000 {
+        let (id, how) = (ID * (round + 1), if round % 2 == 0 { STOP_ABORT } else { STOP_FINISH });
+        leases.start(1, id, MINUTE).unwrap();
+        assert!(acts(&leases), "round {round}: the stop of an earlier one says nothing");
+        assert!(!stops.is_off(1, id).unwrap());
+        let mut held = 0;
+        renew(&leases, || {
+            held += 1;
+            stops.ask(1, id, how).unwrap();
+        });
+        assert_eq!(held, 1);
+        assert!(!acts(&leases) && stops.is_off(1, id).unwrap(), "round {round}: it was renewed over the stop");
+        renew(&leases, || {});
+        assert!(!acts(&leases), "round {round}");
+        assert_eq!(leases.fate(1).unwrap(), Fate::Ended(how), "round {round}");
+    }
+}
+
+#[test]
+fn neither_pause_nor_a_shorter_duration_nor_a_start_takes_a_stop_back() {
+    root_or_return!();
+    let (leases, mut stops) = running();
+    stops.ask(1, ID, STOP_ABORT).unwrap();
+    leases.pause(1, true).unwrap();
+    leases.pause(1, false).unwrap();
+    leases.shorten(1, Duration::from_secs(30)).unwrap();
+    assert!(!acts(&leases) && leases.fate(1).unwrap() == Fate::Ended(STOP_ABORT));
+    // Asked for while it was prepared.
+    stops.ask(1, 2 * ID, STOP_ABORT).unwrap();
+    assert!(stops.is_off(1, 2 * ID).unwrap());
+    leases.start(1, 2 * ID, MINUTE).unwrap();
+    assert!(!acts(&leases) && leases.fate(1).unwrap() == Fate::Ended(STOP_ABORT));
+}
+
+#[test]
+fn a_pause_and_an_end_outlast_renewals_and_are_not_called_off() {
+    root_or_return!();
+    let (leases, mut stops) = running();
+    leases.pause(1, true).unwrap();
+    leases.shorten(1, Duration::from_secs(30)).unwrap();
+    renew(&leases, || {});
+    assert!(!acts(&leases), "it rests");
+    assert!(leases.remaining(1).unwrap() <= Duration::from_secs(30));
+    assert!(!stops.is_off(1, ID).unwrap(), "what may act again is not off");
+    leases.pause(1, false).unwrap();
+    assert!(acts(&leases));
+    assert!(leases.remaining(1).unwrap() <= Duration::from_secs(30));
+    // While it rests, too.
+    leases.pause(1, true).unwrap();
+    renew(&leases, || stops.ask(1, ID, STOP_FINISH).unwrap());
+    assert_eq!(leases.fate(1).unwrap(), Fate::Ended(STOP_FINISH));
+}
+
+#[test]
+fn off_is_what_the_maps_say() {
+    root_or_return!();
+    let (leases, mut stops) = running();
+    assert!(!stops.is_off(1, ID).unwrap(), "it runs");
+    assert!(stops.is_off(1, 2 * ID).unwrap(), "another one has the slot");
+    assert!(!stops.is_off(2, ID).unwrap(), "one that is prepared may start");
+    // A late stop of an earlier experiment is written over that of this one.
+    stops.ask(1, ID, STOP_ABORT).unwrap();
+    stops.ask(1, ID - 4, STOP_ABORT).unwrap();
+    assert!(!stops.is_off(1, ID).unwrap() && acts(&leases), "seen, and asked again");
+    let keeper = &mut *leases.keeper.lock().unwrap();
+    let control = keeper.datapath.control.get(&0, 0).unwrap();
+    let raised = chaos_abi::Control { generation: control.generation + 1, ..control };
+    keeper.datapath.control.set(0, raised, 0).unwrap();
+    assert!(stops.is_off(1, ID).unwrap(), "the kill switch");
+}
