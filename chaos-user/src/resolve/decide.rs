@@ -178,9 +178,8 @@ impl Finder<'_> {
     }
 
     fn refuse_runtime(&self, pids: &BTreeSet<i32>, place: &str) -> Result<(), Problem> {
-        let is_runtime = |pid: &&i32| {
-            self.processes.get(**pid).is_some_and(|process| runtime::PROTECTED.contains(&process.comm.as_str()))
-        };
+        let is_runtime =
+            |pid: &&i32| self.processes.get(**pid).is_some_and(|process| runtime::is_runtime(self.host, process));
         let found: Vec<i32> = pids.iter().filter(is_runtime).copied().collect();
         if found.is_empty() {
             return Ok(());
@@ -263,8 +262,11 @@ fn too_large(members: &Members) -> Problem {
     ))
 }
 
-/// The only one of several directories. Errors: there are more.
+/// The only one of several directories; what users who are logged in have named counts only where nobody else has. Errors: there are more.
 fn only(found: Vec<PathBuf>, what: &str, name: &str) -> Result<Option<PathBuf>, Problem> {
+    let (users, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        found.into_iter().partition(|directory| runtime::is_of_users(directory));
+    let found = if others.is_empty() { users } else { others };
     if found.len() > 1 {
         let paths: Vec<String> = found.iter().map(|path| path.display().to_string()).collect();
         let text = format!("{what} {name:?} has several cgroups: {}; name one as cgroup", paths.join(", "));

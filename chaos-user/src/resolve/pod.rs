@@ -92,7 +92,7 @@ impl Pods {
     /// The pod as one target, or as one per container where some are named.
     ///
     /// # Errors
-    /// Absent: no process of it runs (yet). Refused: it holds this very process or the node's own runtime. Unsupported: it cannot be
+    /// Absent: no process of it runs (yet). Refused: it holds this very process. Unsupported: it cannot be
     /// told apart from others.
     pub fn locate(&self, kernel: &dyn Interfaces, pod: &PodRef, containers: &[String]) -> Result<Vec<Target>, Problem> {
         let found = self.find(pod)?;
@@ -183,23 +183,13 @@ impl Pods {
         Some(found)
     }
 
-    /// What keeps the node and its pods alive, this agent included, is never a target.
+    /// This agent is never a target. The node's own runtime is in no pod's cgroup, whatever a process there is called.
     fn refuse_own(&self, pod: &PodRef, pids: &BTreeSet<i32>) -> Result<(), Problem> {
         let name = format!("pod {}/{}", pod.namespace, pod.name);
         if self.host.own_pid().is_some_and(|own| pids.contains(&own)) {
             return Err(Problem::refused(format!("{name} is the agent itself")));
         }
-        let runtime = pids
-            .iter()
-            .filter_map(|pid| Process::read(&self.host, *pid))
-            .find(|process| runtime::PROTECTED.contains(&process.comm.as_str()));
-        match runtime {
-            Some(process) => {
-                let text = format!("{name} is protected: it holds {}, on which every pod here depends", process.comm);
-                Err(Problem::refused(text))
-            }
-            None => Ok(()),
-        }
+        Ok(())
     }
 
     /// The pod's network namespace, and whether it is the node's. A monitor of the runtime (conmon) may be in the pod's cgroup and in

@@ -1,8 +1,30 @@
 //! How systemd and container runtimes name cgroups.
-use std::path::Path;
+use super::{host::Host, process::Process};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-/// Processes that keep a node's containers alive: a fault on them reaches far beyond any target.
-pub(super) const PROTECTED: [&str; 4] = ["kubelet", "containerd", "dockerd", "crio"];
+/// Programs that keep a node's containers alive: a fault on them reaches far beyond any target.
+const PROTECTED: [&str; 4] = ["kubelet", "containerd", "dockerd", "crio"];
+
+/// Does this process keep the node's containers alive? By its executable and its user: a thread's name is its own to choose.
+pub(super) fn is_runtime(host: &Host, process: &Process) -> bool {
+    let path = host.of(process.pid, "exe");
+    let Ok(executable) = fs::read_link(&path) else {
+        // Without the right to see it, its name is all there is.
+        return PROTECTED.contains(&process.comm.as_str());
+    };
+    let name = executable.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    // Said by the kernel of a file that an upgrade has replaced (proc_pid_exe(5)).
+    let name = name.strip_suffix(" (deleted)").unwrap_or(name);
+    let trusted = |uid: u32| uid == 0 || uid == nix::unistd::geteuid().as_raw();
+    // Nobody else's program, and run by nobody else.
+    let owned = |path: &Path| fs::metadata(path).is_ok_and(|file| trusted(file.uid()));
+    PROTECTED.contains(&name) && owned(&path) && owned(&host.of(process.pid, ""))
+}
+
+/// Is this directory in the part of the tree that belongs to people who are logged in? They name what they like there.
+pub(super) fn is_of_users(directory: &Path) -> bool {
+    directory.components().any(|part| part.as_os_str() == "user.slice")
+}
 /// Characters of a container's id as Docker, containerd and CRI-O make it.
 const ID_LENGTH: usize = 64;
 /// Suffixes of systemd units that have a cgroup.

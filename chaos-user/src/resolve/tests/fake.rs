@@ -108,10 +108,21 @@ impl Machine {
         }
         self.write(&format!("proc/{pid}/cgroup"), &lines);
         self.write(&format!("proc/{pid}/stat"), &format!("{pid} ({comm}) S {parent} 0 0"));
+        if !comm.contains('/') {
+            self.executable(pid, comm);
+        }
         let namespace = self.netns(netns);
         let link = self.root.join(format!("proc/{pid}/ns/net"));
         fs::create_dir_all(link.parent().unwrap()).unwrap();
         symlink(namespace, link).unwrap();
+    }
+
+    /// What a process executes, whatever it calls itself.
+    pub(super) fn executable(&self, pid: i32, name: &str) {
+        self.write(&format!("bin/{name}"), "");
+        let link = self.root.join(format!("proc/{pid}/exe"));
+        let _none_yet = fs::remove_file(&link);
+        symlink(self.root.join("bin").join(name), link).unwrap();
     }
 
     fn join(&self, tree: &str, cgroup: &str, pid: i32) {

@@ -79,3 +79,10 @@ fn folders_that_pods_make_below_their_own_are_not_pods() {
     machine.process(200, 1, "dns", &format!("/kubepods/z/burstable/more/pod{OTHER}/a"), "other");
     assert_eq!(pids(&machine, &pod(OTHER, None)).unwrap(), [200]);
 }
+
+#[test]
+fn a_pod_does_not_hide_behind_the_name_of_the_runtime() {
+    let machine = Machine::unified();
+    machine.process(100, 1, "kubelet", &format!("/kubepods/pod{MINE}/a"), "mine");
+    assert_eq!(pids(&machine, &pod(MINE, None)).unwrap(), [100]);
+}

@@ -88,11 +88,14 @@ fn a_zombie_has_no_namespace() {
 }
 
 #[test]
-fn a_unit_of_two_managers_is_ambiguous() {
+fn a_unit_of_two_managers_is_the_systems() {
     let machine = Machine::unified();
-    machine.process(10, 1, "nginx", WEB, "host");
     machine.process(11, 1, "nginx", "/user.slice/user@1000.service/web.service", "host");
-    machine.refuses(unit("web"), Reason::Absent, &["several cgroups", WEB, "user@1000.service/web.service"]);
+    assert_eq!(machine.target(unit("web")).pids, [11], "nobody else has one of that name");
+    machine.process(10, 1, "nginx", WEB, "host");
+    assert_eq!(machine.target(unit("web")).pids, [10]);
+    machine.process(12, 1, "nginx", "/other.slice/web.service", "host");
+    machine.refuses(unit("web"), Reason::Absent, &["several cgroups", WEB, "/other.slice/web.service"]);
 }
 
 #[test]

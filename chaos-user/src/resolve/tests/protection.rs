@@ -45,6 +45,12 @@ fn kubelet_and_container_runtimes() {
         machine.refuses(Wanted::Pid(10), Reason::Refused, &["protected"]);
     }
     let machine = Machine::unified();
+    machine.process(10, 1, "kubelet", "/system.slice/x.service", "host");
+    machine.executable(10, "sleep");
+    assert!(machine.resolve(&[cgroup("/system.slice/x.service")]).is_ok(), "a name protects nobody");
+    machine.executable(10, "kubelet (deleted)");
+    machine.refuses(cgroup("/system.slice/x.service"), Reason::Refused, &["protected"]);
+    let machine = Machine::unified();
     machine.process(10, 1, "containerd-shim", "/system.slice/x.service", "host");
     assert!(machine.resolve(&[cgroup("/system.slice/x.service")]).is_ok(), "a shim serves one container");
 }
