@@ -103,7 +103,18 @@ fn an_author_of_one_namespace_reaches_no_other_one() {
         experiment(own, &all, &json!({ "peers": [{ "service": { "name": "db", "namespace": "default" } }] }), &none),
         experiment(own, &all, &json!({ "all": true, "except": [{ "peers": [{ "pods": everywhere }] }] }), &none),
     ];
-    for document in refused {
+    let call = |matches: &Value| {
+        let mut document: Value = serde_json::from_str(&experiment(own, &all, &all, &none)).expect("JSON");
+        document["spec"]["faults"] =
+            json!([{ "syscall": { "calls": ["connect"], "match": matches, "errno": "ECONNREFUSED" } }]);
+        document.to_string()
+    };
+    as_alice(&call(&json!({ "peers": [{ "service": { "name": "db" } }] }))).expect("her own namespace");
+    let calls = [
+        call(&json!({ "peers": [{ "pods": everywhere }] })),
+        call(&json!({ "peers": [{ "service": { "name": "db", "namespace": "default" } }] })),
+    ];
+    for document in refused.into_iter().chain(calls) {
         let said = as_alice(&document).expect_err("another namespace");
         assert!(said.contains("alice may in"), "{said}");
         as_admin(&document).expect("who may everywhere");

@@ -112,11 +112,18 @@ fn name(spec: &InjectionSpec) -> String {
     format!("{}.{fault}.peers", own.trim_end_matches(['.', '-']))
 }
 
+/// What the node's policy says to the targets as a whole. Asked of what is new: later each is judged by itself.
+///
+/// # Errors
+/// A sentence that says why not.
+pub fn targets_allowed(spec: &InjectionSpec, policy: &Policy) -> Result<(), String> {
+    policy.targets(spec.targets.len())?;
+    spec.targets.iter().try_for_each(|target| policy.namespace(&target.namespace))
+}
+
 /// What the node's policy says to it.
 fn allowed(spec: &InjectionSpec, policy: &Policy) -> Result<(), String> {
     policy.duration(spec.remaining)?;
-    policy.targets(spec.targets.len())?;
-    spec.targets.iter().try_for_each(|target| policy.namespace(&target.namespace))?;
     if let Some(follow) = &spec.follow {
         follow.namespaces.iter().try_for_each(|namespace| policy.namespace(namespace))?;
     }
@@ -222,7 +229,8 @@ mod tests {
     #[test]
     fn the_policy_has_the_last_word() {
         let refused = |changed: fn(&mut Value), policy: Policy| {
-            matches!(plan(&injection(changed), &policy, &sets()), Err(EngineError::Refused(_)))
+            targets_allowed(&injection(changed).spec, &policy).is_err()
+                || matches!(plan(&injection(changed), &policy, &sets()), Err(EngineError::Refused(_)))
         };
         assert!(refused(|value| value["spec"]["targets"][0]["namespace"] = "kube-system".into(), Policy::default()));
         assert!(refused(|value| value["spec"]["remaining"] = "2h".into(), Policy::default()));

@@ -4,6 +4,8 @@ use super::{
     compile,
     part::{Member, Part, Stage},
     pods::PodFacts,
+    policy::Policy,
+    share::Taken,
     worker::Worker,
 };
 use crate::{
@@ -20,25 +22,17 @@ use std::{
 };
 
 impl Worker {
-    /// Which pods are meant, as things stand.
+    /// Which pods are meant, as things stand. The node's policy judges each when it enters, whoever named it.
     pub(super) fn choose(&self, part: &mut Part) {
         let running = matches!(part.stage, Stage::Running | Stage::Paused);
         let spec = &part.injection.spec;
-        for wanted in &spec.targets {
-            if part.members.contains_key(&wanted.uid) {
-                continue;
-            }
-            if let Some(facts) = self.pods.get(&wanted.uid).filter(|pod| !pod.ended) {
-                part.members.insert(wanted.uid.clone(), Member::new(unclaimed(facts, &self.pods), running));
-            }
+        let named = spec.targets.iter().filter_map(|wanted| self.pods.get(&wanted.uid));
+        let follows = |pod: &&PodFacts| spec.follow.as_ref().is_some_and(|follow| follow.takes(pod, spec.seed));
+        for facts in named.chain(self.pods.values().filter(follows)).filter(|pod| !pod.ended) {
+            let new = || Member::new(unclaimed(facts, &self.pods), running);
+            part.members.entry(facts.uid.clone()).or_insert_with(new);
         }
-        let Some(follow) = &spec.follow else { return };
-        for facts in self.pods.values().filter(|pod| !pod.ended && follow.takes(pod, spec.seed)) {
-            let known = part.members.contains_key(&facts.uid);
-            if !known && self.policy.pod(&facts.place).is_ok() {
-                part.members.insert(facts.uid.clone(), Member::new(unclaimed(facts, &self.pods), running));
-            }
-        }
+        judge(&mut part.members, &self.policy);
     }
 
     /// Is this pod still one of the part's?
@@ -54,7 +48,7 @@ impl Worker {
         let mut targets = Vec::new();
         let (containers, skip) =
             (part.injection.spec.containers.clone(), part.injection.spec.on_unsupported == OnUnsupported::Skip);
-        for member in part.members.values_mut() {
+        for member in part.members.values_mut().filter(|member| member.admitted) {
             self.await_programs(member);
             match self.finder.locate(&ByNetlink, &member.facts.place, &containers) {
                 Ok(found) => {
@@ -107,6 +101,14 @@ impl Worker {
         if new.is_empty() {
             return;
         }
+        let rules = Taken::of_rules(&active.plan, new.len());
+        if let Err(text) = self.has_room(part, rules + Taken::by_part(part, &self.sets)) {
+            if let Some(member) = part.members.get_mut(uid) {
+                (member.state, member.message) = (Some(TargetState::Failed), text);
+            }
+            return;
+        }
+        let (Some(active), Some(member)) = (&mut part.active, part.members.get_mut(uid)) else { return };
         let first = active.targets.len();
         let joined = possible(&active.plan, &new).and_then(|()| self.engine.join(active, new.clone(), &HashMap::new()));
         match joined {
@@ -138,6 +140,22 @@ impl Worker {
         if let (Some(births), Some(cgroup)) = (&mut self.births, member.awaited.take()) {
             births.forget(cgroup);
         }
+    }
+
+    /// Events of the kernel were dropped: whatever they would have said is looked for.
+    pub(super) fn look_again(&mut self) {
+        let uids: Vec<String> =
+            self.parts.iter().filter(|(_, part)| part.active.is_some()).map(|(u, _)| u.clone()).collect();
+        for uid in uids {
+            self.with(&uid, |worker, part| {
+                let under = |member: &&Member| member.admitted && !member.indices.is_empty();
+                let pods: Vec<String> = part.members.values().filter(under).map(|m| m.facts.uid.clone()).collect();
+                for pod in pods {
+                    worker.found_anew(part, &pod);
+                }
+            });
+        }
+        self.look_at_all();
     }
 
     /// The peers as they are resolved now.
@@ -207,17 +225,34 @@ impl Worker {
     fn began(&mut self, part: &mut Part, pod: &str, (cgroup, time): (u64, u64), netns: Option<u64>) {
         let containers = !part.injection.spec.containers.is_empty();
         let Some(member) = part.members.get_mut(pod) else { return };
+        if !member.admitted {
+            return;
+        }
         let elsewhere = !member.facts.place.host_network
             && matches!((member.netns, netns), (Some(old), Some(new)) if old != new && !self.is_own_netns(new));
-        // A process may have gone to a network of its own: the pod has moved only where it is found elsewhere itself.
-        let found =
-            || self.finder.locate(&ByNetlink, &member.facts.place, &[]).ok()?.first().map(|one| one.netns.inode);
-        let made_anew = elsewhere && found().is_some_and(|now| Some(now) != member.netns);
         let sandbox = *member.sandbox.get_or_insert(cgroup);
         if sandbox != cgroup && member.began.is_none() {
             member.began = Some(time);
         }
-        if made_anew {
+        if elsewhere {
+            return self.found_anew(part, pod);
+        }
+        let waits = part.members.get(pod).is_some_and(|member| member.state == Some(TargetState::Pending));
+        if waits || containers {
+            self.take_in(part, pod);
+        }
+    }
+
+    /// Looks where a pod is now. A process may have gone to a network of its own: the pod has moved only where it is found elsewhere itself.
+    fn found_anew(&mut self, part: &mut Part, pod: &str) {
+        let containers = !part.injection.spec.containers.is_empty();
+        let Some(member) = part.members.get(pod) else { return };
+        let found =
+            || self.finder.locate(&ByNetlink, &member.facts.place, &[]).ok()?.first().map(|one| one.netns.inode);
+        if !member.facts.place.host_network
+            && member.netns.is_some()
+            && found().is_some_and(|now| Some(now) != member.netns)
+        {
             self.let_go(part, pod, TargetState::Pending);
             if let Some(member) = part.members.get_mut(pod) {
                 member.indices.clear();
@@ -232,6 +267,19 @@ impl Worker {
 
     fn is_own_netns(&self, inode: u64) -> bool {
         fs::metadata("/proc/self/ns/net").is_ok_and(|own| own.ino() == inode)
+    }
+}
+
+/// Asks the node's policy about those that it was not asked about, or that it refused: another may have gone meanwhile.
+fn judge(members: &mut BTreeMap<String, Member>, policy: &Policy) {
+    let is_gone = |member: &Member| member.state == Some(TargetState::Gone);
+    let mut count = members.values().filter(|member| member.admitted && !is_gone(member)).count();
+    for member in members.values_mut().filter(|member| !member.admitted && !is_gone(member)) {
+        let refused = policy.pod(&member.facts.place).and_then(|()| policy.targets(count + 1)).err();
+        member.admitted = refused.is_none();
+        count += usize::from(member.admitted);
+        member.state = Some(if member.admitted { TargetState::Pending } else { TargetState::Failed });
+        member.message = refused.unwrap_or_default();
     }
 }
 
@@ -252,4 +300,62 @@ fn enter(member: &mut Member, first: usize, targets: &[Target]) {
     member.netns = targets.first().map(|target| target.netns.inode);
     member.state = None;
     member.message.clear();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn members(pods: &[(&str, &str, bool)]) -> BTreeMap<String, Member> {
+        let member = |(namespace, name, host_network): &(&str, &str, bool)| {
+            let pod = json!({
+                "metadata": { "namespace": namespace, "name": name, "uid": name },
+                "spec": { "hostNetwork": host_network, "containers": [] },
+            });
+            let facts = PodFacts::of(serde_json::from_value(pod).unwrap(), "n").unwrap();
+            (facts.uid.clone(), Member::new(facts, true))
+        };
+        pods.iter().map(member).collect()
+    }
+
+    fn states(members: &BTreeMap<String, Member>) -> Vec<(&str, Option<TargetState>)> {
+        members.iter().map(|(name, member)| (name.as_str(), member.state)).collect()
+    }
+
+    #[test]
+    fn the_policy_judges_each_pod_when_it_enters() {
+        let policy = Policy { max_targets: 2, host_network: false, ..Policy::default() };
+        let (pending, failed) = (Some(TargetState::Pending), Some(TargetState::Failed));
+        let mut members = members(&[
+            ("shop", "a", false),
+            ("kube-system", "dns", false),
+            ("shop", "host", true),
+            ("shop", "z", false),
+        ]);
+        judge(&mut members, &policy);
+        assert_eq!(states(&members), [("a", pending), ("dns", failed), ("host", failed), ("z", pending)]);
+        assert!(members["dns"].message.contains("kube-system") && members["host"].message.contains("hostNetwork"));
+        members.extend(self::members(&[("shop", "later", false)]));
+        judge(&mut members, &policy);
+        assert_eq!(members["later"].state, failed);
+        assert!(members["later"].message.contains("at most 2 targets"), "{}", members["later"].message);
+        // One that has gone makes room.
+        members.get_mut("a").unwrap().state = Some(TargetState::Gone);
+        judge(&mut members, &policy);
+        assert_eq!((members["later"].state, members["later"].message.as_str()), (pending, ""));
+        assert_eq!(members["dns"].state, failed);
+    }
+
+    #[test]
+    fn of_two_that_claim_one_cgroup_none_is_found_by_it() {
+        let mut pods: BTreeMap<String, PodFacts> = members(&[("shop", "a", false), ("shop", "b", false)])
+            .into_iter()
+            .map(|(uid, one)| (uid, one.facts))
+            .collect();
+        pods.get_mut("a").unwrap().place.mirrored = Some("hash".to_owned());
+        assert_eq!(unclaimed(&pods["a"], &pods).place.mirrored.as_deref(), Some("hash"));
+        pods.get_mut("a").unwrap().place.mirrored = Some("b".to_owned());
+        assert_eq!(unclaimed(&pods["a"], &pods).place.mirrored, None);
+    }
 }

@@ -13,6 +13,8 @@ mod part;
 mod pods;
 pub(crate) mod policy;
 mod publish;
+mod room;
+mod share;
 mod steps;
 mod watch;
 mod worker;
@@ -32,6 +34,7 @@ use input::{Input, NodeState};
 use kube::Client;
 use node::Node;
 use policy::Policy;
+use room::Room;
 use std::{
     collections::BTreeSet,
     net::IpAddr,
@@ -76,14 +79,15 @@ pub fn run(options: Options) -> Result<(), EngineError> {
     })?;
     let (output, outputs) = tokio::sync::mpsc::unbounded_channel();
     let (to_worker, inputs) = channel();
-    let births = listen(&to_worker)?;
+    let room = Arc::new(Room::default());
+    let births = listen(&to_worker, &room)?;
     let (state, states) = tokio::sync::watch::channel(NodeState::default());
     let beat = Beat::default();
     beat.now();
     let lists = Lists::default();
     let lease = Beat::new(engine.leases().renewed());
     let health = Health { worker: beat.clone(), lease, state: states, lists: lists.clone() };
-    let parts = Parts { engine, finder: Pods::new(host), policy, addresses: addresses()?, births, output, beat };
+    let parts = Parts { engine, finder: Pods::new(host), policy, addresses: addresses()?, births, room, output, beat };
     let worker = named("engine", move || Worker::new(parts).run(&inputs))?;
     runtime.block_on(async {
         let listener = match options.port {
@@ -125,7 +129,7 @@ fn named(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::Joi
 }
 
 /// Hears of new pods from the kernel. A kernel that cannot tell loses the head start over them, and nothing else.
-fn listen(to: &Sender<Input>) -> Result<Option<Births>, EngineError> {
+fn listen(to: &Sender<Input>, room: &Arc<Room>) -> Result<Option<Births>, EngineError> {
     let (births, reader) = match births::start() {
         Ok(started) => started,
         Err(error) => {
@@ -133,16 +137,16 @@ fn listen(to: &Sender<Input>) -> Result<Option<Births>, EngineError> {
             return Ok(None);
         }
     };
-    let to = to.clone();
-    named("births", move || hear(reader, &to))?;
+    let (to, room) = (to.clone(), Arc::clone(room));
+    named("births", move || hear(reader, &to, &room))?;
     Ok(Some(births))
 }
 
-fn hear(mut reader: Reader, to: &Sender<Input>) {
+fn hear(mut reader: Reader, to: &Sender<Input>, room: &Room) {
     loop {
         match reader.wait() {
             Ok(Some(event)) => {
-                if to.send(Input::Birth(event)).is_err() {
+                if room.enter() && to.send(Input::Birth(event)).is_err() {
                     return;
                 }
             }

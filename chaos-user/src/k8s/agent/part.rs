@@ -76,6 +76,8 @@ pub struct Member {
     pub sandbox: Option<u64>,
     /// CLOCK_MONOTONIC in ns: when the first program of a container began.
     pub began: Option<u64>,
+    /// The node's policy was asked, and has nothing against it.
+    pub admitted: bool,
     /// Set where it does not simply stand as the part does.
     pub state: Option<TargetState>,
     /// Why.
@@ -95,6 +97,7 @@ impl Member {
             joined: None,
             sandbox: None,
             began: None,
+            admitted: false,
             state: Some(TargetState::Pending),
             message: String::new(),
         }
@@ -125,6 +128,8 @@ pub struct Part {
     pub gaps: BTreeMap<String, Vec<Gap>>,
     /// When it was seen first that somebody else has ended it.
     pub ended_elsewhere: Option<Instant>,
+    /// When the order to start was seen first, on the clock that nobody sets.
+    pub ordered: Option<Instant>,
     /// The first injection, RFC 3339.
     pub started_at: String,
     /// The end of the revert, RFC 3339.
@@ -137,8 +142,10 @@ impl Part {
     /// One of which nothing is made yet.
     #[must_use]
     pub fn new(injection: Injection) -> Self {
+        let ordered = injection.spec.start.then(Instant::now);
         Self {
             injection,
+            ordered,
             stage: Stage::Waiting,
             message: String::new(),
             active: None,
@@ -164,6 +171,9 @@ impl Part {
                 self.injection.spec.stop = self.injection.spec.stop.or(new.spec.stop);
             }
             _ => self.injection = new,
+        }
+        if self.injection.spec.start {
+            self.ordered.get_or_insert_with(Instant::now);
         }
     }
 
@@ -209,6 +219,14 @@ impl Part {
             faults,
             targets: self.members.values().flat_map(|member| self.records(member, &all)).take(1000).collect(),
             report: self.report.clone(),
+        }
+    }
+
+    /// Says something beside what it says already, in its status and in its report.
+    pub fn warn(&mut self, text: String) {
+        self.message = if self.message.is_empty() { text.clone() } else { format!("{}; {text}", self.message) };
+        if let Some(active) = &mut self.active {
+            active.warnings.push(text);
         }
     }
 

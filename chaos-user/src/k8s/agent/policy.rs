@@ -16,6 +16,8 @@ pub struct Policy {
     pub max_duration: Duration,
     /// No experiment has more targets on this node.
     pub max_targets: usize,
+    /// The experiments of a namespace together take at most this share, in percent, of each table that all of a node share.
+    pub max_share: u32,
     /// Pods that share the node's network namespace may be targets.
     pub host_network: bool,
     /// Faults may hit a pod's traffic with its own node (`match.node`).
@@ -29,6 +31,7 @@ impl Default for Policy {
             forbidden_namespaces: vec!["kube-system".to_owned(), "chaos-system".to_owned()],
             max_duration: Duration::from_secs(3600),
             max_targets: 1000,
+            max_share: 25,
             host_network: true,
             node_traffic: true,
         }

@@ -3,12 +3,13 @@
 use super::{
     compile,
     notebook::{MOST_RESTARTS, Note},
-    part::{Part, Stage},
+    part::{Member, Part, Stage},
+    share::Taken,
     worker::Worker,
 };
 use crate::{
     engine::{Active, Asker, EngineError, Remembered, Request, kept, lease::Fate, possible::reduce},
-    k8s::api::{InjectionPhase, Stop},
+    k8s::api::{InjectionPhase, InjectionSpec, Stop},
     kernel::clock::monotonic,
     observe::{Ending, Gap, Report, TargetReport, condensed, judge, merged, planned},
 };
@@ -18,7 +19,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-/// How much later than the controller's clock says a node may end: clocks differ.
+/// By how much the controller's clock and a node's may differ before that is said.
 const SKEW: Duration = Duration::from_secs(5);
 /// How long a Halt may take to this agent once another one acts on it.
 const HALT: Duration = Duration::from_secs(2);
@@ -42,8 +43,13 @@ impl Worker {
         self.meet(part);
         self.set_peers(part);
         if part.stage == Stage::Prepared && part.injection.spec.start {
-            let remaining = self.remaining(part);
-            self.start(part, remaining);
+            // Since the order was seen, by a clock that nobody sets: the time of day at the node may be any.
+            let since = part.ordered.map_or(Duration::ZERO, |ordered| ordered.elapsed());
+            if let Some(text) = clocks_differ(&part.injection.spec, SystemTime::now() - since) {
+                tracing::warn!("{}: {text}", part.title());
+                part.warn(text);
+            }
+            self.start(part, part.injection.spec.remaining.get().saturating_sub(since));
         }
         self.adjust(part);
     }
@@ -84,10 +90,18 @@ impl Worker {
         }
         compile::readable(&part.injection, &self.unread).map_err(EngineError::Unsupported)?;
         let mut plan = compile::plan(&part.injection, &self.policy, &self.sets)?;
+        let fresh = note.deadline == 0;
+        if fresh {
+            compile::targets_allowed(&part.injection.spec, &self.policy).map_err(EngineError::Refused)?;
+        }
         self.choose(part);
-        self.policy.targets(part.members.len()).map_err(EngineError::Refused)?;
-        part.members.values().try_for_each(|one| self.policy.pod(&one.facts.place)).map_err(EngineError::Refused)?;
+        // What ran before the agent was restarted goes on without those that the policy refuses, as it did.
+        let named = |one: &&Member| part.injection.spec.targets.iter().any(|target| target.uid == one.facts.uid);
+        if let Some(refused) = part.members.values().filter(named).find(|one| fresh && !one.admitted) {
+            return Err(EngineError::Refused(refused.message.clone()));
+        }
         let targets = self.locate_all(part)?;
+        self.has_room(part, Taken::by(&plan, targets.len())).map_err(EngineError::Refused)?;
         let warnings = reduce(&mut plan, &targets)?;
         let started_by = part.injection.spec.started_by.clone().unwrap_or_default();
         let request = Request {
@@ -129,13 +143,12 @@ impl Worker {
         part.started_at = started_at;
     }
 
-    /// What is left of the duration, by what the controller said.
-    fn remaining(&self, part: &Part) -> Duration {
-        let spec = &part.injection.spec;
-        let whole = spec.remaining.get();
-        let Some(ends_at) = &spec.ends_at else { return whole };
-        let ends_at = SystemTime::from(ends_at.0) + SKEW;
-        whole.min(ends_at.duration_since(SystemTime::now()).unwrap_or_default())
+    /// Room in the node's tables for this, beside what the other experiments of its namespace take?
+    pub(super) fn has_room(&self, part: &Part, more: Taken) -> Result<(), String> {
+        let namespace = part.place().0;
+        let others = self.parts.values().filter(|other| other.place().0 == namespace);
+        let taken = others.fold(more, |sum, other| sum + Taken::by_part(other, &self.sets));
+        taken.within(self.policy.max_share, &namespace)
     }
 
     fn start(&mut self, part: &mut Part, remaining: Duration) {
@@ -297,6 +310,23 @@ fn report(part: &Part, active: &Active, ending: &Ending) -> Report {
     }
 }
 
+/// Says by how much the node's time of day differs from the controller's; `ordered`: when the start was seen here.
+fn clocks_differ(spec: &InjectionSpec, ordered: SystemTime) -> Option<String> {
+    let given = SystemTime::from(spec.ends_at.as_ref()?.0).checked_sub(spec.remaining.get())?;
+    let (difference, word) = match ordered.duration_since(given) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(error) => (error.duration(), "behind"),
+    };
+    (difference > SKEW).then(|| {
+        format!(
+            "the clock of node {} differs by {} s: it is {word} the controller's, or the start was seen so late; the duration is \
+             counted without it",
+            spec.node_name,
+            difference.as_secs()
+        )
+    })
+}
+
 /// RFC 3339 in UTC.
 fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
@@ -305,4 +335,27 @@ fn now() -> String {
 /// What is left until a time on CLOCK_MONOTONIC.
 fn left(deadline: u64) -> Duration {
     Duration::from_nanos(deadline.saturating_sub(monotonic()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_clock_that_differs_is_told_and_nothing_more() {
+        let spec: InjectionSpec = serde_json::from_value(json!({
+            "nodeName": "n1", "experiment": "slow", "remaining": "30s", "seed": 7, "start": true,
+            "endsAt": "2026-11-30T12:00:30Z", "faults": [],
+        }))
+        .unwrap();
+        let start: SystemTime = humantime::parse_rfc3339("2026-11-30T12:00:00Z").unwrap();
+        let told = |seen: SystemTime| clocks_differ(&spec, seen);
+        assert_eq!((told(start), told(start + SKEW), told(start - SKEW)), (None, None, None));
+        let ahead = told(start + Duration::from_secs(60)).unwrap();
+        assert!(ahead.contains("node n1 differs by 60 s: it is ahead of"), "{ahead}");
+        assert!(told(start - Duration::from_secs(20)).unwrap().contains("20 s: it is behind"));
+        let without = InjectionSpec { ends_at: None, ..spec };
+        assert_eq!(clocks_differ(&without, start + Duration::from_secs(600)), None);
+    }
 }

@@ -7,6 +7,7 @@ use super::{
     part::{Part, Stage},
     pods::PodFacts,
     policy::Policy,
+    room::{self, Room},
 };
 use crate::{
     engine::{Engine, EngineError, journal},
@@ -18,7 +19,10 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc::UnboundedSender;
@@ -44,6 +48,8 @@ pub struct Parts {
     pub addresses: BTreeSet<IpAddr>,
     /// Events of new pods; None where this kernel has none.
     pub births: Option<Births>,
+    /// Of these events.
+    pub room: Arc<Room>,
     /// Where it speaks to.
     pub output: UnboundedSender<Output>,
     /// That its thread lives.
@@ -57,6 +63,7 @@ pub struct Worker {
     pub(super) policy: Policy,
     pub(super) addresses: BTreeSet<IpAddr>,
     pub(super) births: Option<Births>,
+    room: Arc<Room>,
     pub(super) output: UnboundedSender<Output>,
     beat: Beat,
     pub(super) pods: BTreeMap<String, PodFacts>,
@@ -79,13 +86,14 @@ impl Worker {
     /// With what earlier processes of this agent wrote down.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { engine, finder, policy, addresses, births, output, beat } = parts;
+        let Parts { engine, finder, policy, addresses, births, room, output, beat } = parts;
         Self {
             engine,
             finder,
             policy,
             addresses,
             births,
+            room,
             output,
             beat,
             pods: BTreeMap::new(),
@@ -110,8 +118,8 @@ impl Worker {
                 Ok(Input::End) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(one) => {
                     self.hear(one);
-                    // What has come meanwhile is heard before anything is decided.
-                    while let Ok(more) = input.try_recv() {
+                    // What has come meanwhile is heard before anything is decided; a storm of it waits for its turn.
+                    for more in input.try_iter().take(room::MOST) {
                         if matches!(more, Input::End) {
                             return self.end();
                         }
@@ -175,7 +183,10 @@ impl Worker {
                 self.listed.insert(kind);
                 self.look_at_all();
             }
-            Input::Birth(event) => self.born(&event),
+            Input::Birth(event) => {
+                self.room.leave();
+                self.born(&event);
+            }
             Input::End => {}
         }
     }
@@ -218,6 +229,9 @@ impl Worker {
         }
         if !self.halts.is_empty() {
             self.halt();
+        }
+        if self.room.take_dropped() {
+            self.look_again();
         }
         for uid in std::mem::take(&mut self.dirty) {
             self.with(&uid, Self::step);

@@ -38,7 +38,7 @@ pub struct InjectionSpec {
     pub started_by: Option<String>,
     /// Time left when this was written; it counts from the first injection on this node on.
     pub remaining: Duration,
-    /// When the experiment ends by the controller's clock, from the start on: the agent ends at most 5 s later, whatever it counted.
+    /// When the experiment ends by the controller's clock, from the start on. The agent does not count by it; where its own clock differs, it says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Time>,
     /// Seed of the dice.

@@ -40,6 +40,12 @@ pub fn peers(
 ) -> Result<BTreeMap<Place, BTreeSet<PeerAddress>>, String> {
     let mut all = BTreeMap::new();
     for (index, fault) in spec.faults.iter().enumerate() {
+        if let Some(call) = &fault.syscall {
+            let matches = PacketMatch { peers: call.matches.peers.clone(), ..PacketMatch::default() };
+            if let Some(addresses) = of_match(&matches, own, world, asides, None)? {
+                all.insert((index, None), addresses);
+            }
+        }
         let Some(network) = &fault.network else { continue };
         let excepts = network.matches.except.iter().enumerate().map(|(entry, matches)| (Some(entry), matches));
         for (entry, matches) in std::iter::once((None, &network.matches.packet)).chain(excepts) {

@@ -98,7 +98,8 @@ fn samples() {
         let path = format!("{}/../{folder}", env!("CARGO_MANIFEST_DIR"));
         for entry in std::fs::read_dir(path).expect("samples") {
             let name = entry.expect("entry").file_name().into_string().expect("UTF-8");
-            if name.ends_with(".yaml") {
+            // A quota is the API server's to read.
+            if name.ends_with(".yaml") && name != "quota.yaml" {
                 let text = file(&format!("{folder}/{name}"));
                 assert!(parse(&name, &text).is_ok(), "{name}: {:#?}", parse(&name, &text).err());
             }
