@@ -9,11 +9,12 @@ use super::{
     prepare::{Asker, CLUSTER, all, note},
     reap, release,
     session::Shared,
-    undo,
+    sets, undo,
 };
 use crate::{observe::FaultReport, plan::PeerAddress};
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -152,6 +153,14 @@ impl Engine {
         };
         let Some(sets) = place.and_then(|place| active.sets[index].get_mut(place)) else { return Ok(()) };
         Ok(sets.update(&mut self.session().datapath, wanted)?)
+    }
+
+    /// Makes the addresses of the node, which rules may spare, these: for all experiments of this node.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn set_node(&self, addresses: &BTreeSet<IpAddr>) -> Result<(), EngineError> {
+        Ok(sets::write_node(&mut self.session().datapath, addresses)?)
     }
 
     /// Takes a target out of a running experiment; its final counts.

@@ -76,6 +76,7 @@ fn add_rejected(to: &mut RejectedBy, later: RejectedBy) {
         (&mut to.scope, later.scope),
         (&mut to.time, later.time),
         (&mut to.except, later.except),
+        (&mut to.node, later.node),
         (&mut to.path, later.path),
         (&mut to.fd, later.fd),
         (&mut to.caller, later.caller),

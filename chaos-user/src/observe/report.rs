@@ -167,13 +167,16 @@ pub struct RejectedBy {
     pub port: u64,
     /// The wrong end of a connection's life.
     pub connection: u64,
-    /// Exempt: loopback, the pod's own node, another interface.
+    /// Exempt: of another cgroup; with a cgroup of its own also traffic with the pod's node.
     pub scope: u64,
     /// Outside of the time window.
     pub time: u64,
     /// Named in except.
     #[serde(default)]
     pub except: u64,
+    /// Spared as traffic of the pod with its own node.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub node: u64,
     /// Calls: another path.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub path: u64,
@@ -187,7 +190,7 @@ pub struct RejectedBy {
 
 impl RejectedBy {
     /// All counts with their names, in the order of the tests.
-    pub const fn entries(&self) -> [(&'static str, u64); 11] {
+    pub const fn entries(&self) -> [(&'static str, u64); 12] {
         [
             ("direction", self.direction),
             ("peer", self.peer),
@@ -197,6 +200,7 @@ impl RejectedBy {
             ("scope", self.scope),
             ("time", self.time),
             ("except", self.except),
+            ("node", self.node),
             ("path", self.path),
             ("fd", self.fd),
             ("caller", self.caller),

@@ -61,6 +61,12 @@ impl RulePlan {
         self.rule.flags |= RULE_SPARE_NODE;
     }
 
+    /// Are these spared?
+    #[must_use]
+    pub fn spares_node(&self) -> bool {
+        self.rule.flags & RULE_SPARE_NODE != 0
+    }
+
     /// Is any peer given by name?
     #[must_use]
     pub fn names_hosts(&self) -> bool {

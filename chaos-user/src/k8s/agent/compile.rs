@@ -31,7 +31,9 @@ pub fn plan(injection: &Injection, policy: &Policy, sets: &PeerSets) -> Result<P
     let mut plan = plan::plan(&experiment, spec.seed)?;
     for rule in &mut plan.rules {
         let network = spec.faults.get(rule.fault).and_then(|fault| fault.network.as_ref());
-        if network.is_some_and(|network| !network.matches.packet.node) {
+        // A peer that is named is meant, whose address it has; unless the policy keeps the node out in any case.
+        let named = network.is_some_and(|network| !network.matches.packet.peers.is_empty());
+        if network.is_some_and(|network| !network.matches.packet.node) && !(named && policy.node_traffic) {
             rule.spare_node();
         }
     }
@@ -176,6 +178,22 @@ mod tests {
         let rule = &plan.rules[0];
         assert_eq!(rule.condition.resolved.as_ref().unwrap().len(), 2);
         assert_eq!(rule.excepts[0].resolved.as_ref().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_peer_that_is_named_is_not_spared_though_it_is_the_node() {
+        let spares = |matches: Value, policy: &Policy| {
+            let one = injection(|value| {
+                value["spec"]["faults"][0]["network"]["match"] = matches;
+                value["spec"]["peerSets"] = json!([]);
+            });
+            plan(&one, policy, &sets()).unwrap().rules[0].spares_node()
+        };
+        let (open, closed) = (Policy::default(), Policy { node_traffic: false, ..Policy::default() });
+        assert!(spares(json!({ "all": true }), &open) && spares(json!({ "protocol": "tcp" }), &open));
+        assert!(!spares(json!({ "all": true, "node": true }), &open));
+        let peers = json!({ "peers": [{ "cidr": "192.0.2.1/32" }] });
+        assert!(!spares(peers.clone(), &open) && spares(peers, &closed));
     }
 
     #[test]

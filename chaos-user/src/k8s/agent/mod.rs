@@ -9,6 +9,7 @@ mod input;
 mod members;
 mod node;
 pub(crate) mod notebook;
+mod own;
 mod part;
 mod pods;
 pub(crate) mod policy;
@@ -22,11 +23,7 @@ mod worker;
 use crate::{
     engine::{Engine, EngineError},
     k8s::{beat::Beat, lists::Lists, serve},
-    kernel::{
-        address,
-        births::{self, Births, Reader},
-        netlink::Rtnl,
-    },
+    kernel::births::{self, Births, Reader},
     resolve::{Host, pod::Pods},
 };
 use health::Health;
@@ -37,7 +34,6 @@ use policy::Policy;
 use room::Room;
 use std::{
     collections::BTreeSet,
-    net::IpAddr,
     path::PathBuf,
     sync::{
         Arc,
@@ -87,7 +83,16 @@ pub fn run(options: Options) -> Result<(), EngineError> {
     let lists = Lists::default();
     let lease = Beat::new(engine.leases().renewed());
     let health = Health { worker: beat.clone(), lease, state: states, lists: lists.clone() };
-    let parts = Parts { engine, finder: Pods::new(host), policy, addresses: addresses()?, births, room, output, beat };
+    let parts = Parts {
+        engine,
+        finder: Pods::new(host),
+        policy,
+        addresses: own::addresses(&BTreeSet::new())?,
+        births,
+        room,
+        output,
+        beat,
+    };
     let worker = named("engine", move || Worker::new(parts).run(&inputs))?;
     runtime.block_on(async {
         let listener = match options.port {
@@ -154,10 +159,4 @@ fn hear(mut reader: Reader, to: &Sender<Input>, room: &Room) {
             Err(error) => return tracing::error!("{error}; new pods are noticed by the API server alone"),
         }
     }
-}
-
-/// The node's own addresses.
-fn addresses() -> Result<BTreeSet<IpAddr>, EngineError> {
-    let list = Rtnl::open().and_then(|mut rtnl| address::list(&mut rtnl))?;
-    Ok(list.into_iter().map(|address| address.ip).filter(|ip| !ip.is_loopback()).collect())
 }

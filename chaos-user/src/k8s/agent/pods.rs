@@ -5,7 +5,10 @@ use crate::{
     resolve::pod::PodRef,
 };
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// Annotation of static pods and of the mirror pods that show them: by this the kubelet names their cgroups and files
 /// (pkg/kubelet/types/constants.go, `ConfigHashAnnotationKey`).
@@ -25,6 +28,8 @@ pub struct PodFacts {
     pub labels: BTreeMap<String, String>,
     /// Its annotations.
     pub annotations: BTreeMap<String, String>,
+    /// Its node's addresses, as the kubelet says.
+    pub hosts: BTreeSet<IpAddr>,
     /// It has ended: no container of it will run again.
     pub ended: bool,
 }
@@ -36,7 +41,9 @@ impl PodFacts {
         let mirrored = mirrored(&pod, node);
         let uid = pod.metadata.uid?;
         let annotations = pod.metadata.annotations.unwrap_or_default();
-        let phase = pod.status.and_then(|status| status.phase).unwrap_or_default();
+        let status = pod.status.unwrap_or_default();
+        let phase = status.phase.unwrap_or_default();
+        let hosts = status.host_ips.into_iter().flatten().map(|one| one.ip).chain(status.host_ip);
         Some(Self {
             place: PodRef {
                 namespace: pod.metadata.namespace?,
@@ -48,6 +55,7 @@ impl PodFacts {
             uid,
             labels: pod.metadata.labels.unwrap_or_default(),
             annotations,
+            hosts: hosts.filter_map(|ip| ip.parse().ok()).collect(),
             ended: matches!(phase.as_str(), "Succeeded" | "Failed"),
         })
     }

@@ -100,6 +100,7 @@ impl Worker {
         if let Some(refused) = part.members.values().filter(named).find(|one| fresh && !one.admitted) {
             return Err(EngineError::Refused(refused.message.clone()));
         }
+        self.follow_addresses();
         let targets = self.locate_all(part)?;
         self.has_room(part, Taken::by(&plan, targets.len())).map_err(EngineError::Refused)?;
         let warnings = reduce(&mut plan, &targets)?;
@@ -296,12 +297,19 @@ fn report(part: &Part, active: &Active, ending: &Ending) -> Report {
         state: "Reverted".to_owned(),
         gaps: part.gaps.get(&target.name).cloned().unwrap_or_default(),
     };
+    let mut warnings = active.warnings.clone();
+    let spared = part.counted.iter().fold(0_u64, |sum, fault| sum.saturating_add(fault.rejected_by.node));
+    if spared > 0 {
+        warnings.push(format!(
+            "{spared} packets were spared as traffic with the pods' own node; match.node: true hits them"
+        ));
+    }
     Report {
         experiment: active.plan.name.clone(),
         verdict,
         reason,
         seed: active.plan.seed,
-        warnings: active.warnings.clone(),
+        warnings,
         started_at: part.started_at.clone(),
         ended_at: now(),
         targets: active.targets.iter().map(target).collect(),

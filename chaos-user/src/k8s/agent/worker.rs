@@ -4,6 +4,7 @@ use super::{
     compile::PeerSets,
     input::{Input, Kind, NodeState, Output},
     notebook::Notebook,
+    own,
     part::{Part, Stage},
     pods::PodFacts,
     policy::Policy,
@@ -243,6 +244,7 @@ impl Worker {
         }
         if self.noted.elapsed() >= NOTE {
             self.noted = Instant::now();
+            self.follow_addresses();
             self.note(&running);
             self.tell_node();
         }
@@ -251,6 +253,25 @@ impl Worker {
             for uid in &running {
                 self.tell(uid);
             }
+        }
+    }
+
+    /// The node's own addresses as they are now: what is made next, and what acts already, spares these.
+    pub(super) fn follow_addresses(&mut self) {
+        let hosts = self.pods.values().flat_map(|pod| pod.hosts.iter().copied()).collect();
+        let now = match own::addresses(&hosts) {
+            Ok(now) => now,
+            Err(error) => return tracing::warn!("{error}; the node's addresses of before are spared"),
+        };
+        if now == self.addresses {
+            return;
+        }
+        self.addresses = now;
+        if self.parts.values().any(|part| part.active.is_some())
+            && let Err(error) = self.engine.set_node(&self.addresses)
+        {
+            self.failed(&error);
+            tracing::warn!("follow the node's addresses: {error}");
         }
     }
 

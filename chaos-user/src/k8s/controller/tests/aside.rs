@@ -186,3 +186,28 @@ fn an_endpoint_is_a_pod_by_its_address() {
     assert_eq!(sides(&decision), here);
     assert_eq!(addresses(&decision, &decision.sets.uses), ["10.244.0.3/32", "10.244.0.4/32"]);
 }
+
+#[test]
+fn peers_of_calls_are_resolved_and_never_of_a_namespace_that_is_not_watched() {
+    let call = |peer: Value| {
+        let mut one = cut_from(&["a"], json!({}));
+        let fault =
+            json!({ "syscall": { "calls": ["connect"], "match": { "peers": [peer] }, "errno": "ECONNREFUSED" } });
+        one.spec.faults = vec![serde_json::from_value(fault).unwrap()];
+        one
+    };
+    let decision = look(&call(json!({ "pods": { "names": ["a"] } })), &world(), &[]);
+    let [target] = decision.injections.as_slice() else { panic!("{decision:?}") };
+    assert_eq!(addresses(&decision, &target.spec.peer_sets), ["10.244.0.1/32"]);
+    let narrow = World { only: Some("shop".to_owned()), ..world() };
+    for peer in [
+        json!({ "pods": { "all": true, "namespaces": ["other"] } }),
+        json!({ "service": { "name": "db", "namespace": "other" } }),
+    ] {
+        let decision = look(&call(peer), &narrow, &[]);
+        assert!(
+            decision.injections.is_empty() && decision.status.reason.contains("namespace shop alone"),
+            "{decision:?}"
+        );
+    }
+}
