@@ -104,6 +104,15 @@ fn c_an_installation_for_one_namespace_refuses_the_others() {
     );
     let over = host.await_over();
     assert!(over.verdict() == "Refused" && over.reason().contains("policy"), "{over:?}");
+    let unwatched = json!({
+        "apiVersion": "chaos-ebpf.dev/v1alpha1", "kind": "Experiment",
+        "metadata": { "name": "unwatched", "namespace": shop.scene.namespace }, "spec": spec,
+    });
+    let said = cluster.ask(&["create", "--dry-run=server", "-f", "-"], &unwatched.to_string());
+    assert!(said.is_err_and(|said| said.contains("installed for namespace default alone")));
+    for role in ["chaos-author", "chaos-viewer", "chaos-operator", "chaos-cluster-reader"] {
+        assert!(cluster.get("clusterrole", "default", role).is_some(), "{role}");
+    }
     let path = Install::manifests("overlays/namespaced").display().to_string();
     cluster.ask(&["delete", "-k", &path, "--timeout=60s"], "").expect("deleted");
     pods[0].wait_reaches(&shop.db.ip, true, SOON);

@@ -8,11 +8,12 @@ use crate::{
         time::time,
     },
 };
+use k8s_openapi::api::core::v1;
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
@@ -34,7 +35,7 @@ pub struct Node {
 impl Node {
     /// Publishes the node's state whenever it changes, and that the agent lives.
     pub async fn publish(self, client: Client, mut states: watch::Receiver<NodeState>) {
-        let api: Api<NodeAgent> = Api::all(client);
+        let (api, nodes): (Api<NodeAgent>, Api<v1::Node>) = (Api::all(client.clone()), Api::all(client));
         let kernel = nix::sys::utsname::uname()
             .map_or_else(|_| String::new(), |name| name.release().to_string_lossy().into_owned());
         let mut status = NodeAgentStatus {
@@ -44,7 +45,11 @@ impl Node {
             policy: self.policy.clone(),
             ..NodeAgentStatus::default()
         };
-        self.write(&api, &mut status).await;
+        // One that an older version left has no owner yet.
+        if let Err(error) = self.make(&api, &nodes).await {
+            tracing::warn!("node agent {}: {error}", self.name);
+        }
+        self.write((&api, &nodes), &mut status).await;
         // By effect, in a scratch namespace: half a second, on a thread that may block.
         match tokio::task::spawn_blocking(check).await {
             Ok(Ok(check)) => status.capabilities = capabilities(&check),
@@ -55,7 +60,7 @@ impl Node {
             let state = states.borrow_and_update().clone();
             (status.active, status.locked) = (state.active.clone(), state.locked.clone());
             status.active.truncate(256);
-            self.write(&api, &mut status).await;
+            self.write((&api, &nodes), &mut status).await;
             let differs = |now: &NodeState| (&now.active, &now.locked) != (&state.active, &state.locked);
             let changed = tokio::time::timeout(HEARTBEAT, states.wait_for(differs)).await.map(|seen| seen.is_ok());
             match changed {
@@ -66,25 +71,42 @@ impl Node {
         }
     }
 
-    async fn write(&self, api: &Api<NodeAgent>, status: &mut NodeAgentStatus) {
+    fn head(&self) -> Value {
+        json!({ "apiVersion": crate::spec::API_VERSION, "kind": "NodeAgent", "metadata": { "name": self.name }, "spec": {} })
+    }
+
+    /// Makes it, or mends whose it is. The Node owns it, so that the garbage collector deletes it with its node.
+    async fn make(&self, api: &Api<NodeAgent>, nodes: &Api<v1::Node>) -> Result<(), kube::Error> {
+        let mut head = self.head();
+        match nodes.get_metadata(&self.name).await {
+            Ok(node) => head["metadata"]["ownerReferences"] = owners(&self.name, node.metadata.uid.as_deref()),
+            Err(error) => tracing::warn!("node {}: {error}; its NodeAgent will outlive it", self.name),
+        }
+        api.patch(&self.name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&head)).await.map(drop)
+    }
+
+    async fn write(&self, (api, nodes): (&Api<NodeAgent>, &Api<v1::Node>), status: &mut NodeAgentStatus) {
         status.heartbeat = time(SystemTime::now());
         let parameters = PatchParams::apply(MANAGER).force();
-        let head = json!({
-            "apiVersion": crate::spec::API_VERSION, "kind": "NodeAgent", "metadata": { "name": self.name }, "spec": {},
-        });
-        let mut body = head.clone();
+        let mut body = self.head();
         body["status"] = json!(status);
         let mut result = api.patch_status(&self.name, &parameters, &Patch::Apply(&body)).await;
         if matches!(&result, Err(kube::Error::Api(error)) if error.code == 404) {
-            result = match api.patch(&self.name, &parameters, &Patch::Apply(&head)).await {
-                Ok(_) => api.patch_status(&self.name, &parameters, &Patch::Apply(&body)).await,
-                error => error,
+            result = match self.make(api, nodes).await {
+                Ok(()) => api.patch_status(&self.name, &parameters, &Patch::Apply(&body)).await,
+                Err(error) => Err(error),
             };
         }
         if let Err(error) = result {
             tracing::warn!("node agent {}: {error}", self.name);
         }
     }
+}
+
+/// The Node as an owner; nothing where the API server gave no UID.
+fn owners(name: &str, uid: Option<&str>) -> Value {
+    let owner = |uid: &str| json!({ "apiVersion": "v1", "kind": "Node", "name": name, "uid": uid });
+    uid.map(owner).into_iter().collect()
 }
 
 fn capabilities(check: &Check) -> Vec<Capability> {

@@ -3,7 +3,7 @@
 use super::{
     Answer,
     cluster::Cluster,
-    nodes::{agents, heard, lives},
+    nodes::{agents, forgotten, heard, lives},
     words::{age, or_dash},
 };
 use crate::{
@@ -20,6 +20,8 @@ use std::time::SystemTime;
 struct Row {
     name: String,
     status: Option<NodeAgentStatus>,
+    /// Why it has no agent, or why that one may be silent.
+    why: Option<&'static str>,
 }
 
 /// Nodes by faults. `Unsupported` where no fault works on any node.
@@ -29,32 +31,64 @@ struct Row {
 pub async fn check(cluster: &Cluster, as_json: bool) -> Result<Answer, EngineError> {
     let agents = agents(cluster).await?;
     // Who may not see nodes sees those with agents.
-    let nodes = cluster.list::<Node>(&Api::all(cluster.client.clone()), None).await.unwrap_or_default();
-    let rows = rows(agents, nodes.iter().map(ResourceExt::name_any).collect());
+    let nodes = cluster.list::<Node>(&Api::all(cluster.client.clone()), None).await.ok();
     let now = SystemTime::now();
+    let (rows, gone) = rows(agents, nodes.as_deref(), now);
     let any = rows.iter().filter_map(|row| row.status.as_ref()).flat_map(|status| &status.capabilities);
     let code = if any.clone().any(|one| one.supported) { ExitCode::Pass } else { ExitCode::Unsupported };
-    let text = if as_json { format!("{:#}\n", document(&rows, now)) } else { table(&rows, now) };
+    let text = if as_json { format!("{:#}\n", document(&rows, now)) } else { table(&rows, &gone, now) };
     Ok(Answer { text, code })
 }
 
-fn rows(agents: Vec<NodeAgent>, nodes: Vec<String>) -> Vec<Row> {
-    let mut rows: Vec<Row> = agents
-        .into_iter()
-        .map(|agent| Row { name: agent.name_any(), status: Some(agent.status.unwrap_or_default()) })
-        .collect();
-    for name in nodes {
+/// The nodes, and the names of those that have gone while what their agents said is left. `nodes`: None where they cannot be seen.
+fn rows(agents: Vec<NodeAgent>, nodes: Option<&[Node]>, now: SystemTime) -> (Vec<Row>, Vec<String>) {
+    let of = |name: &str| nodes.into_iter().flatten().find(|node| node.name_any() == name);
+    let (mut rows, mut gone) = (Vec::new(), Vec::new());
+    for agent in agents {
+        let (name, status) = (agent.name_any(), agent.status.unwrap_or_default());
+        let silent = !lives(&status, now);
+        match of(&name) {
+            None if silent && nodes.is_some() => gone.push(name),
+            node => {
+                let why = node.filter(|node| silent && !is_ready(node)).map(|_| NOT_READY);
+                rows.push(Row { name, status: Some(status), why });
+            }
+        }
+    }
+    for node in nodes.into_iter().flatten() {
+        let name = node.name_any();
         if !rows.iter().any(|row| row.name == name) {
-            rows.push(Row { name, status: None });
+            rows.push(Row { name, status: None, why: Some(why_none(node)) });
         }
     }
     rows.sort_by(|a, b| a.name.cmp(&b.name));
-    rows
+    (rows, gone)
+}
+
+const NOT_READY: &str = "the node is not Ready";
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    conditions.filter(|one| one.type_ == "Ready").any(|one| one.status == "True")
+}
+
+/// Why no agent has said anything of a node. One that is cordoned has an agent all the same: a DaemonSet tolerates that.
+fn why_none(node: &Node) -> &'static str {
+    let label = |key: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
+    if label("kubernetes.io/os").is_some_and(|os| os != "linux") {
+        "its system is not Linux"
+    } else if label("type") == Some("virtual-kubelet") {
+        "it is a virtual node (type=virtual-kubelet), without a kernel to work in"
+    } else if !is_ready(node) {
+        NOT_READY
+    } else {
+        "no agent has said anything of it; see kubectl -n chaos-system describe daemonset chaos-agent, and the node's taints"
+    }
 }
 
 fn document(rows: &[Row], now: SystemTime) -> Value {
     let node = |row: &Row| {
-        let Some(status) = &row.status else { return json!({ "node": row.name, "agent": false }) };
+        let Some(status) = &row.status else { return json!({ "node": row.name, "agent": false, "reason": row.why }) };
         json!({
             "node": row.name,
             "agent": true,
@@ -81,8 +115,8 @@ fn known(rows: &[Row]) -> Vec<&str> {
     all
 }
 
-fn table(rows: &[Row], now: SystemTime) -> String {
-    if rows.is_empty() {
+fn table(rows: &[Row], gone: &[String], now: SystemTime) -> String {
+    if rows.is_empty() && gone.is_empty() {
         return "no node has an agent: kubectl apply -k manifests/\n".to_owned();
     }
     let faults = known(rows);
@@ -105,7 +139,7 @@ fn table(rows: &[Row], now: SystemTime) -> String {
         cells.push(line);
     }
     let mut text = aligned(&cells, 0..0);
-    let notes = [locks(rows), reasons(rows)].concat();
+    let notes = [locks(rows), without(rows), reasons(rows), gone.iter().map(|name| forgotten(name)).collect()].concat();
     if !notes.is_empty() {
         text += &format!("\n{}\n", notes.join("\n"));
     }
@@ -130,6 +164,13 @@ fn locks(rows: &[Row]) -> Vec<String> {
     }
     let line = |(reason, nodes): (&str, Vec<&str>)| format!("{}: locked: {}", nodes.join(", "), printable(reason));
     all.into_iter().map(line).collect()
+}
+
+/// Nodes without an agent that lives, and why: what several share is said once.
+fn without(rows: &[Row]) -> Vec<String> {
+    let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
+    rows.iter().for_each(|row| row.why.into_iter().for_each(|why| add(&mut by_reason, why, row.name.as_str())));
+    by_reason.into_iter().map(|(why, nodes)| format!("{}: no agent: {why}", nodes.join(", "))).collect()
 }
 
 /// What is not there and why: what several nodes or faults share is said once.
@@ -196,23 +237,48 @@ mod tests {
         .unwrap()
     }
 
+    fn node(name: &str, labels: Value, ready: &str) -> Node {
+        let status = json!({ "conditions": [{ "type": "Ready", "status": ready }] });
+        serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels }, "status": status })).unwrap()
+    }
+
     #[test]
     fn nodes_by_faults() {
-        let agents = vec![agent("b", false, Some("Halt x")), agent("a", true, None)];
-        let rows = rows(agents, vec!["a".into(), "c".into()]);
-        let now = SystemTime::from(rows[0].status.as_ref().unwrap().heartbeat.as_ref().unwrap().0);
+        let agents = vec![agent("b", false, Some("Halt x")), agent("a", true, None), agent("old", true, None)];
+        let nodes = [
+            node("a", json!({}), "True"),
+            node("b", json!({}), "Unknown"),
+            node("c", json!({ "kubernetes.io/os": "linux" }), "True"),
+            node("d", json!({ "kubernetes.io/os": "windows" }), "True"),
+            node("e", json!({ "type": "virtual-kubelet" }), "True"),
+            node("f", json!({}), "False"),
+        ];
+        let heard = SystemTime::from(agents[0].status.as_ref().unwrap().heartbeat.as_ref().unwrap().0);
+        let now = heard + Duration::from_secs(31);
+        let (rows, gone) = rows(agents.clone(), Some(&nodes), now);
         let expected = "\
 NODE  KERNEL  AGENT  HEARTBEAT   LOCK    LOSS    LATENCY
 a     6.12    0.1.0  31s SILENT  -       partly  yes
 b     6.12    0.1.0  31s SILENT  locked  partly  no
 c     -       none   -           -
+d     -       none   -           -
+e     -       none   -           -
+f     -       none   -           -
 
 b: locked: Halt x
+b, f: no agent: the node is not Ready
+c: no agent: no agent has said anything of it; see kubectl -n chaos-system describe daemonset chaos-agent, and the node's taints
+d: no agent: its system is not Linux
+e: no agent: it is a virtual node (type=virtual-kubelet), without a kernel to work in
 a: no loss (ingress): no fq
 b: no loss (ingress), latency: no fq
+old: there is no such node any more; kubectl delete nodeagent old
 ";
-        assert_eq!(table(&rows, now + Duration::from_secs(31)), expected);
-        let json = document(&rows, now + Duration::from_secs(30));
+        assert_eq!(table(&rows, &gone, now), expected);
+        let json = document(&rows, heard + Duration::from_secs(30));
         assert_eq!((&json["nodes"][0]["silent"], &json["nodes"][2]["agent"]), (&json!(false), &json!(false)));
+        assert_eq!(json["nodes"][3]["reason"], "its system is not Linux");
+        let (unseen, gone) = super::rows(agents, None, now);
+        assert_eq!((unseen.len(), gone.len()), (3, 0), "who may not see nodes does not know which have gone");
     }
 }

@@ -55,10 +55,10 @@ pub fn refused(status: &Status, asked: Asked<'_>) -> EngineError {
             "the API server does not know you (401 Unauthorized); see the credentials of the kubeconfig".to_owned(),
         ),
         403 if message.contains("cannot ") => EngineError::Unsupported(format!(
-            "you may not {asked}; ask for a role with verb {} on {}.{} ({message})",
+            "you may not {asked}; ask for {}, or for a role with verb {} on {} ({message})",
+            binding(asked),
             asked.verb,
-            asked.resource,
-            crate::k8s::api::GROUP
+            asked.resource
         )),
         403 => EngineError::Refused(format!("{asked}: {message}")),
         404 if !of_object => EngineError::Unsupported(format!(
@@ -71,6 +71,16 @@ pub fn refused(status: &Status, asked: Asked<'_>) -> EngineError {
         }
         422 => EngineError::Invalid(problems(status).into_iter().map(|(_, line)| line).collect()),
         code => EngineError::Failed(format!("{asked}: {message} ({code})")),
+    }
+}
+
+/// What gives this right, of the roles that come with the manifests.
+fn binding(asked: Asked<'_>) -> String {
+    match (asked.resource, asked.namespace) {
+        ("halts", _) => "a ClusterRoleBinding of chaos-operator".to_owned(),
+        ("nodeagents" | "nodes", _) => "a ClusterRoleBinding of chaos-cluster-reader".to_owned(),
+        (_, None) => "a ClusterRoleBinding of chaos-author".to_owned(),
+        (_, Some(namespace)) => format!("a RoleBinding of ClusterRole chaos-author in namespace {namespace}"),
     }
 }
 
@@ -158,7 +168,8 @@ mod tests {
         let rights = refused(&status(json!({ "code": 403, "message": message })), ASKED);
         let EngineError::Unsupported(text) = rights else { panic!("{rights:?}") };
         assert!(text.starts_with("you may not list experiments in namespace shop; "), "{text}");
-        assert!(text.contains("verb list on experiments.chaos-ebpf.dev"), "{text}");
+        assert!(text.contains("a RoleBinding of ClusterRole chaos-author in namespace shop"), "{text}");
+        assert!(text.contains("verb list on experiments ("), "{text}");
         let policy =
             "experiments \"x\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no";
         for code in [403, 422] {

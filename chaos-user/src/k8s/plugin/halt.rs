@@ -4,7 +4,7 @@ use super::{
     Answer,
     cluster::{Cluster, MANAGER},
     error::Asked,
-    nodes::{agents, heard, lives},
+    nodes::{agents, forgotten, gone, heard, lives},
     words::{age, counted},
 };
 use crate::{
@@ -16,7 +16,10 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, PostParams},
 };
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant, SystemTime},
+};
 
 /// How often the agents are asked.
 const TICK: Duration = Duration::from_millis(200);
@@ -34,21 +37,23 @@ pub async fn lock(cluster: &Cluster, reason: &str, timeout: Duration) -> Result<
     let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
     let made = cluster.call(asked, api.create(&parameters, &halt)).await?;
     let limit = Instant::now() + timeout;
-    let (holding, not) = loop {
+    let all = loop {
         let all = agents(cluster).await?;
-        let (holding, not) = holding(&all, SystemTime::now());
         // One that is silent may never answer: whether it holds is told by its next sign of life alone.
         let awaited = all.iter().any(|agent| !is_locked(agent) && is_alive(agent, SystemTime::now()));
         if !awaited || Instant::now() >= limit {
-            break (holding, not);
+            break all;
         }
         tokio::time::sleep(TICK).await;
     };
+    let gone = gone(cluster, &all).await;
+    let (holding, not) = holding(&all, &gone, SystemTime::now());
     let mut text =
         format!("Halt/{}: {} locked; kubectl chaos unlock lifts it\n", made.name_any(), counted(holding, "node"));
     for line in &not {
         text += &format!("not locked: {line}\n");
     }
+    gone.iter().for_each(|name| text += &format!("{}\n", forgotten(name)));
     Ok(Answer { text, code: if not.is_empty() { ExitCode::Pass } else { ExitCode::Error } })
 }
 
@@ -60,10 +65,10 @@ fn is_alive(agent: &NodeAgent, now: SystemTime) -> bool {
     agent.status.as_ref().is_some_and(|status| lives(status, now))
 }
 
-/// How many hold, and the nodes of which that cannot be said. A word from before a silence counts for nothing.
-fn holding(agents: &[NodeAgent], now: SystemTime) -> (usize, Vec<String>) {
+/// How many hold, but for those whose nodes have `gone`; and the nodes of which that cannot be said. A word from before a silence counts for nothing.
+fn holding(agents: &[NodeAgent], gone: &BTreeSet<String>, now: SystemTime) -> (usize, Vec<String>) {
     let (mut holding, mut not) = (0, Vec::new());
-    for agent in agents {
+    for agent in agents.iter().filter(|agent| !gone.contains(&agent.name_any())) {
         let name = agent.name_any();
         match (is_locked(agent), is_alive(agent, now)) {
             (true, true) => holding += 1,
@@ -115,11 +120,13 @@ mod tests {
             agent("c", Some("Halt"), "2026-01-01T00:00:00Z"),
         ];
         let now = SystemTime::from(agents[0].status.as_ref().unwrap().heartbeat.as_ref().unwrap().0);
-        let (count, not) = holding(&agents, now);
+        let (count, not) = holding(&agents, &BTreeSet::new(), now);
         assert_eq!(count, 1);
         assert_eq!(
             not,
             ["node b: its agent has not said so in time", "node c: its agent has not been heard of for 5m"]
         );
+        let gone = BTreeSet::from(["c".to_owned()]);
+        assert_eq!(holding(&agents, &gone, now), (1, vec!["node b: its agent has not said so in time".to_owned()]));
     }
 }

@@ -32,17 +32,33 @@ use std::{collections::BTreeMap, time::SystemTime};
 /// What the API server would refuse, and what keeps this from being found out.
 pub async fn plan(cluster: &Cluster, parsed: &[Parsed]) -> Result<Answer, EngineError> {
     let objects = submit::objects(cluster, parsed, false)?;
-    let made = submit::try_all(cluster, parsed, &objects).await?;
-    let agents = agents(cluster).await?;
+    let (made, existing) = submit::try_anew(cluster, parsed, &objects).await?;
     let (mut text, mut codes) = (String::new(), Vec::new());
-    for (experiment, parsed) in made.iter().zip(parsed) {
+    let agents = match agents(cluster).await {
+        Ok(agents) => Some(agents),
+        // An author of a namespace sees the rest all the same.
+        Err(EngineError::Unsupported(why)) => {
+            text += &format!("warning: what the nodes can do is not shown: {}\n", printable(&why));
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    for ((experiment, parsed), exists) in made.iter().zip(parsed).zip(existing) {
         let targets = world::of_targets(cluster, experiment).await?;
         let peers = world::with_peers(cluster, experiment).await;
-        let mut sketch =
-            Sketch { experiment, agents: &agents, now: SystemTime::now(), text: String::new(), codes: Vec::new() };
+        let mut sketch = Sketch {
+            experiment,
+            agents: agents.as_deref(),
+            now: SystemTime::now(),
+            text: String::new(),
+            codes: Vec::new(),
+        };
         sketch.draw(&targets, peers);
         text += &sketch.text;
         codes.extend(sketch.codes);
+        if exists {
+            text += "  exists already, and runs once: kubectl replace --force begins it anew\n";
+        }
         parsed.warnings.iter().for_each(|warning| text += &format!("  warning: {warning}\n"));
     }
     Ok(Answer { text, code: combined(codes) })
@@ -51,7 +67,8 @@ pub async fn plan(cluster: &Cluster, parsed: &[Parsed]) -> Result<Answer, Engine
 /// The plan of one experiment, as text.
 struct Sketch<'a> {
     experiment: &'a Experiment,
-    agents: &'a [NodeAgent],
+    /// None: who asks may not see them.
+    agents: Option<&'a [NodeAgent]>,
     now: SystemTime,
     text: String,
     codes: Vec<ExitCode>,
@@ -122,12 +139,16 @@ impl Sketch<'_> {
 
     /// `turned`: the one fault that is placed there at the side of its peers, as they see it.
     fn node(&mut self, node: &str, pods: &[&Chosen], turned: Option<&Fault>) {
-        let agent = self.agents.iter().find(|agent| agent.name_any() == node).and_then(|agent| agent.status.clone());
+        let of_node = |agents: &[NodeAgent]| agents.iter().find(|agent| agent.name_any() == node)?.status.clone();
+        let agent = self.agents.and_then(of_node);
         let head = agent.as_ref().map(|agent| format!(" (kernel {}, chaos {})", agent.kernel, agent.version));
         let side = if turned.is_some() { ", at the peers' own side" } else { "" };
         self.text += &format!("  node {node}{}{side}\n", printable(&head.unwrap_or_default()));
         for pod in pods {
             self.text += &format!("    pod {}/{}\n", pod.target.namespace, pod.target.name);
+        }
+        if self.agents.is_none() {
+            return;
         }
         let Some(agent) = agent else {
             return self.refuse(
@@ -249,7 +270,7 @@ mod tests {
     fn sketch_in(world: &World, experiment: &Experiment, agents: &[NodeAgent]) -> (String, ExitCode) {
         let heartbeat = agents[0].status.as_ref().unwrap().heartbeat.as_ref().unwrap().0;
         let now = SystemTime::from(heartbeat);
-        let mut sketch = Sketch { experiment, agents, now, text: String::new(), codes: Vec::new() };
+        let mut sketch = Sketch { experiment, agents: Some(agents), now, text: String::new(), codes: Vec::new() };
         sketch.draw(world, Some(Ok(world.clone())));
         (sketch.text, combined(sketch.codes))
     }

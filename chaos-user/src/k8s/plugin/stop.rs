@@ -53,13 +53,18 @@ pub async fn stop_all(
     lock: Option<&str>,
     show: &mut dyn Show,
 ) -> Result<Answer, EngineError> {
-    let locked = match lock {
-        Some(reason) => Some(halt::lock(cluster, reason, how.timeout).await),
-        None => None,
+    let namespace = (!everywhere).then_some(cluster.namespace.as_str());
+    // What is active is asked for at once with the lock, which ends it: nothing is to delay that.
+    let (locked, before) = match lock {
+        Some(reason) => {
+            let (locked, before) = futures::join!(halt::lock(cluster, reason, how.timeout), active(cluster, namespace));
+            (Some(locked), before.unwrap_or_default())
+        }
+        None => (None, Vec::new()),
     };
     // Then the faults are off, whether the controller says so or not.
     let off = locked.as_ref().is_some_and(|locked| locked.as_ref().is_ok_and(|one| one.code == ExitCode::Pass));
-    let stopped = all(cluster, everywhere, how, off, show).await;
+    let stopped = all(cluster, namespace, (how, off), &before, show).await;
     let (locked, mut stopped) = match (locked.transpose(), stopped) {
         (Ok(locked), Ok(stopped)) => (locked, stopped),
         (Err(lock), stopped) => {
@@ -79,21 +84,38 @@ pub async fn stop_all(
     Ok(stopped)
 }
 
+/// The experiments that are not over.
+async fn active(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Experiment>, EngineError> {
+    let all = cluster.list::<Experiment>(&cluster.api(namespace), namespace).await?;
+    Ok(all.into_iter().filter(|one| !phase(one).is_over()).collect())
+}
+
+/// `before`: those that were active before the lock; it may have ended some of them.
 async fn all(
     cluster: &Cluster,
-    everywhere: bool,
-    how: How,
-    off: bool,
+    namespace: Option<&str>,
+    (how, off): (How, bool),
+    before: &[Experiment],
     show: &mut dyn Show,
 ) -> Result<Answer, EngineError> {
-    let namespace = (!everywhere).then_some(cluster.namespace.as_str());
-    let all = cluster.list::<Experiment>(&cluster.api(namespace), namespace).await?;
-    let open: Vec<Experiment> = all.into_iter().filter(|one| !phase(one).is_over()).collect();
+    let open = active(cluster, namespace).await?;
     open.iter().filter_map(unreadable).for_each(|line| show.say(&line));
+    let mut text = by_lock(before, &open);
     if open.is_empty() {
-        return Ok(Answer { text: "no experiment was active\n".to_owned(), code: ExitCode::Pass });
+        if text.is_empty() {
+            "no experiment was active\n".clone_into(&mut text);
+        }
+        return Ok(Answer { text, code: ExitCode::Pass });
     }
-    end(cluster, open, how, off, show).await
+    let mut answer = end(cluster, open, how, off, show).await?;
+    answer.text.insert_str(0, &text);
+    Ok(answer)
+}
+
+/// A line for each that is active no longer.
+fn by_lock(before: &[Experiment], open: &[Experiment]) -> String {
+    let ended = before.iter().filter(|one| !open.iter().any(|other| other.metadata.uid == one.metadata.uid));
+    ended.map(|one| format!("{}: stopped by the lock\n", title(one))).collect()
 }
 
 /// Asks for the end of all, then waits for it. `off`: no fault of the cluster acts any more.
@@ -146,4 +168,22 @@ fn not_over(timeout: Duration, off: bool) -> String {
         "asked to stop, and not over within {timeout}; see that the controller runs, or use kubectl chaos stop --all --lock \
          REASON, which does not need it"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_the_lock_has_ended_is_named() {
+        let experiment = |name: &str| -> Experiment {
+            let spec = json!({ "duration": "5s", "selector": { "pods": { "all": true } }, "faults": [] });
+            let metadata = json!({ "namespace": "shop", "name": name, "uid": name });
+            serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap()
+        };
+        let before = [experiment("a"), experiment("b")];
+        assert_eq!(by_lock(&before, &before[1..]), "shop/a: stopped by the lock\n");
+        assert_eq!(by_lock(&[], &before), "");
+    }
 }

@@ -64,6 +64,31 @@ pub async fn try_all(
     if wrong.is_empty() { Ok(all) } else { Err(EngineError::Invalid(wrong)) }
 }
 
+/// As [`try_all`]; of one whose name is taken already it is asked what would be said of it under another name. Which ones these are.
+///
+/// # Errors
+/// As [`try_all`].
+pub async fn try_anew(
+    cluster: &Cluster,
+    parsed: &[Parsed],
+    objects: &[Experiment],
+) -> Result<(Vec<Experiment>, Vec<bool>), EngineError> {
+    let (mut tried, mut existing) = (objects.to_vec(), Vec::new());
+    for object in &mut tried {
+        let namespace = object.namespace();
+        let api: Api<Experiment> = cluster.api(namespace.as_deref());
+        let asked = Asked { verb: "get", resource: "experiments", namespace: namespace.as_deref() };
+        let found = cluster.call(asked, api.get_metadata_opt(&object.name_any())).await?;
+        existing.push(found.is_some());
+        if found.is_some() {
+            (object.metadata.name, object.metadata.generate_name) = (None, Some("kubectl-chaos-plan-".to_owned()));
+        }
+    }
+    let mut made = try_all(cluster, parsed, &tried).await?;
+    made.iter_mut().zip(objects).for_each(|(made, object)| made.metadata.name.clone_from(&object.metadata.name));
+    Ok((made, existing))
+}
+
 /// Makes one, or asks whether it could be made.
 ///
 /// # Errors
@@ -88,9 +113,10 @@ pub async fn create(
     let located = |(field, text): (String, String)| parsed.problem(Finding::new(path(&field), text)).to_string();
     let lines = if status.code == 409 {
         let text = format!(
-            "{} exists already in namespace {}; delete it, or write another name",
-            object.name_any(),
-            namespace.unwrap_or_default()
+            "{name} exists already in namespace {space}; an experiment runs once: kubectl delete experiment {name} -n {space}, or write \
+             another name",
+            name = object.name_any(),
+            space = namespace.unwrap_or_default()
         );
         vec![located(("metadata.name".to_owned(), text))]
     } else if status.code == 404 {
