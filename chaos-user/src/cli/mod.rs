@@ -6,6 +6,7 @@ mod check;
 mod cleanup;
 mod controller;
 mod crd;
+mod follow;
 mod input;
 mod kubectl;
 mod log;

@@ -1,9 +1,12 @@
 //! From the first injection to the reports: each experiment is watched, reverted when it has ended, and asked about afterwards.
 
-use super::progress::Progress;
+use super::{
+    follow::{Follow, Followed},
+    progress::Progress,
+};
 use crate::{
     engine::{Active, Engine, EngineError, Request, kept, lease::Fate},
-    observe::{self, Ending, FaultPlanned, FaultReport, Report, TargetReport, planned},
+    observe::{self, Ending, FaultPlanned, FaultReport, Report, TargetReport, Verdict, planned},
     plan::Plan,
     probe::{Phase, Probes},
     resolve::Target,
@@ -29,7 +32,7 @@ pub fn signal_name(signal: usize) -> Option<&'static str> {
 /// Where an experiment stands.
 enum Stage {
     /// The faults act.
-    During { active: Box<Active>, phase: Option<Phase> },
+    During { active: Box<Active>, follow: Box<Follow>, phase: Option<Phase> },
     /// All is reverted; how it ended is known, but not yet judged.
     After { ended: Box<Ended>, phase: Phase },
 }
@@ -105,7 +108,8 @@ impl Watched {
                 None
             }
         };
-        Self { stage: Some(Stage::During { active: Box::new(active), phase }), probes, failed }
+        let follow = Box::new(Follow::new(&active));
+        Self { stage: Some(Stage::During { active: Box::new(active), follow, phase }), probes, failed }
     }
 
     fn active(&self) -> Option<&Active> {
@@ -118,20 +122,21 @@ impl Watched {
     /// Looks once; the report when all is over.
     fn step(&mut self, engine: &Engine, signal: usize, progress: &mut Progress) -> Option<Report> {
         match self.stage.take()? {
-            Stage::During { active, phase } => {
+            Stage::During { mut active, mut follow, phase } => {
                 let ending = self.failed.take().or_else(|| ending(engine, &active, signal)).or_else(|| {
                     let index = phase.as_ref()?.failed()?;
                     Some(Ending::Aborted(format!("stopped because probe {} failed", self.probes.name(index))))
                 });
                 let Some(ending) = ending else {
-                    self.stage = Some(Stage::During { active, phase });
+                    follow.look(engine, &mut active);
+                    self.stage = Some(Stage::During { active, follow, phase });
                     return None;
                 };
                 progress.clear();
                 if let Some(phase) = phase {
                     self.probes.keep(phase);
                 }
-                let ended = revert(engine, &active, ending);
+                let ended = revert(engine, &active, follow.finish(), ending);
                 self.after(ended, signal)
             }
             Stage::After { mut ended, phase } => {
@@ -209,17 +214,24 @@ fn unlearned(faults: &[FaultReport]) -> Vec<String> {
     warnings
 }
 
-fn revert(engine: &Engine, active: &Active, ending: Ending) -> Ended {
+fn revert(engine: &Engine, active: &Active, mut followed: Followed, ending: Ending) -> Ended {
     let reverted = engine.revert(active);
-    let (faults, ending, state) = match reverted {
-        Ok(faults) => (faults, ending, "Reverted"),
+    let counted = std::mem::take(&mut followed.counted);
+    let (faults, mut ending, state) = match reverted {
+        Ok(faults) if counted.is_empty() => (faults, ending, "Reverted"),
+        Ok(faults) => (observe::merged(counted.into_iter().chain(faults)), ending, "Reverted"),
         Err(error) => {
             let text = format!("{error}; the faults are off, `chaos cleanup` removes what is left");
             (engine.counts(active).unwrap_or_default(), Ending::Error(text), "Failed")
         }
     };
-    let mut report =
-        report(&active.plan, &active.targets, &[active.warnings.clone(), unlearned(&faults)].concat(), state, faults);
+    if let (Ending::Finished, Some(why)) = (&ending, followed.failed.take()) {
+        ending = Ending::Error(why);
+    }
+    let warnings = [active.warnings.clone(), unlearned(&faults), followed.warnings.clone()].concat();
+    let mut report = report(&active.plan, &active.targets, &warnings, state, faults);
+    followed.fill(&mut report.targets);
+    report.reason = followed.warnings.join("; ");
     report.started_at = text(active.started);
     report.ended_at = text(SystemTime::now());
     Ended { report, ending, dry_run: active.plan.dry_run, planned: planned(&active.plan) }
@@ -235,8 +247,13 @@ pub fn not_injected(request: &Request, probes: &Probes, ending: Ending) -> Repor
 fn judged(ended: Ended, probes: &Probes) -> Report {
     let mut report = ended.report;
     report.probes = probes.reports();
-    (report.verdict, report.reason) =
+    let (verdict, reason) =
         observe::judge(&ended.ending, ended.dry_run, &ended.planned, &report.faults, &report.probes);
+    // A Pass of which a target missed a part says so.
+    if verdict != Verdict::Pass {
+        report.reason = reason;
+    }
+    report.verdict = verdict;
     report
 }
 

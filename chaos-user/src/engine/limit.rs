@@ -43,7 +43,8 @@ pub fn places(plan: &Plan, placed: &[Placed], targets: &[Target], all: &[(u64, V
     if plan.dry_run {
         return places;
     }
-    for (target, (netns, wants)) in targets.iter().zip(all) {
+    for (netns, wants) in all {
+        let Some(target) = wants.first().and_then(|want| targets.get(want.target)) else { continue };
         let wanted = wants.iter().filter(|want| !want.ingress && want.groups.iter().any(|(_, ids)| limited(ids)));
         let mut next: Vec<u32> = wanted.map(|want| want.ifindex).collect();
         while let Some(ifindex) = next.pop() {

@@ -11,6 +11,7 @@ pub mod error;
 pub mod expedite;
 pub mod folder;
 pub mod hosts;
+mod interfaces;
 pub mod journal;
 pub mod kept;
 pub mod lease;

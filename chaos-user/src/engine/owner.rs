@@ -19,6 +19,12 @@ impl Owner {
         Self { pid, start: start_of(pid).unwrap_or(0) }
     }
 
+    /// A process that runs; None where there is none.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        Some(Self { pid, start: start_of(pid)? })
+    }
+
     /// Does it still run? A zombie does not: its descriptors are closed.
     #[must_use]
     pub fn is_alive(&self) -> bool {

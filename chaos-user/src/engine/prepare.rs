@@ -204,7 +204,8 @@ fn wanted(active: &mut Active, first: usize) -> Result<Vec<(u64, Vec<Want>)>, En
     Ok(all)
 }
 
-fn attach(
+/// Makes what is wanted in these namespaces.
+pub(super) fn attach(
     locked: &mut Locked,
     session: &mut Session,
     active: &mut Active,
@@ -241,7 +242,7 @@ pub(super) fn note(locked: &mut Locked, run: &RunEntry) {
 }
 
 /// Finds the queues of this run, and what those that are new to it had dropped before.
-fn queues(locked: &Locked, session: &Session, active: &mut Active) -> Result<(), EngineError> {
+pub(super) fn queues(locked: &Locked, session: &Session, active: &mut Active) -> Result<(), EngineError> {
     let mut found: HashMap<u64, Vec<u32>> = HashMap::new();
     let used = |id| active.run.points.contains(&id);
     for entry in locked.journal.points.iter().filter(|entry| entry.pair.is_some() && used(entry.id)) {

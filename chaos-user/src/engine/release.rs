@@ -35,6 +35,19 @@ pub fn clear(datapath: &mut Datapath, run: &RunEntry) -> Result<(), KernelError>
 /// # Errors
 /// The first that the kernel refused.
 pub fn take_rules(datapath: &mut Datapath, points: &[u32], gone: &[u32]) -> Result<Vec<u32>, KernelError> {
+    let empty = take_off(datapath, points, gone)?;
+    for id in gone {
+        datapath.rules.set(*id, Rule::zeroed(), 0).map_err(|e| map_error("write map", maps::RULES, &e))?;
+    }
+    samples(datapath, gone);
+    Ok(empty)
+}
+
+/// Takes rules from attach points, and leaves them what they are; those points on which none is left that counts.
+///
+/// # Errors
+/// The first that the kernel refused.
+pub fn take_off(datapath: &mut Datapath, points: &[u32], gone: &[u32]) -> Result<Vec<u32>, KernelError> {
     let mut empty = Vec::new();
     for id in points {
         let point_error = |e| map_error("write map", maps::POINTS, &e);
@@ -50,10 +63,6 @@ pub fn take_rules(datapath: &mut Datapath, points: &[u32], gone: &[u32]) -> Resu
         }
         datapath.points.set(*id, point, 0).map_err(point_error)?;
     }
-    for id in gone {
-        datapath.rules.set(*id, Rule::zeroed(), 0).map_err(|e| map_error("write map", maps::RULES, &e))?;
-    }
-    samples(datapath, gone);
     Ok(empty)
 }
 

@@ -58,14 +58,23 @@ pub fn release(
     let detached = session.known_calls().map_or(Ok(()), |calls| calls.remove(&rules));
     let empty = release::take_rules(&mut session.datapath, &active.run.points, &rules)?;
     active.run.rules.retain(|id| !rules.contains(id));
-    active.run.points.retain(|id| !empty.contains(id));
-    prepare::note(locked, &active.run);
-    let released = let_go(locked, session, &active.netns);
     let inode = active.targets.get(target).map(|target| target.netns.inode);
     let still = active.placed.iter().any(|placed| active.targets.get(placed.target).map(|t| t.netns.inode) == inode);
+    // A namespace that comes later may have the same number: nothing of this one may be taken for that one's.
+    let elsewhere = |id: &u32| !locked.journal.points.iter().any(|entry| entry.id == *id && Some(entry.netns) == inode);
+    active.run.points.retain(|id| !empty.contains(id) && (still || elsewhere(id)));
+    if !still {
+        active.run.limits.retain(|place| Some(place.netns) != inode);
+    }
+    prepare::note(locked, &active.run);
+    let released = let_go(locked, session, &active.netns);
     if let Some(inode) = inode.filter(|_| !still) {
         active.netns.remove(&inode);
         active.queues.remove(&inode);
+    }
+    // Or the namespace would live until the experiment ends, and its devices with it.
+    if let Some(target) = active.targets.get_mut(target) {
+        target.netns.let_go();
     }
     locked.save().and(released).and(detached)
 }

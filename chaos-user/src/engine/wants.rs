@@ -123,6 +123,28 @@ pub fn wants(
     around: Around,
 ) -> Result<Vec<Want>, String> {
     check_names(plan, target)?;
+    let wants = found(plan, placed, index, target, around)?;
+    let acts = plan.rules.iter().any(|rule| rule.call.is_none());
+    if acts && wants.iter().all(|want| want.groups.is_empty()) {
+        return Err(format!(
+            "{} has no interface but loopback: no fault could act; match.interfaces: [lo] names it",
+            target.name
+        ));
+    }
+    Ok(wants)
+}
+
+/// Those that there are as things stand, be they few: interfaces come and go while an experiment runs.
+///
+/// # Errors
+/// A sentence naming the field: an interface that stands on another, or one whose link header we cannot read.
+pub fn found(
+    plan: &Plan,
+    placed: &[Placed],
+    index: usize,
+    target: &Target,
+    around: Around,
+) -> Result<Vec<Want>, String> {
     check_once(plan, target)?;
     let hosts = plan.rules.iter().any(RulePlan::names_hosts);
     let mut wants = arrivals::wants(plan, placed, index, target, around)?;
@@ -166,14 +188,14 @@ pub fn wants(
             });
         }
     }
-    let acts = plan.rules.iter().any(|rule| rule.call.is_none());
-    if acts && wants.iter().all(|want| want.groups.is_empty()) {
-        return Err(format!(
-            "{} has no interface but loopback: no fault could act; match.interfaces: [lo] names it",
-            target.name
-        ));
-    }
     Ok(wants)
+}
+
+/// Has the target what the plan's faults of packets need: the interfaces that are named, and one beside loopback?
+#[must_use]
+pub fn ready(plan: &Plan, target: &Target) -> bool {
+    let acts = plan.rules.iter().any(|rule| rule.call.is_none());
+    !acts || check_names(plan, target).is_ok() && target.interfaces.iter().any(|one| !one.loopback && !is_ours(one))
 }
 
 /// The rules of an attach point with their `except` entries, and the queue that they need.

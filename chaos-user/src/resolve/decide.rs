@@ -240,6 +240,7 @@ impl Finder<'_> {
             cgroup,
             interfaces,
             pids: pids.into_iter().collect(),
+            wanted: None,
             dice: 0,
         })
     }

@@ -93,7 +93,7 @@ pub fn resolve_local(
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for selector in selectors {
         match finder.find(&selector.wanted) {
-            Ok(target) => found.push((selector, target)),
+            Ok(target) => found.push((selector, Target { wanted: Some(selector.wanted.clone()), ..target })),
             Err(problem) => errors.push(ResolveError {
                 field: format!("{}.{}", selector.field, selector.wanted.kind().as_str()),
                 reason: problem.reason,

@@ -108,6 +108,7 @@ impl Pods {
         let target = |name: String, scope: Option<CgroupScope>, scoped_by, pids: BTreeSet<i32>| Target {
             kind: TargetKind::Pod,
             // The same name, the same dice, whichever pods are hit beside it.
+            wanted: None,
             dice: chaos_abi::name_hash(name.as_bytes()),
             name,
             netns: netns.clone(),

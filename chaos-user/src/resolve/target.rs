@@ -1,7 +1,7 @@
 //! A target: the processes or the network namespace that faults act on.
 use std::{fs::File, io, os::fd::OwnedFd, os::unix::fs::MetadataExt, path::Path, path::PathBuf, sync::Arc};
 
-use super::interface::Interface;
+use super::{interface::Interface, local::Wanted};
 
 /// How a target was named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,6 +51,13 @@ impl NetnsRef {
         let file = File::open(path)?;
         let inode = file.metadata()?.ino();
         Ok(Self { inode, fd: Arc::new(file.into()), path: path.to_owned() })
+    }
+
+    /// Keeps number and path, and no longer the namespace alive. It cannot be entered any more.
+    pub fn let_go(&mut self) {
+        if let Ok(nothing) = File::open("/dev/null") {
+            self.fd = Arc::new(nothing.into());
+        }
     }
 }
 
@@ -106,6 +113,8 @@ pub struct Target {
     pub interfaces: Vec<Interface>,
     /// The target's processes when it was looked at.
     pub pids: Vec<i32>,
+    /// By what it was selected, so that it can be found again; none where somebody else follows it.
+    pub wanted: Option<Wanted>,
     /// What its dice are thrown with beside the seed: its place among the targets, or what names it in a cluster.
     pub dice: u64,
 }

@@ -288,6 +288,7 @@ fn start(
         // The far end is no part of the target.
         interfaces: vec![stage.near.clone()],
         pids: Vec::new(),
+        wanted: None,
         dice: 0,
     };
     let command = "chaos check".to_owned();

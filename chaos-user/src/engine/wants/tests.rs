@@ -14,6 +14,7 @@ fn target(interfaces: Vec<Interface>) -> Target {
         cgroup: None,
         interfaces,
         pids: Vec::new(),
+        wanted: None,
         dice: 0,
     }
 }

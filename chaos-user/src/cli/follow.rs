@@ -1,0 +1,305 @@
+//! Targets that go and come again while `chaos run` watches: a name, a path, a unit or a container means what it means now.
+
+use crate::{
+    engine::{Active, Engine, EngineError, Owner, lease, possible::possible, wants},
+    kernel::interfaces::ByNetlink,
+    observe::{FaultReport, Gap, TargetReport},
+    resolve::{Host, Selector, Target, TargetKind, Wanted, cgroup, local::Interfaces, resolve_local, target::ScopedBy},
+};
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
+
+/// How often processes and interfaces are looked at; names and paths are at each turn of the watch.
+const SLOWLY: Duration = Duration::from_millis(100);
+/// So much longer for each target, since each is entered for its interfaces.
+const FOR_EACH: Duration = Duration::from_millis(4);
+/// So many gaps of a target stand in the report.
+const MOST_GAPS: usize = 100;
+
+/// The targets of an experiment.
+pub struct Follow {
+    host: Option<Host>,
+    each: Vec<One>,
+    next: Instant,
+    /// Counts of what was let go.
+    counted: Vec<FaultReport>,
+    warnings: Vec<String>,
+    /// A target lived for longer than the lease without its faults.
+    failed: Option<String>,
+}
+
+struct One {
+    wanted: Wanted,
+    kind: TargetKind,
+    name: String,
+    dice: u64,
+    is_host: bool,
+    /// The process, where it is one that is meant.
+    process: Option<Owner>,
+    /// Its index among the experiment's targets, while it is under the faults.
+    index: Option<usize>,
+    /// When it was under them last.
+    seen: SystemTime,
+    /// Since when it lives without all of them.
+    without: Option<(Instant, String)>,
+    gaps: Vec<Gap>,
+}
+
+impl Follow {
+    /// Those of an experiment that is about to start.
+    pub fn new(active: &Active) -> Self {
+        let each = active.targets.iter().enumerate().filter_map(|(index, target)| {
+            let wanted = target.wanted.clone()?;
+            let process = match &wanted {
+                Wanted::Pid(pid) => Some(Owner::of(pid.cast_unsigned()).unwrap_or(Owner { pid: 0, start: 0 })),
+                _ => None,
+            };
+            Some(One {
+                // A process that is started anew is known by its cgroup, where that is its own.
+                wanted: match (&wanted, &target.cgroup) {
+                    (Wanted::Pid(_), Some(scope)) => Wanted::Cgroup(scope.path.clone()),
+                    _ => wanted,
+                },
+                kind: target.kind,
+                name: target.name.clone(),
+                dice: target.dice,
+                is_host: target.is_host_netns(),
+                process,
+                index: Some(index),
+                seen: SystemTime::now(),
+                without: None,
+                gaps: Vec::new(),
+            })
+        });
+        Self {
+            host: Host::this().ok(),
+            each: each.collect(),
+            next: Instant::now(),
+            counted: Vec::new(),
+            warnings: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// Looks once: lets go of what is gone, takes in what has come.
+    pub fn look(&mut self, engine: &Engine, active: &mut Active) {
+        let thorough = Instant::now() >= self.next;
+        for place in 0..self.each.len() {
+            let mut one = self.each.swap_remove(place);
+            self.one(engine, active, &mut one, thorough);
+            // Back into its place, which the last one had taken.
+            self.each.push(one);
+            let last = self.each.len() - 1;
+            self.each.swap(place, last);
+        }
+        if thorough {
+            let many = u32::try_from(self.each.len()).unwrap_or(u32::MAX);
+            self.next = Instant::now() + SLOWLY.max(FOR_EACH.saturating_mul(many));
+        }
+    }
+
+    fn one(&mut self, engine: &Engine, active: &mut Active, one: &mut One, thorough: bool) {
+        if let Some(index) = one.index {
+            if active.targets.get(index).is_some_and(|target| one.is_there(active, target, thorough)) {
+                if thorough {
+                    one.interfaces(engine, active, index);
+                    self.judge(one);
+                }
+                return;
+            }
+            match engine.release(active, index) {
+                Ok(reports) => self.counted.extend(reports),
+                Err(error) => self.warnings.push(format!("let go of {}: {error}", one.name)),
+            }
+            (one.index, one.without) = (None, None);
+        } else if !thorough {
+            return;
+        }
+        self.take_in(engine, active, one);
+        self.judge(one);
+    }
+
+    /// Finds it again, if it is there.
+    fn take_in(&mut self, engine: &Engine, active: &mut Active, one: &mut One) {
+        let Some(host) = self.host.as_ref().filter(|host| one.may_be_there(host)) else { return };
+        let selector = Selector { field: String::new(), wanted: one.wanted.clone() };
+        let Ok(found) = resolve_local(host, &ByNetlink, &[selector]) else { return };
+        let Some(target) = found.targets.into_iter().next() else { return };
+        let target = Target { kind: one.kind, name: one.name.clone(), dice: one.dice, ..target };
+        // One that has no interfaces yet sends nothing.
+        if !wants::ready(&active.plan, &target) {
+            return;
+        }
+        let index = active.targets.len();
+        let joined = if target.is_host_netns() && !one.is_host {
+            Err(EngineError::Refused("it is in the host's network namespace now".to_owned()))
+        } else {
+            possible(&active.plan, std::slice::from_ref(&target))
+                .and_then(|()| engine.join(active, vec![target], &HashMap::new()))
+        };
+        match joined {
+            Ok(()) => {
+                one.process = None;
+                (one.index, one.without) = (Some(index), None);
+                one.gap("it went and came again");
+            }
+            Err(error) => one.fails(&error),
+        }
+    }
+
+    fn judge(&mut self, one: &One) {
+        let Some((since, why)) = &one.without else { return };
+        if since.elapsed() > lease::LENGTH && self.failed.is_none() {
+            let limit = humantime::format_duration(lease::LENGTH);
+            self.failed = Some(format!("{} lived for more than {limit} without the faults: {why}", one.name));
+        }
+    }
+
+    /// Ends it; nothing is looked at any more.
+    pub fn finish(mut self) -> Followed {
+        let mut followed = Followed { counted: self.counted, failed: self.failed, ..Followed::default() };
+        for one in &mut self.each {
+            if one.index.is_none() || one.without.is_some() {
+                let why = one.without.as_ref().map_or("it was gone until the end", |(_, why)| why.as_str()).to_owned();
+                let since = humantime::format_rfc3339_millis(one.seen);
+                self.warnings.push(format!(
+                    "{} {} was without the faults since {since}: {why}",
+                    one.kind.as_str(),
+                    one.name
+                ));
+                one.gap(&why);
+            }
+        }
+        let gone = |one: &One| if one.index.is_none() { Some("Gone") } else { None };
+        followed.targets = self.each.into_iter().map(|one| (one.name.clone(), (gone(&one), one.gaps))).collect();
+        followed.warnings = self.warnings;
+        followed
+    }
+}
+
+/// What following came to.
+#[derive(Default)]
+pub struct Followed {
+    /// Counts of targets that were let go.
+    pub counted: Vec<FaultReport>,
+    /// For people.
+    pub warnings: Vec<String>,
+    /// Why the experiment is no success.
+    pub failed: Option<String>,
+    targets: HashMap<String, (Option<&'static str>, Vec<Gap>)>,
+}
+
+impl Followed {
+    /// Each target once, as it stands at the end, with its gaps.
+    pub fn fill(&mut self, targets: &mut Vec<TargetReport>) {
+        let mut all: Vec<TargetReport> = Vec::new();
+        for target in targets.drain(..) {
+            match all.iter_mut().find(|one| (&one.kind, &one.name) == (&target.kind, &target.name)) {
+                Some(one) => *one = target,
+                None => all.push(target),
+            }
+        }
+        for target in &mut all {
+            let Some((state, gaps)) = self.targets.get_mut(&target.name) else { continue };
+            target.gaps = std::mem::take(gaps);
+            if let Some(state) = state {
+                target.state = (*state).to_owned();
+            }
+        }
+        *targets = all;
+    }
+}
+
+impl One {
+    /// Is it still what was found?
+    fn is_there(&self, active: &Active, target: &Target, thorough: bool) -> bool {
+        if let Some(process) = self.process {
+            let lives = || process.is_alive() && netns_of(process.pid.cast_signed()) == Some(target.netns.inode);
+            return !thorough || lives();
+        }
+        if let Wanted::Netns(_) = self.wanted {
+            return inode(&target.netns.path) == Some(target.netns.inode);
+        }
+        let Some(scope) = &target.cgroup else {
+            let lives = |pid: &i32| netns_of(*pid) == Some(target.netns.inode);
+            return !thorough || target.pids.iter().any(lives);
+        };
+        if inode(&scope.directory) != Some(scope.id) {
+            return false;
+        }
+        // Calls need no network.
+        if !thorough || active.plan.rules.iter().all(|rule| rule.call.is_some()) {
+            return true;
+        }
+        let mut places = cgroup::processes_below(&scope.directory).into_iter().filter_map(netns_of).peekable();
+        let empty = places.peek().is_none();
+        // By its cgroup it is still known while nobody is in it.
+        if empty { target.scoped_by == ScopedBy::Cgroup } else { places.any(|inode| inode == target.netns.inode) }
+    }
+
+    /// Is it worth to search for it?
+    fn may_be_there(&self, host: &Host) -> bool {
+        match &self.wanted {
+            Wanted::Netns(name) if name.contains('/') => Path::new(name).exists(),
+            Wanted::Netns(name) => host.netns.join(name).exists(),
+            Wanted::Cgroup(path) => host
+                .unified
+                .as_ref()
+                .is_ok_and(|tree| cgroup::join(&tree.mount, path).is_some_and(|directory| directory.is_dir())),
+            Wanted::Pid(_) => false,
+            Wanted::Unit(_) | Wanted::Container(_) => true,
+        }
+    }
+
+    /// Interfaces that have come or gone.
+    fn interfaces(&mut self, engine: &Engine, active: &mut Active, index: usize) {
+        let acts = active.plan.rules.iter().any(|rule| rule.call.is_none());
+        let Some(target) = active.targets.get(index).filter(|_| acts) else {
+            self.seen = SystemTime::now();
+            return;
+        };
+        // It may go in this moment: the next look sees that.
+        let Ok(interfaces) = ByNetlink.interfaces(&target.netns) else { return };
+        let sends = interfaces.iter().any(|one| !one.loopback && one.up);
+        match engine.renew(active, index, interfaces) {
+            Ok(new) => {
+                self.without = None;
+                if !new.is_empty() {
+                    let names: Vec<String> = new.into_iter().collect();
+                    self.gap(&format!("new interface: {}", names.join(", ")));
+                }
+                self.seen = SystemTime::now();
+            }
+            Err(error) if sends => self.fails(&error),
+            Err(_) => self.without = None,
+        }
+    }
+
+    fn fails(&mut self, error: &EngineError) {
+        let since = self.without.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        self.without = Some((since, error.to_string()));
+    }
+
+    /// From when it was seen last to now.
+    fn gap(&mut self, reason: &str) {
+        let text = |time| humantime::format_rfc3339_millis(time).to_string();
+        let now = SystemTime::now();
+        if self.gaps.len() < MOST_GAPS {
+            self.gaps.push(Gap { from: text(self.seen), to: text(now), reason: reason.to_owned() });
+        }
+        self.seen = now;
+    }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|found| found.ino())
+}
+
+fn netns_of(pid: i32) -> Option<u64> {
+    inode(Path::new(&format!("/proc/{pid}/ns/net")))
+}
