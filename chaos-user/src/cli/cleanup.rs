@@ -2,20 +2,31 @@
 
 use super::fail;
 use crate::{
-    engine::{journal, reap},
+    engine::{EngineError, journal, marks, reap},
     observe::ExitCode,
 };
 
-/// Removes what dead processes left.
+/// Removes what dead processes left, also what no journal names any more.
 pub fn cleanup() -> ExitCode {
-    let reaped = journal::lock().and_then(|mut locked| reap::reap(&mut locked));
-    match reaped {
-        Ok(reaped) if reaped.runs.is_empty() && reaped.points.is_empty() => println!("nothing was left"),
-        Ok(reaped) => {
-            reaped.runs.iter().for_each(|name| println!("removed experiment {name}, whose process is gone"));
-            reaped.points.iter().for_each(|point| println!("removed what was attached to {point}"));
-        }
+    match clean() {
+        Ok(removed) if removed.is_empty() => println!("nothing was left"),
+        Ok(removed) => removed.iter().for_each(|line| println!("{line}")),
         Err(error) => return fail(&error),
     }
     ExitCode::Pass
+}
+
+fn clean() -> Result<Vec<String>, EngineError> {
+    let (mut locked, damage) = journal::lock_any()?;
+    let mut removed = Vec::new();
+    if let Some(damage) = damage {
+        // Its owners would not find it again.
+        marks::nobody_is_unnamed(&locked.journal)?;
+        removed.push(format!("{damage}\nset aside as {}", locked.set_aside()?));
+    }
+    let reaped = reap::reap(&mut locked)?;
+    removed.extend(reaped.runs.iter().map(|name| format!("removed experiment {name}, whose process is gone")));
+    removed.extend(reaped.points.iter().map(|point| format!("removed what was attached to {point}")));
+    removed.extend(marks::sweep(&locked.journal)?.iter().map(|mark| format!("removed {mark}")));
+    Ok(removed)
 }

@@ -2,7 +2,7 @@
 
 use super::fail;
 use crate::{
-    engine::{Journal, RunEntry, journal},
+    engine::{Journal, RunEntry, journal, marks},
     observe::ExitCode,
 };
 use serde_json::{Value, json};
@@ -11,9 +11,20 @@ use serde_json::{Value, json};
 pub fn status(as_json: bool) -> ExitCode {
     let journal = match journal::peek() {
         Ok(journal) => journal,
-        Err(error) => return fail(&error),
+        Err(error) => {
+            // What acts is said all the same.
+            let unnamed = marks::unnamed(&Journal::default()).map_or(0, |found| found.len());
+            if unnamed > 0 {
+                println!("{}", act_unnamed(unnamed as u64));
+            }
+            return fail(&error);
+        }
     };
-    let value = describe(&journal);
+    let mut value = describe(&journal);
+    // Looked for only where the journal names nobody: the look opens every map of the node.
+    if value["experiments"].as_array().is_some_and(Vec::is_empty) {
+        value["unnamed"] = json!(marks::unnamed(&journal).map_or(0, |found| found.len()));
+    }
     if as_json {
         println!("{value:#}");
     } else {
@@ -60,6 +71,10 @@ pub fn describe(journal: &Journal) -> Value {
     })
 }
 
+fn act_unnamed(count: u64) -> String {
+    format!("{count} experiments act that no journal names; `chaos stop --all` ends them")
+}
+
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("-")
 }
@@ -70,8 +85,10 @@ fn print_table(value: &Value) {
         println!("locked: {reason}; `chaos unlock` lifts it");
     }
     let experiments = value["experiments"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if experiments.is_empty() {
-        println!("no experiment is active");
+    match value["unnamed"].as_u64() {
+        Some(count) if count > 0 => println!("{}", act_unnamed(count)),
+        _ if experiments.is_empty() => println!("no experiment is active"),
+        _ => {}
     }
     for one in experiments {
         let list = |key: &str| {

@@ -2,7 +2,7 @@
 
 use super::fail;
 use crate::{
-    engine::{EngineError, RunEntry, folder::Folder, journal},
+    engine::{EngineError, RunEntry, folder::Folder, journal, marks},
     kernel::{error::KernelError, kill_switch::kill_switch, stops::Stops},
     observe::ExitCode,
 };
@@ -60,6 +60,14 @@ fn one(name: &str, finish: bool) -> Result<ExitCode, EngineError> {
     }
     let Some(run) = called.first().copied() else {
         let names: Vec<_> = journal.runs.iter().map(|run| run.name.as_str()).collect();
+        let unnamed = marks::unnamed(&journal).map_or(0, |found| found.len());
+        if unnamed > 0 {
+            let text = format!(
+                "no experiment {name:?} in the journal, but {unnamed} act that it does not name: \
+                 `chaos stop --all` ends them"
+            );
+            return Err(EngineError::Failed(text));
+        }
         let active =
             if names.is_empty() { "none is active".to_owned() } else { format!("active: {}", names.join(", ")) };
         return Err(EngineError::Invalid(vec![format!("no experiment {name:?} on this node; {active}")]));

@@ -34,6 +34,12 @@ const PREF: u16 = 1;
 /// And its handle there.
 const HANDLE: u32 = 0xc4a0;
 
+/// Is it one that we would make?
+#[must_use]
+pub fn is_our_filter(filter: &filter::Filter) -> bool {
+    (filter.name.as_str(), filter.pref, filter.handle) == ("chaos", PREF, HANDLE)
+}
+
 /// What the pair of an attach point is called: the sending end, the one that sends back.
 #[must_use]
 pub fn pair_names(id: u32) -> (String, String) {
@@ -253,7 +259,7 @@ pub fn mechanism(session: &Session, rtnl: &mut Rtnl, ifindex: u32) -> Result<&'s
 }
 
 /// cls_bpf in direct action below clsact: kernels before 6.6.
-fn add_filter(
+pub(super) fn add_filter(
     rtnl: &mut Rtnl,
     ifindex: u32,
     ingress: bool,

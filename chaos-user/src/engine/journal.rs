@@ -358,6 +358,18 @@ impl Locked {
         .map_err(EngineError::from)
     }
 
+    /// Gives a journal that cannot be read another name; that one. An empty one takes its place.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn set_aside(&self) -> Result<String, EngineError> {
+        let Place::Node { folder, .. } = &self.place else { return Ok(String::new()) };
+        let path = folder.path_of(JOURNAL);
+        let aside = folder.set_aside(JOURNAL);
+        let aside = aside.map_err(|e| EngineError::Failed(format!("rename {}: {e}", path.display())))?;
+        Ok(folder.path_of(&aside).display().to_string())
+    }
+
     /// The runs whose process is alive.
     pub fn live(&self) -> impl Iterator<Item = &RunEntry> {
         self.journal.runs.iter().filter(|run| run.owner().is_alive())

@@ -17,6 +17,7 @@ pub mod kept;
 pub mod lease;
 pub mod limit;
 pub mod lookup;
+pub mod marks;
 pub mod mechanism;
 mod node;
 pub mod owner;

@@ -156,7 +156,7 @@ fn remove(rtnl: &mut Rtnl, entry: &PointEntry) -> Result<(), KernelError> {
 }
 
 /// Marked as ours; or without a mark, as between its making and its marking, and nothing but such a pair in this namespace.
-fn is_pair(tx: &Interface, rx: Option<&Interface>) -> bool {
+pub(super) fn is_pair(tx: &Interface, rx: Option<&Interface>) -> bool {
     if tx.kind.as_deref() != Some("veth") {
         return false;
     }

@@ -1,4 +1,5 @@
 //! How: the only place with netlink, setns, bpf(2) and `unsafe`. No program is ever executed here.
+pub mod acting;
 pub mod address;
 pub mod births;
 pub mod bpf;

@@ -1,6 +1,7 @@
 //! A network namespace held by a file descriptor, and work done inside it.
 use std::{
     cell::Cell,
+    collections::HashSet,
     fs::{self, File},
     io,
     os::{
@@ -135,19 +136,31 @@ impl Netns {
         Ok(result)
     }
 
+    /// All that have a name or a process, each once; not those that may not be opened.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let mut seen = HashSet::new();
+        let is_new = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| seen.insert(found.ino()));
+        places().filter(is_new).filter_map(|path| Self::by_path(&path).ok()).collect()
+    }
+
     /// Finds a living namespace by its inode: among the named ones, then among those of all processes.
     /// `None` when there is none (any more) or it may not be opened.
     pub fn find_by_inode(inode: u64) -> Option<Self> {
-        let named = NAMED.iter().flat_map(|folder| entries(Path::new(folder)));
-        let of_processes = entries(Path::new("/proc"))
-            .filter(|path| path.file_name().is_some_and(|n| n.as_encoded_bytes().iter().all(u8::is_ascii_digit)))
-            .map(|path| path.join("ns/net"));
-        named
-            .chain(of_processes)
+        places()
             .filter(|path| fs::metadata(path).is_ok_and(|found| found.ino() == inode))
             // The namespace may have gone, and its path have come to mean another, before it was opened.
             .find_map(|path| Self::by_path(&path).ok().filter(|netns| netns.inode == inode))
     }
+}
+
+/// Where namespaces are found: those with names, and those of processes.
+fn places() -> impl Iterator<Item = PathBuf> {
+    let named = NAMED.iter().flat_map(|folder| entries(Path::new(folder)));
+    let of_processes = entries(Path::new("/proc"))
+        .filter(|path| path.file_name().is_some_and(|n| n.as_encoded_bytes().iter().all(u8::is_ascii_digit)))
+        .map(|path| path.join("ns/net"));
+    named.chain(of_processes)
 }
 
 impl AsFd for Netns {

@@ -1,0 +1,133 @@
+//! What is marked as ours and in no journal: the way back where the journal was lost.
+
+use super::{EngineError, Journal, attach, release};
+use crate::kernel::{
+    acting::{self, Acting},
+    error::KernelError,
+    filter::{self, Direction, Place},
+    link,
+    netlink::Rtnl,
+    netns::Netns,
+};
+use chaos_abi::maps;
+use nix::errno::Errno;
+
+/// Experiments that act and that the journal does not name.
+///
+/// # Errors
+/// Where we may not look.
+pub fn unnamed(journal: &Journal) -> Result<Vec<Acting>, EngineError> {
+    let named = journal.datapath.as_ref().and_then(|ids| ids.maps.get(maps::LEASES)).copied();
+    let is_named = |one: &Acting| named == Some(one.map) && journal.runs.iter().any(|run| run.lease == one.slot);
+    let mut found = acting::acting()?;
+    found.retain(|one| !is_named(one));
+    Ok(found)
+}
+
+/// Whether a live process owns experiments that the journal does not name: their things are not to be taken away.
+///
+/// # Errors
+/// `Failed` where that is so, with what to do; where we may not look.
+pub fn nobody_is_unnamed(journal: &Journal) -> Result<(), EngineError> {
+    let kept = acting::kept(&unnamed(journal)?)?;
+    if kept == 0 {
+        return Ok(());
+    }
+    let text =
+        format!("{kept} experiments act that the journal does not name: `chaos stop --all` ends them; then clean up");
+    Err(EngineError::Failed(text))
+}
+
+/// Takes away pairs and filters that are marked as ours and in no journal, in all namespaces that have a name or a process; the names
+/// of what is gone. Whoever calls holds the journal's lock.
+///
+/// # Errors
+/// `Failed` where live processes may own them; what could not be taken away.
+pub fn sweep(journal: &Journal) -> Result<Vec<String>, EngineError> {
+    let (mut gone, mut failed, mut may) = (Vec::new(), Vec::new(), false);
+    for netns in Netns::all() {
+        // One that cannot be entered is gone, or not ours to enter.
+        let Ok(Ok(found)) = netns.enter(|| find(journal, netns.inode())) else { continue };
+        if found.is_empty() {
+            continue;
+        }
+        if !may {
+            nobody_is_unnamed(journal)?;
+            may = true;
+        }
+        for mark in found {
+            match netns.enter(|| mark.remove()).and_then(|removed| removed) {
+                Ok(()) => gone.push(mark.text()),
+                Err(error) => failed.push(error.to_string()),
+            }
+        }
+    }
+    if failed.is_empty() { Ok(gone) } else { Err(EngineError::Failed(failed.join("\n"))) }
+}
+
+/// One thing.
+enum Mark {
+    Pair(String),
+    Filter { interface: String, place: Place },
+}
+
+fn find(journal: &Journal, netns: u64) -> Result<Vec<Mark>, KernelError> {
+    let mut rtnl = Rtnl::open()?;
+    let here = || journal.points.iter().filter(|entry| entry.netns == netns);
+    let interfaces = link::list(&mut rtnl)?;
+    let mut found = Vec::new();
+    for one in &interfaces {
+        if let Some(number) = one.name.strip_prefix("chq").and_then(|id| id.parse().ok()) {
+            let (_, rx) = attach::pair_names(number);
+            let is_known = here().any(|entry| entry.pair.as_ref().is_some_and(|pair| pair.tx == one.name));
+            if !is_known && release::is_pair(one, interfaces.iter().find(|other| other.name == rx)) {
+                found.push(Mark::Pair(one.name.clone()));
+            }
+        }
+        // Filters on the ends of a pair go with it.
+        if one.alias.as_deref().is_some_and(|alias| alias.starts_with(attach::ALIAS)) {
+            continue;
+        }
+        for direction in [Direction::Egress, Direction::Ingress] {
+            let ingress = direction == Direction::Ingress;
+            if here().any(|entry| (entry.ifindex, entry.ingress) == (one.index, ingress)) {
+                continue;
+            }
+            // Without clsact there are none.
+            let listed = filter::list(&mut rtnl, one.index, direction).unwrap_or_default();
+            let ours = listed.iter().filter(|filter| attach::is_our_filter(filter));
+            found.extend(ours.map(|filter| Mark::Filter {
+                interface: one.name.clone(),
+                place: Place { interface: one.index, direction, pref: filter.pref, handle: filter.handle },
+            }));
+        }
+    }
+    Ok(found)
+}
+
+impl Mark {
+    fn text(&self) -> String {
+        match self {
+            Self::Pair(name) => format!("{name}, which no journal named"),
+            Self::Filter { interface, .. } => format!("{interface} as a filter that no journal named"),
+        }
+    }
+
+    fn remove(&self) -> Result<(), KernelError> {
+        let mut rtnl = Rtnl::open()?;
+        let removed = match self {
+            Self::Pair(name) => match link::find_by_name(&mut rtnl, name)? {
+                Some(interface) => link::delete(&mut rtnl, &interface),
+                None => Ok(()),
+            },
+            Self::Filter { place, .. } => filter::delete(&mut rtnl, *place),
+        };
+        match removed {
+            Err(error) if matches!(error.errno, Errno::ENODEV | Errno::ENOENT | Errno::EINVAL) => Ok(()),
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! Experiments that act, as the maps of the node say: for when there is no journal that names them.
+
+use super::{clock, datapath::map_error, error::KernelError};
+use aya::maps::{Array, Map, MapData, MapError};
+use chaos_abi::{LEASE_PAUSED, LEASE_RUNNING, Lease, maps as names};
+use nix::errno::Errno;
+use std::time::Duration;
+
+/// Longer than a live owner lets pass between two renewals, two of them missed.
+const WATCHED: Duration = Duration::from_millis(1200);
+
+/// An experiment whose end has not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acting {
+    /// Id of the map that its lease is in.
+    pub map: u32,
+    /// Its slot there.
+    pub slot: u32,
+    /// Until when the lease holds, in jiffies.
+    until: u64,
+    paused: bool,
+}
+
+/// All of them, whoever owns them.
+///
+/// # Errors
+/// EPERM where we may not look for maps; what the kernel says of one.
+pub fn acting() -> Result<Vec<Acting>, KernelError> {
+    let mut found = Vec::new();
+    for info in aya::maps::loaded_maps() {
+        let info = match info.map_err(|e| map_error("find", "maps", &e)) {
+            Ok(info) => info,
+            // Gone between two steps of the search.
+            Err(error) if error.errno == Errno::ENOENT => continue,
+            Err(error) => return Err(error),
+        };
+        if info.name() == names::LEASES.as_bytes() {
+            match of(info.id()) {
+                // Gone meanwhile, or of a chaos whose leases are made otherwise.
+                Err(error) if matches!(error.errno, Errno::ENOENT | Errno::EIO) => {}
+                other => found.extend(other?),
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn of(map: u32) -> Result<Vec<Acting>, KernelError> {
+    let error = |e: MapError| map_error("read map", names::LEASES, &e);
+    let data = MapData::from_id(map).map_err(error)?;
+    let leases: Array<MapData, Lease> = Map::from_map_data(data).map_err(error)?.try_into().map_err(error)?;
+    let now = clock::monotonic();
+    let mut found = Vec::new();
+    for slot in 0..leases.len() {
+        let lease = leases.get(&slot, 0).map_err(error)?;
+        if matches!(lease.state, LEASE_RUNNING | LEASE_PAUSED) && lease.deadline > now {
+            found.push(Acting { map, slot, until: lease.until, paused: lease.state == LEASE_PAUSED });
+        }
+    }
+    Ok(found)
+}
+
+/// Those of these whose owner lives, as far as can be seen: it renews the lease, or has paused it. Takes more than a second.
+///
+/// # Errors
+/// As [`acting`].
+pub fn kept(these: &[Acting]) -> Result<usize, KernelError> {
+    if these.is_empty() {
+        return Ok(0);
+    }
+    std::thread::sleep(WATCHED);
+    let now = acting()?;
+    let lives = |one: &&Acting| {
+        now.iter()
+            .any(|later| (later.map, later.slot) == (one.map, one.slot) && (later.paused || later.until != one.until))
+    };
+    Ok(these.iter().filter(lives).count())
+}
