@@ -148,11 +148,11 @@ fn a_phase_of_another_version_is_said() {
 #[test]
 fn every_kind_is_read_leniently() {
     let odd = json!({ "metadata": { "name": "odd" }, "spec": { "addresses": [{ "cidr": "10.0.0.7/8" }], "reason": 7 }, "status": 7 });
-    assert!(list::<PeerSet>(&[odd.clone()])[0].unread.is_some());
+    assert!(list::<PeerSet>(std::slice::from_ref(&odd))[0].unread.is_some());
     let wider = json!({ "metadata": {}, "spec": { "addresses": [{ "cidr": "10.0.0.7/32", "protocol": "tcp" }] } });
     assert!(list::<PeerSet>(&[wider])[0].unread.is_some());
-    assert_eq!(list::<Halt>(&[odd.clone()])[0].name_any(), "odd");
-    assert_eq!(list::<NodeAgent>(&[odd.clone()])[0].name_any(), "odd");
+    assert_eq!(list::<Halt>(std::slice::from_ref(&odd))[0].name_any(), "odd");
+    assert_eq!(list::<NodeAgent>(std::slice::from_ref(&odd))[0].name_any(), "odd");
     let pod = json!({ "metadata": { "name": "web" }, "spec": { "nodeName": "n", "containers": 7 } });
     let pods = list::<Lenient<Pod>>(&[pod, json!({ "metadata": { "name": "db" } })]);
     assert_eq!(

@@ -57,7 +57,7 @@ impl Decider<'_> {
     fn is_off(&self, stopped: bool) -> bool {
         let said = |one: &&Injection| one.status.as_ref().is_some_and(|status| status.phase.is_over());
         let silent = self.silent();
-        let waits = |one: &&Injection| !said(one) && !(stopped && silent.contains(&one.spec.node_name));
+        let waits = |one: &&Injection| !(said(one) || stopped && silent.contains(&one.spec.node_name));
         let end = self.existing.iter().filter_map(|one| one.spec.ends_at.as_ref()).max_by_key(|time| time.0);
         let end = end.or(self.status.ends_at.as_ref()).map(|time| SystemTime::from(time.0));
         !self.existing.iter().any(|one| waits(&one)) || end.is_some_and(|end| self.now > end + LATE)
