@@ -180,6 +180,77 @@ fn agents_speak_for_their_own_node_and_only_the_controller_gives_orders() {
     assert!(said.contains("only the agent of node node2"), "{said}");
 }
 
+/// Values that the API server takes and nobody can read: each experiment is Invalid by itself, and the next one is served as ever.
+#[test]
+fn an_experiment_that_cannot_be_read_harms_itself_alone() {
+    let Some(shop) = Shop::open() else { return };
+    let all = json!({ "all": true });
+    let partition = |matches: Value| json!({ "network": { "match": matches, "partition": true } });
+    let spared = json!({ "all": true, "except": [{ "peers": [{ "cidr": "10.0.0.7/8" }] }] });
+    let bad = [
+        ("spec.faults[0].network.match.except[0].peers[0].cidr", partition(spared)),
+        ("spec.faults[0].network.match.ports[0]", partition(json!({ "protocol": "tcp", "ports": ["9-1"] }))),
+        ("spec.faults[0].network.match.peers[0].host", partition(json!({ "peers": [{ "host": "a..b" }] }))),
+        (
+            "spec.faults[0].syscall.errno",
+            json!({ "syscall": { "calls": ["connect"], "match": all, "errno": "ENOPE" } }),
+        ),
+        (
+            "spec.faults[0].network.bandwidth.rate",
+            json!({ "network": { "match": all, "bandwidth": { "rate": ".bit" } } }),
+        ),
+    ];
+    let ask = |index: usize, fault: &Value| {
+        let spec = json!({ "duration": "30s", "selector": { "pods": { "all": true } }, "faults": [fault] });
+        Asked::apply_spec(&shop.scene, &format!("unread-{index}"), &spec)
+    };
+    let asked: Vec<_> = bad.iter().enumerate().map(|(index, (path, fault))| (path, ask(index, fault))).collect();
+    let cut = Asked::apply(&shop.scene, "beside", 60, "web", &Shop::cut());
+    cut.await_injected();
+    shop.only_the_database_is_cut_off();
+    for (path, one) in &asked {
+        let over = one.await_over();
+        assert_eq!(over.verdict(), "Invalid", "{over:?}");
+        assert!(over.reason().starts_with(*path), "{over:?}");
+        assert!(one.injections().is_empty());
+    }
+    cut.delete();
+    asked.iter().for_each(|(_, one)| one.delete());
+    shop.web[0].wait_reaches(&shop.db.ip, true, std::time::Duration::from_secs(20));
+}
+
+/// What the API server says is in the status while it lasts, and when it ends later than the deadline nothing begins.
+#[test]
+fn what_may_not_be_written_is_said_and_never_begins_later() {
+    let Some(shop) = Shop::open() else { return };
+    let (cluster, own) = (&shop.scene.cluster, shop.scene.namespace.as_str());
+    cluster.kubectl(&format!("create quota none -n {own} --hard=count/injections.chaos-ebpf.dev=0"));
+    cluster.wait("the quota counts", || {
+        cluster.get("resourcequota", own, "none").is_some_and(|quota| quota["status"]["hard"].is_object())
+    });
+    let pods = json!({ "labelSelector": { "matchLabels": { "app": "web" } } });
+    let spec = json!({
+        "duration": "60s", "startDeadline": "4s", "selector": { "pods": pods }, "faults": [{ "network": Shop::cut() }],
+    });
+    let cut = Asked::apply_spec(&shop.scene, "quota", &spec);
+    cluster.wait("the quota is in the condition", || {
+        let status = cut.status().0;
+        let said = |one: &Value| {
+            one["type"] == "Injected"
+                && one["status"] == "False"
+                && one["message"].as_str().is_some_and(|text| text.contains("exceeded quota"))
+        };
+        status["conditions"].as_array().is_some_and(|all| all.iter().any(said))
+    });
+    let over = cut.await_over();
+    cluster.kubectl(&format!("delete quota none -n {own}"));
+    assert_eq!(over.verdict(), "Error", "{over:?}");
+    assert!(over.reason().contains("startDeadline") && over.reason().contains("exceeded quota"), "{over:?}");
+    assert!(cut.injections().is_empty());
+    assert!(shop.all_is_well());
+    cut.delete();
+}
+
 #[test]
 fn what_is_over_is_deleted_after_its_time_to_live() {
     let Some(shop) = Shop::open() else { return };
@@ -207,7 +278,9 @@ fn zz_no_right_is_missing_and_none_is_idle() {
         let mine: Vec<&Value> = log.iter().filter(is_its).collect();
         let refused: Vec<_> = mine.iter().filter(|line| line["responseStatus"]["code"] == 403).collect();
         // What races with the end of a namespace is forbidden there (admission plugin NamespaceLifecycle).
-        let refused: Vec<_> = refused.iter().filter(|line| !line.to_string().contains("being terminated")).collect();
+        // And a quota that a test sets is no right.
+        let is_of_rights = |line: &str| !line.contains("being terminated") && !line.contains("exceeded quota");
+        let refused: Vec<_> = refused.iter().filter(|line| is_of_rights(&line.to_string())).collect();
         assert!(refused.is_empty(), "{account} was refused: {:#}", refused[0]);
         let used: BTreeSet<(String, String)> = mine.iter().map(|line| used(line)).collect();
         let role = cluster.get("clusterrole", "default", account).expect("a role");

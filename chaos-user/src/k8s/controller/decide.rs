@@ -249,8 +249,7 @@ impl Decider<'_> {
     fn silent(&self) -> Vec<String> {
         let silent = self.existing.iter().filter(|one| {
             let looked = one.status.as_ref().is_some_and(|status| status.observed_generation.is_some());
-            let made = one.creation_timestamp().map(|made| SystemTime::from(made.0));
-            !looked && made.is_some_and(|made| self.now.duration_since(made).unwrap_or_default() > ANSWER)
+            !looked && self.seen.unanswered.get(&one.name_any()).is_some_and(|since| *since > ANSWER)
         });
         silent.map(|one| one.spec.node_name.clone()).collect()
     }

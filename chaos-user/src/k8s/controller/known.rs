@@ -35,6 +35,8 @@ const SETS: Duration = Duration::from_secs(10);
 struct Part {
     /// By name.
     injections: Arc<Vec<Injection>>,
+    /// Since when we have them, by name.
+    since: HashMap<String, Instant>,
     /// The versions that we wrote and the watch has not told yet, by name.
     awaited: HashMap<String, u64>,
     /// As our last write of its status left it, and when.
@@ -101,6 +103,7 @@ impl Part {
         if self.over {
             return;
         }
+        self.since.entry(one.name_any()).or_insert_with(Instant::now);
         // As large as the rest of it, and of no use here.
         one.metadata.managed_fields = None;
         // Shared with a look that goes on: that one keeps what it began with.
@@ -118,6 +121,7 @@ impl Part {
 
     fn remove(&mut self, one: &Injection) {
         self.awaited.remove(&one.name_any());
+        self.since.remove(&one.name_any());
         let all = Arc::make_mut(&mut self.injections);
         if let Ok(place) = all.binary_search_by(|other| other.metadata.name.cmp(&one.metadata.name)) {
             all.remove(place);
@@ -247,6 +251,17 @@ impl Known {
         let news = obstacle.is_some() && part.obstacle != obstacle;
         part.obstacle = obstacle;
         news
+    }
+
+    /// How long we have had each of its orders that no agent has looked at, by name.
+    pub fn unanswered(&self, uid: &str) -> HashMap<String, Duration> {
+        let inner = self.inner();
+        let Some(part) = inner.parts.get(uid) else { return HashMap::new() };
+        let open = part.injections.iter().filter(|one| {
+            let looked = one.status.as_ref().and_then(|status| status.observed_generation);
+            looked.is_none()
+        });
+        open.filter_map(|one| Some((one.name_any(), part.since.get(&one.name_any())?.elapsed()))).collect()
     }
 
     /// Its sets of addresses, as they were a moment ago.

@@ -10,6 +10,7 @@ use crate::{
     },
     observe::{Ending, FaultPlanned, FaultReport, ProbeReport, Unit, Verdict, judge, merged},
 };
+use std::collections::BTreeSet;
 
 /// Sums of each fault over all nodes.
 #[must_use]
@@ -25,26 +26,41 @@ pub fn sums(experiment: &Experiment, injections: &[Injection]) -> Vec<FaultSum> 
     each.collect()
 }
 
+/// What a node may say of targets: those that its order names and, where it follows new pods by itself, pods of the namespaces that it
+/// follows there. A node's token is to speak of no other pod.
+fn believed(one: &Injection) -> impl Iterator<Item = TargetRecord> {
+    let spec = &one.spec;
+    let named: BTreeSet<&str> = spec.targets.iter().map(|target| target.uid.as_str()).collect();
+    let followed = |record: &TargetRecord| {
+        spec.follow.as_ref().is_some_and(|follow| {
+            follow.namespaces.is_empty() || follow.namespaces.iter().any(|one| *one == record.namespace)
+        })
+    };
+    let records = one.status.iter().flat_map(|status| &status.targets);
+    records
+        .filter(move |record| named.contains(record.uid.as_str()) || followed(record))
+        .map(|record| TargetRecord { node: spec.node_name.clone(), ..record.clone() })
+}
+
 /// The targets, failed ones first and at most 100, and how many there are.
 #[must_use]
 pub fn targets(injections: &[Injection]) -> (Vec<TargetRecord>, Summary) {
-    let statuses = || injections.iter().filter_map(|one| one.status.as_ref());
-    let mut all: Vec<&TargetRecord> = statuses().flat_map(|status| &status.targets).collect();
+    let mut all: Vec<TargetRecord> = injections.iter().flat_map(believed).collect();
     // What was prepared and given up was never under the faults.
     let own = || injections.iter().filter(|one| !one.spec.peers_side);
-    let of_own = || own().filter_map(|one| one.status.as_ref());
-    let begun = of_own().filter(|status| status.started_at.is_some()).flat_map(|status| &status.targets);
+    let has_begun = |one: &&Injection| one.status.as_ref().is_some_and(|status| status.started_at.is_some());
+    let begun = own().filter(has_begun).flat_map(believed);
     let hit = [TargetState::Injected, TargetState::Paused, TargetState::Reverted, TargetState::Gone];
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let asked: usize = own().map(|one| one.spec.targets.len()).sum();
     let summary = Summary {
-        selected: number(asked.max(of_own().map(|status| status.targets.len()).sum())),
+        selected: number(asked.max(own().map(|one| believed(one).count()).sum())),
         injected: number(begun.filter(|one| hit.contains(&one.state)).count()),
         failed: number(all.iter().filter(|one| one.state == TargetState::Failed).count()),
     };
     all.sort_by(|a, b| (a.state, &a.namespace, &a.pod).cmp(&(b.state, &b.namespace, &b.pod)));
     all.truncate(MOST_TARGETS);
-    (all.into_iter().cloned().collect(), summary)
+    (all, summary)
 }
 
 /// What went wrong on nodes, worst first.

@@ -28,6 +28,9 @@ pub struct Seen {
     pub failed: Option<String>,
     /// Of the phases that have ended.
     pub reports: Vec<ProbeReport>,
+    /// How long this controller has had each order that its node has not looked at, by the Injection's name. By the clock that nobody sets:
+    /// the API server's may be another one.
+    pub unanswered: HashMap<String, Duration>,
 }
 
 struct Run {
@@ -90,6 +93,7 @@ impl Prober {
             done: run.done.clone(),
             failed: run.failed.clone(),
             reports: joined(&run.before, run.probes.reports()),
+            unanswered: HashMap::new(),
         }
     }
 

@@ -93,7 +93,7 @@ fn wanted(experiment: &Experiment, seen: &Seen) -> u64 {
     hasher.finish()
 }
 
-async fn look(experiment: Arc<Experiment>, seen: Seen, context: &Context) -> Result<Action, kube::Error> {
+async fn look(experiment: Arc<Experiment>, mut seen: Seen, context: &Context) -> Result<Action, kube::Error> {
     let experiment = context.known.newest(experiment);
     let uid = experiment.uid().unwrap_or_default();
     let old = experiment.status.clone().unwrap_or_default();
@@ -108,6 +108,7 @@ async fn look(experiment: Arc<Experiment>, seen: Seen, context: &Context) -> Res
         Some(known) => known,
         None => Arc::new(owned::<Injection>(&context.client, &experiment).await?),
     };
+    seen.unanswered = context.known.unanswered(&uid);
     let world = context.watched.now();
     let now = SystemTime::now();
     let mut decision = decide(&experiment, &world, &injections, &seen, now);
@@ -143,7 +144,7 @@ async fn look(experiment: Arc<Experiment>, seen: Seen, context: &Context) -> Res
         context.prober.forget(&uid);
     }
     if decision.status.phase != old.phase {
-        tell(&experiment, &context.recorder, &decision.status).await;
+        tell(&experiment, &context.recorder, &decision.status, &decision.injections).await;
     }
     let again = decision.again.into_iter().chain(waits).min();
     Ok(again.map_or_else(Action::await_change, Action::requeue))

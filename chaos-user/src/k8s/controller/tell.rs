@@ -1,7 +1,7 @@
 //! What users are told beside the status: events on the experiment and on the pods that it hits, and one line in the log.
 
 use crate::k8s::{
-    api::{Experiment, ExperimentStatus, FaultSum, Phase},
+    api::{Experiment, ExperimentStatus, FaultSum, Injection, Phase},
     text::cut,
 };
 use futures::StreamExt;
@@ -11,6 +11,7 @@ use kube::{
     runtime::events::{Event, EventType, Recorder},
 };
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// Longest note of an event (events.k8s.io/v1).
 const NOTE: usize = 1024;
@@ -18,7 +19,7 @@ const NOTE: usize = 1024;
 const WRITERS: usize = 8;
 
 /// Tells of a new phase.
-pub async fn tell(experiment: &Experiment, recorder: &Recorder, status: &ExperimentStatus) {
+pub async fn tell(experiment: &Experiment, recorder: &Recorder, status: &ExperimentStatus, orders: &[Injection]) {
     let name = format!("{}/{}", experiment.namespace().unwrap_or_default(), experiment.name_any());
     let note = note(status);
     tracing::info!(experiment = %name, phase = ?status.phase, report = %json!(status), "{note}");
@@ -35,7 +36,7 @@ pub async fn tell(experiment: &Experiment, recorder: &Recorder, status: &Experim
         None => format!("Experiment {name}: {what}"),
     };
     let event = self::event(EventType::Normal, reason, &note);
-    let (pods, recorder) = (pods(status), recorder.clone());
+    let (pods, recorder) = (pods(status, orders), recorder.clone());
     // Nobody waits for up to a hundred of them.
     tokio::spawn(async move {
         futures::stream::iter(&pods).for_each_concurrent(WRITERS, |pod| publish(&recorder, &event, pod)).await;
@@ -68,10 +69,12 @@ fn note(status: &ExperimentStatus) -> String {
     std::iter::once(head).chain(sums).collect::<Vec<_>>().join("; ")
 }
 
-/// The pods among the targets, each once.
-fn pods(status: &ExperimentStatus) -> Vec<ObjectReference> {
+/// The pods among the targets that the orders name, each once: what a node says alone is written on no pod.
+fn pods(status: &ExperimentStatus, orders: &[Injection]) -> Vec<ObjectReference> {
+    let named: BTreeSet<&str> =
+        orders.iter().flat_map(|one| &one.spec.targets).map(|target| target.uid.as_str()).collect();
     let mut pods: Vec<ObjectReference> = Vec::new();
-    for target in &status.targets {
+    for target in status.targets.iter().filter(|target| named.contains(target.uid.as_str())) {
         if !pods.iter().any(|pod| pod.uid.as_ref() == Some(&target.uid)) {
             pods.push(ObjectReference {
                 api_version: Some("v1".to_owned()),
@@ -102,7 +105,14 @@ mod tests {
     #[test]
     fn a_pod_with_two_containers_is_told_once() {
         let target = |uid: &str| TargetRecord { uid: uid.to_owned(), ..TargetRecord::default() };
-        let targets = vec![target("a"), target("a"), target("b")];
-        assert_eq!(pods(&ExperimentStatus { targets, ..ExperimentStatus::default() }).len(), 2);
+        let targets = vec![target("a"), target("a"), target("b"), target("foreign")];
+        let named = ["a", "b"].map(|uid| json!({ "namespace": "shop", "name": uid, "uid": uid }));
+        let spec = json!({
+            "nodeName": "n", "experiment": "cut", "remaining": "5s", "seed": 1, "faults": [], "targets": named,
+        });
+        let order: Injection = serde_json::from_value(json!({ "metadata": {}, "spec": spec })).unwrap();
+        let told = pods(&ExperimentStatus { targets, ..ExperimentStatus::default() }, &[order]);
+        let uids: Vec<_> = told.into_iter().filter_map(|pod| pod.uid).collect();
+        assert_eq!(uids, ["a", "b"], "what a node alone names is written on nobody");
     }
 }

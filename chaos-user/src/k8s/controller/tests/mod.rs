@@ -104,13 +104,14 @@ fn answered(
     experiment.status = Some(decision.status.clone());
     let answer = |mut one: Injection| {
         let node = one.spec.node_name.clone();
+        let uid = one.spec.targets.first().map(|target| target.uid.clone()).unwrap_or_default();
         let (phase, injected) = say(&node);
         let fault = json!({ "name": "cut", "target": "t", "mechanism": "tcx", "seen": injected, "matched": injected,
             "injected": injected, "skipped": 0, "skbs": injected, "bytes": 0 });
         let status = json!({
             "observedGeneration": 1, "phase": phase, "message": "because",
             "startedAt": (injected > 0).then_some("2026-01-01T00:00:00Z"),
-            "targets": [{ "namespace": "shop", "pod": node, "state": if injected > 0 { "Injected" } else { "Reverted" } }],
+            "targets": [{ "namespace": "shop", "pod": node, "uid": uid, "state": if injected > 0 { "Injected" } else { "Reverted" } }],
             "faults": [{ "name": "cut", "seen": injected, "matched": injected, "injected": injected }],
         });
         let mut status: InjectionStatus = serde_json::from_value(status).unwrap();
@@ -130,6 +131,12 @@ fn whole(fault: Value) -> Value {
     let mut value = serde_json::to_value(crate::observe::FaultReport::default()).unwrap();
     value.as_object_mut().unwrap().extend(fault.as_object().unwrap().clone());
     value
+}
+
+/// This controller has had these for so many seconds, and no agent has looked at them.
+fn unanswered(existing: &[Injection], seconds: u64) -> Seen {
+    let each = existing.iter().filter_map(|one| Some((one.metadata.name.clone()?, Duration::from_secs(seconds))));
+    Seen { unanswered: each.collect(), ..Seen::default() }
 }
 
 fn names(decision: &Decision) -> Vec<(String, Vec<String>)> {
@@ -276,11 +283,12 @@ fn a_node_without_an_agent_holds_up_nobody_for_long() {
     let first = decide(&one, &world(), &[], &Seen::default(), now);
     let mut some = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
     some[1].status = None;
+    // The API server's clock is an hour behind ours, and that is of no meaning.
     for one in &mut some {
-        one.metadata.creation_timestamp = crate::k8s::time::time(now);
+        one.metadata.creation_timestamp = crate::k8s::time::time(now - Duration::from_secs(3600));
     }
-    assert!(decide(&one, &world(), &some, &Seen::default(), now + Duration::from_secs(5)).status.started_at.is_none());
-    let late = decide(&one, &world(), &some, &Seen::default(), now + Duration::from_secs(11));
+    assert!(decide(&one, &world(), &some, &unanswered(&some, 9), now).status.started_at.is_none());
+    let late = decide(&one, &world(), &some, &unanswered(&some, 11), now);
     assert!(late.status.started_at.is_some());
     assert!(late.status.conditions.iter().any(|one| one.type_ == "Degraded" && one.status == "True"));
 }
@@ -333,9 +341,8 @@ fn a_cluster_without_agents_is_said_and_not_waited_for() {
     let mut silent = answered(&first, &mut one, |_| (InjectionPhase::Pending, 0));
     for one in &mut silent {
         one.status = None;
-        one.metadata.creation_timestamp = crate::k8s::time::time(now);
     }
-    let given_up = decide(&one, &world(), &silent, &Seen::default(), now + Duration::from_secs(11));
+    let given_up = decide(&one, &world(), &silent, &unanswered(&silent, 11), now);
     assert_eq!((given_up.status.phase, given_up.status.verdict), (Phase::Failed, Some(Verdict::Error)));
     assert!(given_up.status.reason.contains("n1, n2"), "{}", given_up.status.reason);
     let stopped = given_up.injections.iter().all(|one| one.spec.stop == Some(Stop::Abort));

@@ -82,3 +82,20 @@ fn the_verdict_of_what_is_over_stays() {
     let decision = decided(&experiment, &[], SystemTime::now());
     assert_eq!((decision.status.verdict, decision.injections.len()), (Some(Verdict::Pass), 0));
 }
+
+#[test]
+fn a_node_speaks_of_its_own_targets_alone() {
+    let mut experiment = all();
+    let first = decided(&experiment, &[], SystemTime::now());
+    let mut said = answered(&first, &mut experiment, |_| (InjectionPhase::Injected, 3));
+    let foreign =
+        json!({ "namespace": "kube-system", "pod": "coredns", "uid": "foreign", "node": "n9", "state": "Injected" });
+    let status = said[0].status.as_mut().unwrap();
+    status.targets.push(serde_json::from_value(foreign).unwrap());
+    status.targets[0].node = "n9".to_owned();
+    let status = decided(&experiment, &said, SystemTime::now()).status;
+    assert_eq!((status.targets.len(), status.summary.injected, status.summary.selected), (2, 2, 3));
+    let mut nodes: Vec<&str> = status.targets.iter().map(|one| one.node.as_str()).collect();
+    nodes.sort_unstable();
+    assert_eq!(nodes, ["n1", "n2"], "a node speaks of itself");
+}
