@@ -4,12 +4,15 @@ use super::watch::{TICK, not_injected, signal_name};
 use crate::{
     engine::{EngineError, Request},
     observe::{Ending, Report},
-    probe::{Phase, Probes},
+    probe::{Anywhere, Cause, Phase, Place, Places, Probes, Reach},
     spec::ProbePhase,
 };
 use std::{
     fs, mem,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// Prepares the probes of all experiments.
@@ -19,10 +22,17 @@ use std::{
 pub fn prepare(requests: &mut [Request]) -> Result<Vec<Probes>, EngineError> {
     // Absent in a small container: then no name is known, which the error says.
     let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let anywhere: Arc<dyn Reach> = Arc::new(Anywhere);
+    let reach = |_: &str| Arc::clone(&anywhere);
+    let place = Place { hosts: &hosts, reach: &reach, places: Places::unbounded() };
     let each = requests.iter_mut().map(|request| {
-        Probes::new(&mem::take(&mut request.probes), &hosts).map_err(|refused| {
+        Probes::new(&mem::take(&mut request.probes), &place).map_err(|refused| {
             let text = format!("Experiment/{}: {}", request.plan.name, refused.text);
-            if refused.invalid { EngineError::Invalid(vec![text]) } else { EngineError::Unsupported(text) }
+            match refused.cause {
+                Cause::Invalid => EngineError::Invalid(vec![text]),
+                Cause::Impossible => EngineError::Unsupported(text),
+                Cause::Forbidden => EngineError::Refused(text),
+            }
         })
     });
     each.collect()

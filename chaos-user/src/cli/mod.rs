@@ -21,6 +21,7 @@ mod watch;
 
 use crate::{
     engine::EngineError,
+    k8s::Ports,
     observe::{ExitCode, Format},
     say,
 };
@@ -148,6 +149,9 @@ enum Command {
         /// Tell /healthz, /readyz and /metrics on this TCP port; nowhere if left out.
         #[arg(long)]
         port: Option<u16>,
+        /// Tell the same on this TCP port of 127.0.0.1, for the kubelet; nowhere if left out.
+        #[arg(long)]
+        health_port: Option<u16>,
     },
     /// The controller of a cluster: makes an Injection per node of each Experiment, and sums up what comes back.
     Controller {
@@ -163,6 +167,12 @@ enum Command {
         /// Tell /healthz, /readyz and /metrics on this TCP port; nowhere if left out.
         #[arg(long)]
         port: Option<u16>,
+        /// Tell the same on this TCP port, for the kubelet; nowhere if left out.
+        #[arg(long)]
+        health_port: Option<u16>,
+        /// A network (10.0.0.0/8) or host that probes of every namespace reach beside its own pods and Services; may be repeated.
+        #[arg(long, value_name = "CIDR|HOST", value_delimiter = ',')]
+        probe_allow: Vec<crate::k8s::controller::Allowed>,
     },
     /// Print the custom resource definitions of a cluster as YAML.
     Crd,
@@ -219,12 +229,14 @@ fn perform(command: Command) -> ExitCode {
         Command::Stop { name, all: _, finish, lock } => stop::stop(name.as_deref(), finish, lock.as_deref()),
         Command::Unlock => stop::unlock(),
         Command::Cleanup => cleanup::cleanup(),
-        Command::Agent { node, namespace, policy, port } => {
-            agent::agent(agent::Options { node, namespace, policy, port })
+        Command::Agent { node, namespace, policy, port, health_port } => {
+            let ports = Ports { all: port, health: health_port, near: true };
+            agent::agent(agent::Options { node, namespace, policy, ports })
         }
-        Command::Controller { namespace, own_namespace, identity, port } => {
+        Command::Controller { namespace, own_namespace, identity, port, health_port, probe_allow } => {
             let identity = identity.unwrap_or_else(controller::identity);
-            controller::controller(controller::Options { namespace, own_namespace, identity, port })
+            let ports = Ports { all: port, health: health_port, near: false };
+            controller::controller(controller::Options { namespace, own_namespace, identity, ports, probe_allow })
         }
         Command::Crd => crd::crd(),
         Command::Kubectl(arguments) => kubectl::kubectl(arguments),

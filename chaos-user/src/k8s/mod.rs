@@ -10,3 +10,5 @@ pub mod plugin;
 mod serve;
 mod text;
 mod time;
+
+pub use serve::Ports;

@@ -1,37 +1,33 @@
 //! One question to the world outside, and whether its answer is right.
 
-use super::http;
+use super::{http, reach::Reach, tls::Tls};
 use std::{
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::net::TcpStream;
 
 /// What is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Check {
-    /// A TCP connection opens.
-    Tcp {
-        /// Where to, the first that answers counts.
-        addresses: Vec<SocketAddr>,
-    },
-    /// A web server answers with this status.
-    Http {
-        /// Where to.
-        addresses: Vec<SocketAddr>,
-        /// The request's bytes.
-        request: Vec<u8>,
-        /// The status that is right.
-        status: u16,
-    },
+#[derive(Clone)]
+pub struct Check {
+    /// Where to, the first that answers counts.
+    pub addresses: Vec<SocketAddr>,
+    /// Which of them may be dialled, asked anew before each connection: an address has another owner tomorrow.
+    pub reach: Arc<dyn Reach>,
+    /// What a web server is asked; None: that a TCP connection opens is enough.
+    pub http: Option<Http>,
 }
 
-/// What is left until `end`; at least what a socket takes as a timeout.
-///
-/// # Errors
-/// `no answer in time` when nothing is left.
-pub fn left(end: Instant) -> Result<Duration, String> {
-    let left = end.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err("no answer in time".to_owned()) } else { Ok(left) }
+/// A question to a web server.
+#[derive(Clone)]
+pub struct Http {
+    /// The request's bytes.
+    pub request: Vec<u8>,
+    /// The status that is right.
+    pub status: u16,
+    /// For https.
+    pub tls: Option<Tls>,
 }
 
 impl Check {
@@ -40,29 +36,33 @@ impl Check {
     ///
     /// # Errors
     /// A sentence on what went wrong.
-    pub fn ask(&self, timeout: Duration) -> Result<Duration, String> {
+    pub async fn ask(&self, timeout: Duration) -> Result<Duration, String> {
         let begin = Instant::now();
-        let end = begin + timeout;
-        match self {
-            Self::Tcp { addresses } => connect(addresses, end).map(drop)?,
-            Self::Http { addresses, request, status } => {
-                let answered = http::exchange(connect(addresses, end)?, request, *status, end)?;
-                if answered != *status {
-                    return Err(format!("status {answered} instead of {status}"));
-                }
+        match tokio::time::timeout(timeout, self.exchange()).await {
+            Ok(result) => result.map(|()| begin.elapsed()),
+            Err(_) => Err("no answer in time".to_owned()),
+        }
+    }
+
+    async fn exchange(&self) -> Result<(), String> {
+        let stream = self.connect().await?;
+        let Some(http) = &self.http else { return Ok(()) };
+        let answered = match &http.tls {
+            None => http::exchange(stream, &http.request, http.status).await?,
+            Some(tls) => http::exchange(tls.connect(stream).await?, &http.request, http.status).await?,
+        };
+        if answered == http.status { Ok(()) } else { Err(format!("status {answered} instead of {}", http.status)) }
+    }
+
+    /// Dials exactly what was judged: nothing is resolved between the two.
+    async fn connect(&self) -> Result<TcpStream, String> {
+        let mut failed = String::from("no address that probes may reach");
+        for address in self.addresses.iter().filter(|address| self.reach.allows(address.ip())) {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = format!("connect {address}: {error}"),
             }
         }
-        Ok(begin.elapsed())
+        Err(failed)
     }
-}
-
-fn connect(addresses: &[SocketAddr], end: Instant) -> Result<TcpStream, String> {
-    let mut failed = String::from("no address");
-    for address in addresses {
-        match TcpStream::connect_timeout(address, left(end)?) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failed = format!("connect {address}: {error}"),
-        }
-    }
-    Err(failed)
 }

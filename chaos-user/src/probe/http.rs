@@ -1,12 +1,7 @@
 //! HTTP/1.1 as far as a status needs it (RFC 9112): one GET, the head of the answer read by httparse, the body left unread.
 //! Redirects are not followed: their status is an answer like others.
 
-use super::check::left;
-use std::{
-    io::{ErrorKind, Read, Write},
-    net::TcpStream,
-    time::Instant,
-};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// A head that is longer is not waited for.
 const LONGEST_HEAD: usize = 64 * 1024;
@@ -25,20 +20,17 @@ pub fn request(authority: &str, target: &str) -> Vec<u8> {
 ///
 /// # Errors
 /// A sentence on what went wrong.
-pub fn exchange(mut stream: TcpStream, request: &[u8], wanted: u16, end: Instant) -> Result<u16, String> {
-    let failed = |what: &str, error: &std::io::Error| match error.kind() {
-        ErrorKind::WouldBlock | ErrorKind::TimedOut => "no answer in time".to_owned(),
-        _ => format!("{what}: {error}"),
-    };
-    let until = left(end)?;
-    stream.set_write_timeout(Some(until)).and_then(|()| stream.write_all(request)).map_err(|e| failed("send", &e))?;
+pub async fn exchange<S>(mut stream: S, request: &[u8], wanted: u16) -> Result<u16, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    stream.write_all(request).await.map_err(|error| format!("send: {error}"))?;
+    stream.flush().await.map_err(|error| format!("send: {error}"))?;
     let mut head = Vec::new();
-    let mut part = [0; 4096];
+    // On the heap: tasks that wait for their turn hold no room for it.
+    let mut part = vec![0; 4096];
     loop {
-        // The time left shrinks: an answer that trickles in does not extend it.
-        let until = left(end)?;
-        let read = stream.set_read_timeout(Some(until)).and_then(|()| stream.read(&mut part));
-        let read = read.map_err(|e| failed("receive", &e))?;
+        let read = stream.read(&mut part).await.map_err(|error| format!("receive: {error}"))?;
         if read == 0 {
             return Err(
                 if head.is_empty() { "closed without an answer" } else { "closed within its answer" }.to_owned()

@@ -1,17 +1,19 @@
 //! A phase: the probes of an experiment while they run.
 
-use super::{check::Check, tally::Tally};
+use super::{
+    check::Check,
+    places::{Places, runtime},
+    tally::Tally,
+};
 use crate::observe::PhaseReport;
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        mpsc::{self, RecvTimeoutError},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::task::AbortHandle;
 
 /// How one probe is run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Schedule {
     /// What is asked.
     pub check: Check,
@@ -28,8 +30,14 @@ struct Part {
     /// Index of the probe.
     probe: usize,
     tally: Arc<Mutex<Tally>>,
-    /// Dropped, it ends the thread after its current run, for which nobody waits.
-    _stop: mpsc::Sender<()>,
+    task: AbortHandle,
+}
+
+impl Drop for Part {
+    /// Ends the run that is under way, for which nobody waits.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Probes that run. Dropped or ended, no result counts any more.
@@ -48,17 +56,22 @@ impl Phase {
     ///
     /// # Errors
     /// Where no thread can be made.
-    pub fn start(name: &'static str, probes: Vec<(usize, Schedule)>, until: Option<Instant>) -> std::io::Result<Self> {
-        let mut parts = Vec::new();
-        for (probe, schedule) in probes {
-            let tally = Arc::new(Mutex::new(Tally::default()));
-            let (stop, stopped) = mpsc::channel();
-            let shared = Arc::clone(&tally);
-            let thread = std::thread::Builder::new().name("probe".to_owned());
-            thread.spawn(move || repeat(&schedule, &shared, &stopped, until))?;
-            parts.push(Part { probe, tally, _stop: stop });
+    pub fn start(
+        name: &'static str,
+        probes: Vec<(usize, Schedule)>,
+        until: Option<Instant>,
+        places: &Places,
+    ) -> std::io::Result<Self> {
+        if probes.is_empty() {
+            return Ok(Self { name, parts: Vec::new() });
         }
-        Ok(Self { name, parts })
+        let runtime = runtime()?;
+        let each = probes.into_iter().map(|(probe, schedule)| {
+            let tally = Arc::new(Mutex::new(Tally::default()));
+            let task = runtime.spawn(repeat(schedule, Arc::clone(&tally), until, places.clone()));
+            Part { probe, tally, task: task.abort_handle() }
+        });
+        Ok(Self { name, parts: each.collect() })
     }
 
     /// The first probe that has failed.
@@ -76,7 +89,8 @@ impl Phase {
     /// Ends it without waiting for runs that have no answer yet: they are not counted. The reports by probe.
     #[must_use]
     pub fn end(self) -> Vec<(usize, PhaseReport)> {
-        let reports = self.parts.into_iter().map(|part| {
+        let reports = self.parts.iter().map(|part| {
+            part.task.abort();
             let tally = std::mem::take(&mut *locked(&part.tally));
             tally.report(self.name).map(|report| (part.probe, report))
         });
@@ -84,20 +98,20 @@ impl Phase {
     }
 }
 
-fn repeat(schedule: &Schedule, tally: &Mutex<Tally>, stopped: &mpsc::Receiver<()>, until: Option<Instant>) {
+async fn repeat(schedule: Schedule, tally: Arc<Mutex<Tally>>, until: Option<Instant>, places: Places) {
     let mut next = Instant::now();
     loop {
-        let result = schedule.check.ask(schedule.timeout);
-        let late = until.is_some_and(|until| Instant::now() >= until);
-        if late || stopped.try_recv() == Err(mpsc::TryRecvError::Disconnected) {
+        let place = places.take().await;
+        let begin = Instant::now();
+        // On the heap, and only while it is asked: ten thousand tasks that sleep are small.
+        let result = Box::pin(schedule.check.ask(schedule.timeout)).await;
+        place.give_back(begin.elapsed());
+        if until.is_some_and(|until| Instant::now() >= until) {
             return;
         }
-        locked(tally).book(result, schedule.failures);
+        locked(&tally).book(result, schedule.failures);
         // A run that took longer than the interval delays the next ones; they do not pile up.
         next = (next + schedule.every).max(Instant::now());
-        let wait = next.saturating_duration_since(Instant::now());
-        if stopped.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
-            return;
-        }
+        tokio::time::sleep_until(next.into()).await;
     }
 }

@@ -2,23 +2,47 @@
 
 use super::{
     address::addresses,
-    check::Check,
+    check::{Check, Http},
     http,
     phase::{Phase, Schedule},
+    places::Places,
+    reach::Reach,
+    tls::Tls,
 };
 use crate::{
     observe::ProbeReport,
-    spec::{Endpoint, Probe, ProbePhase, Url},
+    spec::{Endpoint, HttpProbe, Probe, ProbePhase, Url},
 };
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 /// Why a probe cannot be run here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// The field and a sentence.
     pub text: String,
+    /// Whose fault it is.
+    pub cause: Cause,
+}
+
+/// Whose fault it is that a probe cannot be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
     /// The input itself is wrong, whatever the machine.
-    pub invalid: bool,
+    Invalid,
+    /// It cannot be asked from here.
+    Impossible,
+    /// Its author may not ask there.
+    Forbidden,
+}
+
+/// What probes need of where they run.
+pub struct Place<'a> {
+    /// The text of /etc/hosts, or of what stands for it.
+    pub hosts: &'a str,
+    /// What a probe of this host may dial.
+    pub reach: &'a dyn Fn(&str) -> Arc<dyn Reach>,
+    /// Where they wait for their turns.
+    pub places: Places,
 }
 
 struct One {
@@ -28,9 +52,9 @@ struct One {
 }
 
 /// The probes of an experiment.
-#[derive(Default)]
 pub struct Probes {
     all: Vec<One>,
+    places: Places,
 }
 
 const fn word(phase: ProbePhase) -> &'static str {
@@ -42,15 +66,15 @@ const fn word(phase: ProbePhase) -> &'static str {
 }
 
 impl Probes {
-    /// Prepares them: addresses are looked up now. `hosts` is the text of /etc/hosts.
+    /// Prepares them: addresses are looked up now, and what may not be dialled is refused now.
     ///
     /// # Errors
     /// The first that cannot be run.
-    pub fn new(probes: &[Probe], hosts: &str) -> Result<Self, Refused> {
+    pub fn new(probes: &[Probe], place: &Place<'_>) -> Result<Self, Refused> {
         let each = probes.iter().enumerate().map(|(index, probe)| {
-            let check = check(probe, hosts).map_err(|(field, text, invalid)| {
+            let check = check(probe, place).map_err(|(field, text, cause)| {
                 let text = format!("spec.probes[{index}].{field}: {text}");
-                Refused { text, invalid }
+                Refused { text, cause }
             })?;
             let schedule = Schedule {
                 check,
@@ -61,7 +85,7 @@ impl Probes {
             let report = ProbeReport { name: probe.name.clone(), phases: Vec::new() };
             Ok(One { report, schedule, when: probe.when })
         });
-        Ok(Self { all: each.collect::<Result<_, _>>()? })
+        Ok(Self { all: each.collect::<Result<_, _>>()?, places: place.places.clone() })
     }
 
     /// Starts those of a phase: the ones that name it, and the ones that name none. What answers after `until` is not counted.
@@ -71,7 +95,12 @@ impl Probes {
     pub fn start(&self, phase: ProbePhase, until: Option<Instant>) -> std::io::Result<Phase> {
         let wanted = |one: &One| one.when.is_none_or(|when| when == phase);
         let wanted = self.all.iter().enumerate().filter(|(_, one)| wanted(one));
-        Phase::start(word(phase), wanted.map(|(index, one)| (index, one.schedule.clone())).collect(), until)
+        Phase::start(
+            word(phase),
+            wanted.map(|(index, one)| (index, one.schedule.clone())).collect(),
+            until,
+            &self.places,
+        )
     }
 
     /// Ends a phase and keeps what it saw.
@@ -96,32 +125,38 @@ impl Probes {
     }
 }
 
-/// The question of a probe; else the field, a sentence, and whether the input is wrong as such.
-fn check(probe: &Probe, hosts: &str) -> Result<Check, (&'static str, String, bool)> {
+/// The question of a probe; else the field, a sentence, and whose fault it is.
+fn check(probe: &Probe, place: &Place<'_>) -> Result<Check, (&'static str, String, Cause)> {
     if let Some(tcp) = &probe.tcp {
-        let endpoint = Endpoint::parse(&tcp.address).map_err(|text| ("tcp.address", text, true))?;
-        let addresses = known(&endpoint, hosts).map_err(|text| ("tcp.address", text, false))?;
-        return Ok(Check::Tcp { addresses });
+        let endpoint = Endpoint::parse(&tcp.address).map_err(|text| ("tcp.address", text, Cause::Invalid))?;
+        let (addresses, reach) = known(&endpoint, place).map_err(|(text, cause)| ("tcp.address", text, cause))?;
+        return Ok(Check { addresses, reach, http: None });
     }
-    let Some(http) = &probe.http else { return Err(("tcp", "neither tcp nor http is given".to_owned(), true)) };
-    let url = Url::parse(&http.url).map_err(|text| ("http.url", text, true))?;
-    if url.tls {
-        let text = "https is not part of this release; ask over http, or use tcp, which proves that the port answers";
-        return Err(("http.url", text.to_owned(), false));
-    }
-    let addresses = known(&url.endpoint, hosts).map_err(|text| ("http.url", text, false))?;
-    let request = http::request(&url.authority, &url.target);
-    Ok(Check::Http { addresses, request, status: http.status.unwrap_or(200) })
+    let Some(http) = &probe.http else {
+        return Err(("tcp", "neither tcp nor http is given".to_owned(), Cause::Invalid));
+    };
+    let url = Url::parse(&http.url).map_err(|text| ("http.url", text, Cause::Invalid))?;
+    let (addresses, reach) = known(&url.endpoint, place).map_err(|(text, cause)| ("http.url", text, cause))?;
+    Ok(Check { addresses, reach, http: Some(question(http, &url)?) })
 }
 
-fn known(endpoint: &Endpoint, hosts: &str) -> Result<Vec<SocketAddr>, String> {
-    let found = addresses(&endpoint.host, hosts);
-    if found.is_empty() {
-        return Err(format!(
-            "{:?} is neither an address nor in /etc/hosts, and names are not asked of a DNS server in this release; write its \
-             address, or add it to /etc/hosts",
-            endpoint.host
-        ));
+fn question(http: &HttpProbe, url: &Url) -> Result<Http, (&'static str, String, Cause)> {
+    let tls = url.tls.then(|| Tls::new(&url.endpoint.host, http.ca_bundle.as_deref(), http.insecure_skip_verify));
+    let tls = tls.transpose().map_err(|(field, text)| {
+        let cause = if field == "http.caBundle" { Cause::Invalid } else { Cause::Impossible };
+        (field, text, cause)
+    })?;
+    Ok(Http { request: http::request(&url.authority, &url.target), status: http.status.unwrap_or(200), tls })
+}
+
+type Known = (Vec<SocketAddr>, Arc<dyn Reach>);
+
+fn known(endpoint: &Endpoint, place: &Place<'_>) -> Result<Known, (String, Cause)> {
+    let reach = (place.reach)(&endpoint.host);
+    let found = addresses(&endpoint.host, place.hosts);
+    // One text for what is not there and for what is forbidden: it is not told which names and addresses there are.
+    if !found.iter().any(|ip| reach.allows(*ip)) {
+        return Err((reach.why(&endpoint.host), reach.cause()));
     }
-    Ok(found.into_iter().map(|ip| SocketAddr::new(ip, endpoint.port)).collect())
+    Ok((found.into_iter().map(|ip| SocketAddr::new(ip, endpoint.port)).collect(), reach))
 }

@@ -1,10 +1,13 @@
 //! Probes against sockets of this process.
 
-use super::{Phase, Probes};
+mod https;
+
+use super::{Anywhere, Cause, Phase, Place, Places, Probes, Reach, Refused};
 use crate::spec::{Probe, ProbePhase};
 use std::{
     io::{Read, Write},
-    net::{Ipv4Addr, TcpListener},
+    net::{IpAddr, Ipv4Addr, TcpListener},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,8 +15,13 @@ fn probe(json: &str) -> Probe {
     serde_json::from_str(json).unwrap()
 }
 
+fn new(all: &[Probe], hosts: &str) -> Result<Probes, Refused> {
+    let reach = |_: &str| -> Arc<dyn Reach> { Arc::new(Anywhere) };
+    Probes::new(all, &Place { hosts, reach: &reach, places: Places::unbounded() })
+}
+
 fn probes(json: &str) -> Probes {
-    Probes::new(&[probe(json)], "").unwrap()
+    new(&[probe(json)], "").unwrap()
 }
 
 fn listener() -> (TcpListener, u16) {
@@ -122,7 +130,7 @@ fn a_phase_runs_its_own_probes_and_those_without_a_phase() {
     let one =
         |name: &str, when: &str| probe(&format!(r#"{{"name":"{name}","tcp":{{"address":"127.0.0.1:{port}"}}{when}}}"#));
     let all = [one("a", r#","when":"before""#), one("b", ""), one("c", r#","when":"during""#)];
-    let mut probes = Probes::new(&all, "").unwrap();
+    let mut probes = new(&all, "").unwrap();
     let running = probes.start(ProbePhase::Before, None).unwrap();
     assert!(until(5000, || running.decided()));
     probes.keep(running);
@@ -132,13 +140,14 @@ fn a_phase_runs_its_own_probes_and_those_without_a_phase() {
 
 #[test]
 fn what_cannot_be_asked_is_refused_with_its_field() {
-    let refused = |json: &str| Probes::new(&[probe(json)], "10.0.0.1 db").err().unwrap();
-    let https = refused(r#"{"name":"a","http":{"url":"https://10.0.0.1"}}"#);
-    assert!(https.text.starts_with("spec.probes[0].http.url: https is not part") && !https.invalid, "{https:?}");
+    let refused = |json: &str| new(&[probe(json)], "10.0.0.1 db").err().unwrap();
     let name = refused(r#"{"name":"a","tcp":{"address":"nowhere:1"}}"#);
-    assert!(name.text.contains("spec.probes[0].tcp.address: \"nowhere\" is neither") && !name.invalid, "{name:?}");
-    assert!(refused(r#"{"name":"a","tcp":{"address":"db:0"}}"#).invalid);
-    assert!(Probes::new(&[probe(r#"{"name":"a","tcp":{"address":"db:1"}}"#)], "10.0.0.1 db").is_ok());
+    assert!(
+        name.text.contains("spec.probes[0].tcp.address: \"nowhere\" is neither") && name.cause == Cause::Impossible,
+        "{name:?}"
+    );
+    assert_eq!(refused(r#"{"name":"a","tcp":{"address":"db:0"}}"#).cause, Cause::Invalid);
+    assert!(new(&[probe(r#"{"name":"a","tcp":{"address":"db:1"}}"#)], "10.0.0.1 db").is_ok());
 }
 
 #[test]
@@ -151,4 +160,67 @@ fn what_answers_too_late_belongs_to_another_phase() {
     std::thread::sleep(Duration::from_millis(100));
     probes.keep(running);
     assert!(probes.reports()[0].phases.is_empty());
+}
+
+/// Reaches while its cell says so.
+struct Gate(Arc<std::sync::atomic::AtomicBool>);
+
+impl Reach for Gate {
+    fn allows(&self, _: IpAddr) -> bool {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+    fn why(&self, host: &str) -> String {
+        format!("{host} is not reached")
+    }
+    fn cause(&self) -> Cause {
+        Cause::Forbidden
+    }
+}
+
+#[test]
+fn an_address_is_judged_at_the_beginning_and_before_each_connection() {
+    let (listener, port) = listener();
+    listener.set_nonblocking(true).unwrap();
+    let gate = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let reach = |_: &str| -> Arc<dyn Reach> { Arc::new(Gate(Arc::clone(&gate))) };
+    let place = Place { hosts: "", reach: &reach, places: Places::of("judged") };
+    let all = [probe(&format!(r#"{{"name":"a","tcp":{{"address":"127.0.0.1:{port}"}},"failures":1}}"#))];
+    let refused = Probes::new(&all, &place).err().unwrap();
+    let text = "spec.probes[0].tcp.address: 127.0.0.1 is not reached".to_owned();
+    assert_eq!(refused, Refused { text, cause: Cause::Forbidden });
+    gate.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut probes = Probes::new(&all, &place).unwrap();
+    gate.store(false, std::sync::atomic::Ordering::Relaxed);
+    let report = decide(&mut probes, ProbePhase::During);
+    assert_eq!(report.last_error.as_deref(), Some("no address that probes may reach"));
+    assert!(listener.accept().is_err(), "nobody connects");
+}
+
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").unwrap().count()
+}
+
+#[test]
+fn a_thousand_experiments_of_sixteen_probes_keep_nobody_elses_out() {
+    // Full, so that each connection is waited for until its timeout.
+    let (_silent, port) = listener();
+    let many: Vec<Probe> = (0..16)
+        .map(|index| {
+            let url = format!("http://127.0.0.1:{port}");
+            probe(&format!(r#"{{"name":"p{index}","http":{{"url":"{url}"}},"every":"100ms","timeout":"60s"}}"#))
+        })
+        .collect();
+    let reach = |_: &str| -> Arc<dyn Reach> { Arc::new(Anywhere) };
+    let before = threads();
+    let of = |all: &[Probe], namespace: &str| {
+        Probes::new(all, &Place { hosts: "", reach: &reach, places: Places::of(namespace) }).unwrap()
+    };
+    let crowd: Vec<Phase> = (0..1000).map(|_| of(&many, "crowd").start(ProbePhase::During, None).unwrap()).collect();
+    let (_open, port) = listener();
+    let one = [probe(&format!(r#"{{"name":"one","tcp":{{"address":"127.0.0.1:{port}"}}}}"#))];
+    let mut other = of(&one, "other");
+    assert!(!decide(&mut other, ProbePhase::Before).failed);
+    // Other tests of this process have threads, too, but not thousands.
+    assert!(threads() < before + 100, "{before} -> {}", threads());
+    drop(crowd);
 }

@@ -54,6 +54,13 @@ pub struct HttpProbe {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>", range(min = 100, max = 599))]
     pub status: Option<u16>,
+    /// For https: PEM text of the certificates that sign the server's, instead of the machine's roots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65536))]
+    pub ca_bundle: Option<String>,
+    /// For https: take every certificate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure_skip_verify: bool,
 }
 
 /// A TCP connection that must open.

@@ -53,8 +53,8 @@ pub struct Options {
     pub namespace: Option<String>,
     /// The node's policy.
     pub policy: PathBuf,
-    /// Where it tells its health and its metrics; None: nowhere.
-    pub port: Option<u16>,
+    /// Where it tells its health and its metrics.
+    pub ports: serve::Ports,
 }
 
 /// Runs until SIGTERM.
@@ -95,13 +95,7 @@ pub fn run(options: Options) -> Result<(), EngineError> {
     };
     let worker = named("engine", move || Worker::new(parts).run(&inputs))?;
     runtime.block_on(async {
-        let listener = match options.port {
-            Some(port) => Some(serve::listen(port).await?),
-            None => None,
-        };
-        if let Some(listener) = listener {
-            tokio::spawn(serve::serve(listener, Arc::new(health)));
-        }
+        serve::begin(options.ports, Arc::new(health)).await?;
         let node = Node { name: options.node.clone(), policy: digest };
         let publisher = tokio::spawn(publish::publish(client.clone(), node, state, outputs));
         let scope = watch::Scope { node: options.node, namespace: options.namespace };

@@ -33,6 +33,11 @@ pub const DEGRADED: &str = "Degraded";
 
 /// Annotation: who started the experiment, written by an admission policy.
 pub const STARTED_BY: &str = "chaos-ebpf.dev/started-by";
+/// The annotation that says how far an experiment's probes reach. Only who may create experiments in all namespaces may write it
+/// (manifests/admission).
+pub const REACH: &str = "chaos-ebpf.dev/reach";
+/// Its value for probes that reach other namespaces.
+pub const REACH_CLUSTER: &str = "cluster";
 /// Annotation: `abort` or `finish` ends the experiment for good.
 pub const STOP: &str = "chaos-ebpf.dev/stop";
 

@@ -12,8 +12,8 @@ mod resource;
 mod unread;
 
 pub use experiment::{
-    DEGRADED, Experiment, ExperimentStatus, INJECTED, MOST_TARGETS, Phase, REVERTED, SELECTED, STARTED_BY, STOP,
-    Summary,
+    DEGRADED, Experiment, ExperimentStatus, INJECTED, MOST_TARGETS, Phase, REACH, REACH_CLUSTER, REVERTED, SELECTED,
+    STARTED_BY, STOP, Summary,
 };
 pub use halt::{Halt, HaltSpec};
 pub use injection::{

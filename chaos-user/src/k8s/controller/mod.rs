@@ -14,6 +14,7 @@ mod orphans;
 mod outcome;
 mod peers;
 mod prober;
+mod reach;
 pub(crate) mod reconcile;
 pub(crate) mod select;
 mod tell;
@@ -44,6 +45,8 @@ use kube::{
     },
 };
 use prober::Prober;
+pub use reach::Allowed;
+use reach::Maps;
 use reconcile::{Context, MANAGER};
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -67,8 +70,10 @@ pub struct Options {
     pub own_namespace: String,
     /// Its name among its replicas.
     pub identity: String,
-    /// Where it tells its health and its metrics; None: nowhere.
-    pub port: Option<u16>,
+    /// Where it tells its health and its metrics.
+    pub ports: serve::Ports,
+    /// What probes of every namespace reach beside their own.
+    pub probe_allow: Vec<Allowed>,
 }
 
 /// Runs until SIGTERM, or until another leads.
@@ -86,10 +91,8 @@ pub fn run(options: Options) -> Result<(), EngineError> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let health = Arc::new(Health::default());
         health.beat.now();
-        if let Some(port) = options.port {
-            let answers: Arc<dyn serve::Answers> = Arc::<Health>::clone(&health);
-            tokio::spawn(serve::serve(serve::listen(port).await?, answers));
-        }
+        let answers: Arc<dyn serve::Answers> = Arc::<Health>::clone(&health);
+        serve::begin(options.ports, answers).await?;
         let candidate = leader::Candidate::new(
             client.clone(),
             &options.own_namespace,
@@ -119,12 +122,13 @@ async fn lead(
     let watched = Watched::start(&client, namespace, &changed, &health.lists);
     watched.ready().await;
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(options.identity.clone()) };
+    let seen = watched.clone();
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         client: client.clone(),
         watched,
         known: Known::default(),
-        prober: Prober::default(),
+        prober: Prober::new(Maps::new(move || seen.now(), options.probe_allow.clone())),
         counts: Arc::clone(&health.counts),
         lists: health.lists.clone(),
     });

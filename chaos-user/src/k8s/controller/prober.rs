@@ -1,10 +1,13 @@
-//! The probes of experiments, run by the controller: threads that ask, and what they have seen so far.
+//! The probes of experiments, run by the controller, and what they have seen so far.
 
-use super::world::World;
+use super::{
+    reach::{Maps, Within},
+    world::World,
+};
 use crate::{
-    k8s::api::Experiment,
+    k8s::api::{self, Experiment},
     observe::ProbeReport,
-    probe::{Phase, Probes, Refused},
+    probe::{Cause, Phase, Place, Places, Probes, Reach, Refused},
     spec::{Endpoint, Probe, ProbePhase, Url},
 };
 use k8s_openapi::api::core::v1::Service;
@@ -13,7 +16,7 @@ use std::{
     collections::HashMap,
     fmt::Write as _,
     fs,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -73,12 +76,18 @@ impl Run {
 }
 
 /// The probes of all experiments that this controller leads.
-#[derive(Default)]
 pub struct Prober {
+    maps: Arc<Maps>,
     runs: Mutex<HashMap<String, Run>>,
 }
 
 impl Prober {
+    /// None yet; `maps` says whom they reach.
+    #[must_use]
+    pub fn new(maps: Maps) -> Self {
+        Self { maps: Arc::new(maps), runs: Mutex::default() }
+    }
+
     /// What an experiment's probes have seen.
     #[must_use]
     pub fn seen(&self, experiment: &Experiment) -> Seen {
@@ -111,11 +120,12 @@ impl Prober {
         let uid = experiment.uid().unwrap_or_default();
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         if !runs.contains_key(&uid) {
-            if wanted.is_none() {
+            // Before anything is injected it is known whether all of them can be run.
+            let phase = experiment.status.as_ref().map(|status| status.phase).unwrap_or_default();
+            if experiment.spec.probes.is_empty() || wanted.is_none() && phase != api::Phase::Pending {
                 return Ok(());
             }
-            let hosts = hosts(experiment, world);
-            let probes = Probes::new(&experiment.spec.probes, &hosts)?;
+            let probes = self.prepare(experiment, world)?;
             let before = experiment.status.as_ref().map(|status| status.probes.clone()).unwrap_or_default();
             runs.insert(uid.clone(), Run { probes, before, phase: None, done: Vec::new(), failed: None });
         }
@@ -123,7 +133,15 @@ impl Prober {
         // Only during the faults does their end matter.
         let until = until.filter(|_| wanted == Some(ProbePhase::During));
         let left = until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
-        run.turn(wanted, left).map_err(|e| Refused { text: format!("start a thread for a probe: {e}"), invalid: false })
+        run.turn(wanted, left)
+            .map_err(|e| Refused { text: format!("start a thread for a probe: {e}"), cause: Cause::Impossible })
+    }
+
+    fn prepare(&self, experiment: &Experiment, world: &World) -> Result<Probes, Refused> {
+        let only = world.only.as_deref();
+        let reach = |host: &str| -> Arc<dyn Reach> { Arc::new(Within::new(experiment, only, host, &self.maps)) };
+        let places = Places::of(&experiment.namespace().unwrap_or_default());
+        Probes::new(&experiment.spec.probes, &Place { hosts: &hosts(experiment, world), reach: &reach, places })
     }
 
     /// Forgets an experiment; probes that run end.
@@ -188,7 +206,6 @@ fn addresses(host: &str, own: &str, world: &World) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     #[test]
     fn services_are_known_by_each_of_their_names() {

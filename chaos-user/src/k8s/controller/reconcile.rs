@@ -17,7 +17,7 @@ use crate::{
         lists::Lists,
     },
     observe::Verdict,
-    probe::Refused,
+    probe::{Cause, Refused},
     spec::KIND,
 };
 use futures::{StreamExt, stream};
@@ -117,7 +117,9 @@ async fn look(experiment: Arc<Experiment>, mut seen: Seen, context: &Context) ->
         decision = deadline::within(&experiment, &injections, decision, &start, now);
     }
     let until = decision.status.ends_at.as_ref().map(|time| SystemTime::from(time.0));
-    if let Err(refused) = context.prober.run(&experiment, decision.probe, until, &world) {
+    if (decision.probe.is_some() || !decision.status.phase.is_over())
+        && let Err(refused) = context.prober.run(&experiment, decision.probe, until, &world)
+    {
         decision = refuse(&decision, &refused);
     }
     // The end: the status last, because nobody looks at the Injections of an experiment that is over. Otherwise both beside each other,
@@ -181,7 +183,11 @@ async fn write_status(context: &Context, experiment: &Experiment, decision: &Dec
 
 /// A probe that cannot be run ends the experiment where it stands: what was injected has a deadline, and nothing else is done.
 fn refuse(decision: &Decision, refused: &Refused) -> Decision {
-    let verdict = if refused.invalid { Verdict::Invalid } else { Verdict::Unsupported };
+    let verdict = match refused.cause {
+        Cause::Invalid => Verdict::Invalid,
+        Cause::Impossible => Verdict::Unsupported,
+        Cause::Forbidden => Verdict::Refused,
+    };
     let mut refusal = decision.clone();
     (refusal.status.phase, refusal.status.verdict) = (Phase::Failed, Some(verdict));
     refusal.status.reason.clone_from(&refused.text);

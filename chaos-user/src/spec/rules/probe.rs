@@ -41,11 +41,26 @@ pub(super) fn readable_address(spec: &Node<'_>, found: &mut Found) {
         {
             found.error_at(&http, "url", message);
         }
+        if let Some(http) = probe.get("http") {
+            of_tls(&http, found);
+        }
         let tcp = probe.get("tcp").filter(|tcp| tcp.text("address").is_some_and(|text| text.contains(':')));
         if let Some(tcp) = tcp
             && let Some(Err(message)) = tcp.text("address").map(Endpoint::parse)
         {
             found.error_at(&tcp, "address", message);
         }
+    }
+}
+
+/// What says how a certificate is proved.
+fn of_tls(http: &Node<'_>, found: &mut Found) {
+    let is_tls = http.text("url").is_none_or(|url| url.starts_with("https://"));
+    match http.present(&["caBundle", "insecureSkipVerify"]).as_slice() {
+        [field] if !is_tls => found.error_at(http, field, "http has no certificate; write https, or leave it out"),
+        [_, field] => {
+            found.error_at(http, field, "every certificate is taken, and caBundle has no use; leave one of them out")
+        }
+        _ => {}
     }
 }
