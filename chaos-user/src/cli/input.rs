@@ -12,16 +12,27 @@ use std::{
     collections::{BTreeSet, HashMap},
     fs,
     io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
+/// The text of a file, and no more of it than the parser takes: one byte beyond that lets the parser say so.
 fn text(file: &Path) -> io::Result<String> {
+    let most = spec::MAX_TEXT as u64 + 1;
+    let mut text = String::new();
     if file == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text)?;
+        io::stdin().lock().take(most).read_to_string(&mut text)?;
         return Ok(text);
     }
-    fs::read_to_string(file)
+    // Opening a FIFO would wait for somebody who writes.
+    let opened = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file)?;
+    let kind = opened.metadata()?;
+    if !kind.is_file() {
+        let what = if kind.is_dir() { "a directory" } else { "no regular file" };
+        return Err(io::Error::other(format!("{what}; name a file, or - and give the text on stdin")));
+    }
+    opened.take(most).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Parses all files; the problems have been said.

@@ -51,6 +51,7 @@ pub use selector::{LocalTarget, Selector};
 pub use syscall::{FdKind, Mechanism, Syscall, SyscallLatency, SyscallMatch};
 pub use trigger::{Per, When};
 pub use unknown::{findings, unknown};
+pub use yaml::MAX_TEXT;
 
 /// For `skip_serializing_if`: what equals the default is not written.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

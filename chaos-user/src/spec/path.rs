@@ -1,10 +1,25 @@
 //! Where in a document a field stands.
 
-use std::fmt;
+use std::{
+    cmp::Ordering,
+    collections::hash_map::DefaultHasher,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
-/// Where in a document a field stands; printed as `spec.faults[0].network.latency.delay`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Path(Vec<Step>);
+/// Where in a document a field stands; printed as `spec.faults[0].network.latency.delay`. What two paths have in common is kept once:
+/// a document has a path for each of its nodes.
+#[derive(Debug, Clone, Default)]
+pub struct Path(Option<Arc<Place>>);
+
+#[derive(Debug)]
+struct Place {
+    above: Path,
+    step: Step,
+    /// Of all steps, so that it is not computed from the document's root for each node.
+    hash: u64,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Step {
@@ -15,7 +30,7 @@ enum Step {
 impl Path {
     /// The document itself.
     pub const fn root() -> Self {
-        Self(Vec::new())
+        Self(None)
     }
 
     /// The field of this name below; dots separate several: `field("spec.selector")`.
@@ -35,25 +50,72 @@ impl Path {
 
     /// What this one is in; `None` for the document.
     pub fn parent(&self) -> Option<Self> {
-        let (_, above) = self.0.split_last()?;
-        Some(Self(above.to_vec()))
+        Some(self.0.as_ref()?.above.clone())
     }
 
     /// Whether this is the document itself.
     pub const fn is_root(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     fn with(&self, step: Step) -> Self {
-        let mut steps = self.0.clone();
-        steps.push(step);
-        Self(steps)
+        let mut hasher = DefaultHasher::new();
+        (self.hash_value(), &step).hash(&mut hasher);
+        Self(Some(Arc::new(Place { above: self.clone(), step, hash: hasher.finish() })))
+    }
+
+    fn hash_value(&self) -> u64 {
+        self.0.as_ref().map_or(0, |place| place.hash)
+    }
+
+    /// From the document on.
+    fn steps(&self) -> Vec<&Step> {
+        let mut steps = Vec::new();
+        let mut at = self;
+        while let Some(place) = &at.0 {
+            steps.push(&place.step);
+            at = &place.above;
+        }
+        steps.reverse();
+        steps
+    }
+}
+
+impl PartialEq for Path {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(one), Some(two)) => {
+                Arc::ptr_eq(one, two) || (one.hash == two.hash && one.step == two.step && one.above == two.above)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Path {}
+
+impl Hash for Path {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.hash_value().hash(state);
+    }
+}
+
+impl PartialOrd for Path {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Path {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.steps().cmp(&other.steps())
     }
 }
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (depth, step) in self.0.iter().enumerate() {
+        for (depth, step) in self.steps().into_iter().enumerate() {
             match step {
                 Step::Index(index) => write!(f, "[{index}]")?,
                 // A key such as app.kubernetes.io/name would read as several fields.
