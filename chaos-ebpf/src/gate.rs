@@ -149,6 +149,10 @@ fn peer(rule: &Rule, packet: &Packet, ends: &Ends) -> bool {
     if rule.flags & RULE_ADDRS != 0 && unsafe { CHAOS_ADDRS.get(data) }.is_some() {
         return true;
     }
+    // A number of its own for what names stand for: it differs from target to target.
+    if rule.learned != 0 && in_addrs(rule.learned, packet, ends) {
+        return true;
+    }
     if rule.flags & RULE_PREFIXES != 0 && CHAOS_PREFIXES.get(&Key::new(160, data)).is_some() {
         return true;
     }

@@ -1,7 +1,7 @@
 //! The maps of the network programs; names and layout are chaos-abi's.
 
 use crate::{
-    dns::Answer,
+    dns::{Answer, Asked, Query},
     walk::{MAX_DEPTH, Scratch},
 };
 use aya_ebpf::{
@@ -11,7 +11,8 @@ use aya_ebpf::{
 };
 use chaos_abi::{
     AddrKey, AddrPortKey, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey, Lease, MAX_HOSTS,
-    MAX_LEASES, MAX_PEERS, MAX_POINTS, MAX_PORT_SETS, MAX_RULES, MissKey, Point, Queued, Rule, SampleKey, Slot, State,
+    MAX_LEARNED, MAX_LEASES, MAX_PEERS, MAX_POINTS, MAX_PORT_SETS, MAX_RULES, MissKey, Point, Queued, Rule, SampleKey,
+    Slot, State,
 };
 
 /// Switches of the node.
@@ -71,8 +72,11 @@ pub static CHAOS_HOSTS: HashMap<HostKey, Followers, { MAX_HOSTS as usize }, { BP
     HashMap::new();
 /// When an address was learned.
 #[btf_map]
-pub static CHAOS_LEARNED: HashMap<LearnedKey, u64, { MAX_PEERS as usize }, { BPF_F_NO_PREALLOC as usize }> =
+pub static CHAOS_LEARNED: HashMap<LearnedKey, u64, { MAX_LEARNED as usize }, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
+/// Questions of targets that wait for their answers.
+#[btf_map]
+pub static CHAOS_ASKED: LruHashMap<Query, Asked, 8192, 0> = LruHashMap::new();
 /// A DNS answer under way.
 #[btf_map]
 pub static CHAOS_ANSWER: PerCpuArray<Answer, 1, 0> = PerCpuArray::new();

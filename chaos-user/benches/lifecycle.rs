@@ -66,7 +66,7 @@ fn load() {
     let (_, datapath) = timed();
     let stub = || {
         let begin = Instant::now();
-        drop(datapath.stub(PROGRAM_FAULT, 2, false).expect("a stub"));
+        drop(datapath.stub(PROGRAM_FAULT, 2).expect("a stub"));
         ms(begin)
     };
     print("load-stub", &each_round(stub));

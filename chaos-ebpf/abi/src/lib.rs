@@ -37,6 +37,10 @@ pub const MAX_LEASES: u32 = 1024;
 pub const MAX_PEERS: u32 = 65_536;
 /// Most pairs of a host name and a netns.
 pub const MAX_HOSTS: u32 = 16_384;
+/// Most addresses that one name of a fault stands for on one target.
+pub const MAX_LEARNED_OF_NAME: u32 = 256;
+/// The same of all faults on a node: a quarter of [`MAX_PEERS`], so that room for other peers is left.
+pub const MAX_LEARNED: u32 = 16_384;
 /// Most distinct sets of ports.
 pub const MAX_PORT_SETS: u32 = 128;
 /// Entries of a distribution table, as netem has them (net/sched/sch_netem.c, `struct disttable`).

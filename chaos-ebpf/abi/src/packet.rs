@@ -7,6 +7,8 @@ pub const SET_V6: u32 = 1 << 31;
 
 /// The set of the node's own addresses.
 pub const SET_NODE: u32 = SET_V6 - 1;
+/// The set of the addresses that no host name may stand for.
+pub const SET_NEVER: u32 = SET_V6 - 2;
 
 abi_struct! {
     /// A peer of one set. IPv4 addresses fill the first 4 bytes of `addr`, the rest is 0.
@@ -115,8 +117,12 @@ pub const FOLLOWERS: usize = 16;
 abi_struct! {
     /// Who follows a name.
     pub struct Followers {
-        /// How often addresses were not learned: no room in the tables, or too many for the sets that follow.
-        pub failed: u64,
+        /// How often an answer held more than the programs get through.
+        pub cut: u64,
+        /// How often a set did not learn an address: no room, or one that no name may stand for.
+        pub failed: [u64; FOLLOWERS],
+        /// How many addresses a set has learned of this name.
+        pub learned: [u32; FOLLOWERS],
         /// Set ids; 0: a free place.
         pub sets: [u32; FOLLOWERS],
     }

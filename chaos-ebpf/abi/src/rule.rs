@@ -100,8 +100,8 @@ abi_struct! {
         pub port_bounds: [u16; 2],
         /// The same of `local_ports`.
         pub local_bounds: [u16; 2],
-        /// Unused.
-        pub reserved: u32,
+        /// Set of the addresses that the target's host names stand for; 0: none.
+        pub learned: u32,
         /// Hit every k-th matched packet; 0: unused.
         pub every: u64,
         /// Hit the n-th matched packet, from 1; 0: unused.

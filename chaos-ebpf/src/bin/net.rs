@@ -36,7 +36,7 @@ mod bpf {
         walk::run::<true>(Skb(ctx.skb.skb))
     }
 
-    /// In front of `fault` where DNS answers are read. It is a program of its own so that a kernel that refuses it loses host
+    /// In front of `fault` where questions and answers of the DNS are read. It is a program of its own so that a kernel that refuses it loses host
     /// names and nothing else.
     #[classifier]
     fn dns(ctx: TcContext) -> i32 {

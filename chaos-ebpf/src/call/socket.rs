@@ -77,12 +77,18 @@ pub fn is_peer(rule: &Rule, peer: &Peer) -> bool {
     if peer.family == 0 {
         return false;
     }
-    let set = if peer.family == 6 { rule.peers | SET_V6 } else { rule.peers };
+    let family = if peer.family == 6 { SET_V6 } else { 0 };
+    let set = rule.peers | family;
     // SAFETY: two words are 16 bytes.
     let addr = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(peer.address) };
     let data = AddrKey { set: set.to_be(), addr };
     // SAFETY: only presence is asked.
     if rule.flags & RULE_ADDRS != 0 && unsafe { CHAOS_ADDRS.get(data) }.is_some() {
+        return true;
+    }
+    let learned = AddrKey { set: (rule.learned | family).to_be(), addr };
+    // SAFETY: only presence is asked.
+    if rule.learned != 0 && unsafe { CHAOS_ADDRS.get(learned) }.is_some() {
         return true;
     }
     if rule.flags & RULE_PREFIXES != 0 && CHAOS_PREFIXES.get(&Key::new(160, data)).is_some() {

@@ -208,7 +208,11 @@ fn unlearned(faults: &[FaultReport]) -> Vec<String> {
             ));
         }
         if host.unlearned > 0 {
-            warnings.push(format!("{place}: {} times addresses were not learned, for want of room", host.unlearned));
+            warnings.push(format!(
+                "{place}: {} times an address was not learned, so packets to it passed. A fault learns 256 addresses of a name on a target, a node 16384. \
+                 Addresses of the node, of loopback and of the API server are never learned. Name what is meant by cidr",
+                host.unlearned
+            ));
         }
     }
     warnings

@@ -228,7 +228,7 @@ fn one(session: &mut Session, rtnl: &mut Rtnl, entry: &mut PointEntry, want: &Wa
         entry.link = Some(bpf::link_id(link.as_fd())?);
         links.push(link);
     } else if entry.link.is_none() && entry.filter.is_none() {
-        let stub = session.datapath.stub(PROGRAM_FAULT, entry.id, entry.ingress)?;
+        let stub = session.datapath.stub(PROGRAM_FAULT, entry.id)?;
         let object = format!("{} {}", entry.interface, if entry.ingress { "ingress" } else { "egress" });
         if session.datapath.ids().tcx {
             let link = bpf::attach_tcx(stub.as_fd(), entry.ifindex, entry.ingress, &object)?;
@@ -247,7 +247,7 @@ fn one(session: &mut Session, rtnl: &mut Rtnl, entry: &mut PointEntry, want: &Wa
 /// # Errors
 /// `unsupported`, naming what is missing, where both fail.
 pub fn mechanism(session: &Session, rtnl: &mut Rtnl, ifindex: u32) -> Result<&'static str, KernelError> {
-    let stub = session.datapath.stub(PROGRAM_FAULT, 0, false)?;
+    let stub = session.datapath.stub(PROGRAM_FAULT, 0)?;
     if session.datapath.ids().tcx {
         return bpf::attach_tcx(stub.as_fd(), ifindex, false, "scratch interface").map(|_link| "tcx");
     }
@@ -297,10 +297,10 @@ fn make_pair(
     pair.limit = queue.packets;
     qdisc::replace_root_with_fq(rtnl, tx.index, &fq(pair.limit, queue.longest))?;
     if session.datapath.ids().legacy {
-        let stub = session.datapath.stub(PROGRAM_STAMP, id, false)?;
+        let stub = session.datapath.stub(PROGRAM_STAMP, id)?;
         add_filter(rtnl, tx.index, false, stub.as_fd())?;
     }
-    let stub = session.datapath.stub(PROGRAM_BACK, id, false)?;
+    let stub = session.datapath.stub(PROGRAM_BACK, id)?;
     if session.datapath.ids().tcx {
         let link = bpf::attach_tcx(stub.as_fd(), rx.index, true, &pair.rx)?;
         pair.link = Some(bpf::link_id(link.as_fd())?);

@@ -99,7 +99,7 @@ fn hosts(session: &Session, plan: &Plan, placed: &Placed) -> Result<Vec<HostAddr
             continue;
         }
         let rule = session.datapath.rules.get(id, 0).map_err(|e| map_error("read map", maps::RULES, &e))?;
-        all.extend(condition.hosts.iter().map(|host| hosts::addresses(&session.datapath, rule.peers, host)));
+        all.extend(condition.hosts.iter().map(|host| hosts::addresses(&session.datapath, rule.learned, host)));
     }
     Ok(all)
 }

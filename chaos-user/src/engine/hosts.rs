@@ -1,8 +1,9 @@
 //! Host names in the maps: which sets follow which name, and what they have learned of it.
 //!
-//! The kernel learns from every answer over UDP port 53 that a target receives, before the application gets it; answers over TCP,
+//! The kernel learns from the answers over UDP port 53 that a target has asked for, before the application gets them; answers over TCP,
 //! TLS or HTTPS are not seen. The name that counts is the one that was asked for, in full: a search domain included, a CNAME
-//! on the way to the address not. What was learned stays until the experiment ends, whatever its time to live.
+//! on the way to the address not. What was learned stays until the experiment ends, whatever its time to live. Each network namespace learns for
+//! itself; targets that share one share what it has learned.
 
 use super::{EngineError, rules, sets};
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     spec::value::{Cidr, HostPattern},
 };
 use aya::maps::MapError;
-use chaos_abi::{Followers, HostKey, LABELS, LearnedKey, SET_V6, maps, name_hash};
+use chaos_abi::{Followers, HostKey, LABELS, LearnedKey, MAX_LEARNED_OF_NAME, SET_V6, maps, name_hash};
 use nix::errno::Errno;
 use std::net::IpAddr;
 
@@ -62,26 +63,37 @@ pub fn follow(datapath: &mut Datapath, set: u32, host: &HostPattern, netns: u64)
     if entry.sets.contains(&set) {
         return Ok(());
     }
-    let Some(place) = entry.sets.iter_mut().find(|set| **set == 0) else {
+    let Some(place) = entry.sets.iter().position(|set| *set == 0) else {
         let error = KernelError::new("follow host", host.to_string(), Errno::ENOSPC);
         return Err(error.unsupported(format!(
             "{} matches follow this name already in that network namespace; stop another experiment first",
             entry.sets.len()
         )));
     };
-    *place = set;
+    entry.sets[place] = set;
+    (entry.failed[place], entry.learned[place]) = (0, 0);
     write(datapath, &key, entry)
 }
 
-/// Adds an address that we found ourselves.
+/// Adds an address that we found ourselves; beyond the limits it is counted, as the kernel does.
 ///
 /// # Errors
-/// ENOSPC where the table is full.
-pub fn learn(datapath: &mut Datapath, set: u32, host: &HostPattern, ip: IpAddr) -> Result<(), KernelError> {
-    sets::add_peer(datapath, set, Cidr::host(ip))?;
-    let HostKey { hash, wildcard, .. } = key(host, 0);
-    let learned = LearnedKey { hash, wildcard, addr: sets::key(set, ip) };
-    datapath.learned.insert(learned, 0, 0).map_err(|e| map_error("add address to map", maps::LEARNED, &e))
+/// What the kernel says.
+pub fn learn(datapath: &mut Datapath, set: u32, host: &HostPattern, netns: u64, ip: IpAddr) -> Result<(), KernelError> {
+    let host = key(host, netns);
+    let learned = LearnedKey { hash: host.hash, wildcard: host.wildcard, addr: sets::key(set, ip) };
+    if datapath.learned.get(&learned, 0).is_ok() {
+        return Ok(());
+    }
+    let mut entry = entry(datapath, &host)?;
+    let Some(place) = entry.sets.iter().position(|one| *one == set) else { return Ok(()) };
+    if entry.learned[place] >= MAX_LEARNED_OF_NAME || datapath.learned.insert(learned, 0, 0).is_err() {
+        entry.failed[place] += 1;
+        return write(datapath, &host, entry);
+    }
+    entry.learned[place] += 1;
+    write(datapath, &host, entry)?;
+    sets::add_peer(datapath, set, Cidr::host(ip))
 }
 
 /// Ends the following of these sets, and takes away what they learned.
@@ -129,8 +141,11 @@ pub fn addresses(datapath: &Datapath, set: u32, host: &HostPattern) -> HostAddre
     found.sort_unstable();
     let entries = datapath.hosts.iter().filter_map(Result::ok);
     let unlearned = entries
-        .filter(|(key, entry)| key.hash == hash && key.wildcard == wildcard && entry.sets.contains(&set))
-        .map(|(_, entry)| entry.failed)
+        .filter(|(key, _)| key.hash == hash && key.wildcard == wildcard)
+        .filter_map(|(_, entry)| {
+            let place = entry.sets.iter().position(|one| *one == set)?;
+            Some(entry.failed[place] + entry.cut)
+        })
         .sum();
     let addresses = found.iter().map(|(_, ip)| ip.to_string()).collect();
     HostAddresses { host: host.to_string(), addresses, unlearned }

@@ -1,6 +1,7 @@
 //! What targets' own files and nameservers know of host names before the start. Later addresses are learned from the answers that
 //! the targets receive.
 
+use super::never::{self, Never};
 use crate::{
     kernel::netns::Netns,
     plan::Plan,
@@ -20,19 +21,40 @@ use std::{
 /// Port of nameservers.
 const PORT: u16 = 53;
 
-/// Addresses by name, over all targets of a request.
+/// Addresses by name, for each network namespace on its own: what one target's files and nameservers say is no other's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
-    /// The addresses.
-    pub addresses: BTreeMap<HostPattern, BTreeSet<IpAddr>>,
+    /// The addresses, by the inode of the namespace.
+    addresses: BTreeMap<u64, BTreeMap<HostPattern, BTreeSet<IpAddr>>>,
     /// What could not be found out.
     pub warnings: Vec<String>,
 }
 
 impl Known {
-    /// The addresses of one name.
-    pub fn of(&self, host: &HostPattern) -> impl Iterator<Item = IpAddr> {
-        self.addresses.get(host).into_iter().flatten().copied()
+    /// The addresses of one name in one namespace.
+    pub fn of(&self, netns: u64, host: &HostPattern) -> impl Iterator<Item = IpAddr> {
+        self.addresses.get(&netns).and_then(|names| names.get(host)).into_iter().flatten().copied()
+    }
+
+    /// Adds what is known of others.
+    pub fn extend(&mut self, other: Self) {
+        for (netns, names) in other.addresses {
+            let all = self.addresses.entry(netns).or_default();
+            for (host, addresses) in names {
+                all.entry(host).or_default().extend(addresses);
+            }
+        }
+        let fresh: Vec<String> = other.warnings.into_iter().filter(|text| !self.warnings.contains(text)).collect();
+        self.warnings.extend(fresh);
+    }
+
+    fn entry(&mut self, target: &Target, host: &HostPattern) -> &mut BTreeSet<IpAddr> {
+        self.addresses.entry(target.netns.inode).or_default().entry(host.clone()).or_default()
+    }
+
+    /// Forgets a namespace: its number may be another's next.
+    pub fn forget(&mut self, netns: u64) {
+        self.addresses.remove(&netns);
     }
 }
 
@@ -45,21 +67,16 @@ pub fn look_up(plan: &Plan, targets: &[Target]) -> Known {
     if hosts.is_empty() {
         return known;
     }
+    let never = Never::of_this_node();
     let found = thread::scope(|scope| {
-        let started: Vec<_> = targets.iter().map(|target| scope.spawn(|| of_target(target, &hosts))).collect();
+        let started: Vec<_> = targets.iter().map(|target| scope.spawn(|| of_target(target, &hosts, &never))).collect();
         started.into_iter().filter_map(|one| one.join().ok()).collect::<Vec<_>>()
     });
-    for one in found {
-        for (host, addresses) in one.addresses {
-            known.addresses.entry(host).or_default().extend(addresses);
-        }
-        let fresh: Vec<String> = one.warnings.into_iter().filter(|text| !known.warnings.contains(text)).collect();
-        known.warnings.extend(fresh);
-    }
+    found.into_iter().for_each(|one| known.extend(one));
     known
 }
 
-fn of_target(target: &Target, hosts: &BTreeSet<&HostPattern>) -> Known {
+fn of_target(target: &Target, hosts: &BTreeSet<&HostPattern>, never: &Never) -> Known {
     const LATER: &str = "addresses will be learned from the target's own answers";
     let mut known = Known::default();
     let files = match NameFiles::of(target) {
@@ -69,15 +86,16 @@ fn of_target(target: &Target, hosts: &BTreeSet<&HostPattern>) -> Known {
             return known;
         }
     };
+    let mut open: Vec<&HostPattern> = Vec::new();
     for host in hosts {
         let listed = conf::hosts(&files.hosts, host);
         if !listed.is_empty() {
-            known.addresses.entry((*host).clone()).or_default().extend(listed);
+            known.entry(target, host).extend(listed);
+        } else if !host.is_wildcard() {
+            open.push(host);
         }
     }
     // A name in the hosts file is not asked for by the target either; those below a pattern nobody can list.
-    let open: Vec<&HostPattern> =
-        hosts.iter().filter(|host| !host.is_wildcard() && !known.addresses.contains_key(host)).copied().collect();
     if open.is_empty() {
         return known;
     }
@@ -94,7 +112,13 @@ fn of_target(target: &Target, hosts: &BTreeSet<&HostPattern>) -> Known {
     };
     for host in open {
         match answers.remove(host.name()) {
-            Some(Ok(addresses)) => known.addresses.entry(host.clone()).or_default().extend(addresses),
+            Some(Ok(addresses)) => {
+                let (fit, unfit): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|ip| !never.contains(*ip));
+                known.entry(target, host).extend(fit);
+                if let Some(ip) = unfit.first() {
+                    known.warnings.push(format!("{}: {host}: {}", target.name, never::refusal(*ip)));
+                }
+            }
             Some(Err(why)) => known.warnings.push(format!("{host}: {why}; {LATER}")),
             None => {}
         }

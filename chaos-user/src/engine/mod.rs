@@ -19,6 +19,7 @@ pub mod limit;
 pub mod lookup;
 pub mod marks;
 pub mod mechanism;
+pub mod never;
 mod node;
 pub mod owner;
 pub mod possible;

@@ -2,7 +2,8 @@
 
 use super::{
     Active, Engine, EngineError, Locked, RunEntry, Session, attach, calls, collect, expedite, hosts, limit,
-    lookup::Known,
+    lookup::{self, Known},
+    never::Never,
     owner::Owner,
     rules::{self, Remembered, Slots},
     sets,
@@ -16,7 +17,7 @@ use crate::{
         datapath::map_error,
         netns::{self, Netns},
     },
-    plan::Plan,
+    plan::{Plan, RulePlan},
     resolve::Target,
     spec::Probe,
 };
@@ -112,6 +113,9 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Know
     if !request.node.is_empty() {
         sets::write_node(&mut session.datapath, &request.node)?;
     }
+    if request.plan.rules.iter().any(RulePlan::names_hosts) {
+        sets::write_never(&mut session.datapath, Never::of_this_node().addresses())?;
+    }
     let sets = sets::write(&mut session.datapath, &request.plan, &run.sets, &run.port_sets)?;
     let mut active = Active::new(request.plan, request.warnings, run, sets, known);
     let made = choose(session, &mut active)
@@ -166,10 +170,12 @@ pub(super) fn join(
     let ids = rules::reserve_rules(locked, &active.plan, targets.len())?;
     active.run.rules.extend(&ids);
     active.run.targets.extend(targets.iter().map(|target| target.name.clone()));
+    let namespaces: BTreeSet<u64> = targets.iter().map(|target| target.netns.inode).collect();
+    let learned = sets::spread(&active.plan, &mut active.sets, &namespaces, || rules::next_set(locked));
+    active.run.sets.extend(learned);
     note(locked, &active.run);
     locked.save()?;
-    let namespaces: BTreeSet<u64> = targets.iter().map(|target| target.netns.inode).collect();
-    sets::follow(&mut session.datapath, &active.plan, &active.sets, &active.known, &namespaces)?;
+    sets::follow(&mut session.datapath, &active.plan, &active.sets, &active.known)?;
     let plan = &active.plan;
     let memory = |rule: usize, target: &Target| {
         let key = (plan.rules[rule].fault, target.name.clone());
@@ -276,6 +282,12 @@ impl Engine {
         targets: Vec<Target>,
         remembered: &HashMap<(usize, String), Remembered>,
     ) -> Result<(), EngineError> {
+        // Before the lock, for nameservers may be slow.
+        let known = lookup::look_up(&active.plan, &targets);
+        active
+            .warnings
+            .extend(known.warnings.iter().filter(|text| !active.warnings.contains(text)).cloned().collect::<Vec<_>>());
+        active.known.extend(known);
         let mut locked = self.home.lock()?;
         let mut session = self.session();
         let first = active.targets.len();

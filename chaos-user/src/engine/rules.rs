@@ -62,12 +62,17 @@ pub fn reserve(locked: &mut Locked, run: &mut RunEntry, plan: &Plan) -> Result<(
     // Whoever had this slot before had it at an earlier time.
     run.lease_id = clock::monotonic().saturating_add(1).saturating_mul(LEASE_ID_STEP);
     let conditions = || plan.rules.iter().flat_map(|rule| rule.conditions());
-    let sets = conditions().filter(|condition| !condition.any_peer).count() as u32;
-    run.sets = (0..sets).map(|n| (locked.journal.last_set + 1 + n) & !SET_V6).collect();
-    locked.journal.last_set = (locked.journal.last_set + sets) & !SET_V6;
+    let sets = conditions().filter(|condition| !condition.any_peer).count();
+    run.sets = (0..sets).map(|_| next_set(locked)).collect();
     let ports = conditions().flat_map(|c| [&c.ports, &c.local_ports]).filter(|ports| !ports.is_empty()).count();
     run.port_sets = free(MAX_PORT_SETS, &used(locked, |run| &run.port_sets), ports, "sets of ports")?;
     Ok(())
+}
+
+/// Ids of sets are used one after the other, so that none is soon another's again.
+pub fn next_set(locked: &mut Locked) -> u32 {
+    locked.journal.last_set = (locked.journal.last_set + 1) & !SET_V6;
+    locked.journal.last_set
 }
 
 /// Ids for the rules of a plan on so many more targets.
@@ -126,7 +131,7 @@ pub fn write(
                 } else {
                     (Rule { action: ACTION_EXCEPT, ..Rule::zeroed() }, State::zeroed())
                 };
-                sets.apply(&mut rule, condition);
+                sets.apply(&mut rule, condition, target.netns.inode);
                 rule.lease = slots.lease;
                 if rule_plan.call.is_some() {
                     let before = remembered(index, target);

@@ -12,10 +12,10 @@ use crate::{
 };
 use aya::maps::lpm_trie::Key;
 use chaos_abi::{
-    ANY_PORT, AddrKey, AddrPortKey, RULE_ADDR_PORTS, RULE_ADDRS, RULE_PREFIXES, Rule, SET_NODE, SET_V6, maps,
+    ANY_PORT, AddrKey, AddrPortKey, RULE_ADDR_PORTS, RULE_ADDRS, RULE_PREFIXES, Rule, SET_NEVER, SET_NODE, SET_V6, maps,
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -139,6 +139,8 @@ pub struct Sets {
     flags: u32,
     /// The peers that were resolved outside, as they stand in the tables.
     resolved: BTreeSet<PeerAddress>,
+    /// What host names stand for: a set for each network namespace (its inode).
+    learned: BTreeMap<u64, u32>,
 }
 
 impl Sets {
@@ -157,7 +159,14 @@ impl Sets {
             Ok(id)
         };
         let (port_set, local_ports) = (ports(&condition.ports)?, ports(&condition.local_ports)?);
-        let mut written = Self { peers: 0, ports: port_set, local_ports, flags: 0, resolved: BTreeSet::new() };
+        let mut written = Self {
+            peers: 0,
+            ports: port_set,
+            local_ports,
+            flags: 0,
+            resolved: BTreeSet::new(),
+            learned: BTreeMap::new(),
+        };
         if condition.any_peer {
             return Ok(written);
         }
@@ -166,9 +175,6 @@ impl Sets {
             let place = Place::of(written.peers, PeerAddress { cidr: *cidr, port: None });
             written.flags |= place.flag();
             place.add(datapath)?;
-        }
-        if !condition.hosts.is_empty() {
-            written.flags |= RULE_ADDRS;
         }
         if let Some(resolved) = &condition.resolved {
             // Peers that come later may be of either form.
@@ -194,27 +200,22 @@ impl Sets {
         Ok(())
     }
 
-    /// The peers by name: the addresses that are known, and those that these namespaces will learn.
-    fn follow(
-        &self,
-        datapath: &mut Datapath,
-        condition: &Condition,
-        known: &Known,
-        namespaces: &BTreeSet<u64>,
-    ) -> Result<(), KernelError> {
-        for host in &condition.hosts {
-            for netns in namespaces {
-                hosts::follow(datapath, self.peers, host, *netns)?;
-            }
-            for ip in known.of(host) {
-                hosts::learn(datapath, self.peers, host, ip)?;
+    /// The peers by name: the addresses that are known in each namespace, and those that it will learn.
+    fn follow(&self, datapath: &mut Datapath, condition: &Condition, known: &Known) -> Result<(), KernelError> {
+        for (netns, set) in &self.learned {
+            for host in &condition.hosts {
+                hosts::follow(datapath, *set, host, *netns)?;
+                for ip in known.of(*netns, host) {
+                    hosts::learn(datapath, *set, host, *netns, ip)?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Enters them into a rule.
-    pub fn apply(&self, rule: &mut Rule, condition: &Condition) {
+    /// Enters them into a rule for a target in this namespace.
+    pub fn apply(&self, rule: &mut Rule, condition: &Condition, netns: u64) {
+        rule.learned = self.learned.get(&netns).copied().unwrap_or(0);
         rule.protocol = condition.protocol;
         rule.connections = condition.connections;
         (rule.peers, rule.ports, rule.local_ports) = (self.peers, self.ports, self.local_ports);
@@ -237,12 +238,24 @@ pub type PlanSets = Vec<Vec<Sets>>;
 /// # Errors
 /// ENOSPC where the table is full.
 pub fn write_node(datapath: &mut Datapath, addresses: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
-    let ours = |key: &AddrKey| u32::from_be(key.set) & !SET_V6 == SET_NODE;
+    write_single(datapath, SET_NODE, addresses)
+}
+
+/// Makes the set of those that no host name may stand for these.
+///
+/// # Errors
+/// ENOSPC where the table is full.
+pub fn write_never(datapath: &mut Datapath, addresses: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
+    write_single(datapath, SET_NEVER, addresses)
+}
+
+fn write_single(datapath: &mut Datapath, set: u32, addresses: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
+    let ours = |key: &AddrKey| u32::from_be(key.set) & !SET_V6 == set;
     let keys: Vec<AddrKey> = datapath.addrs.keys().filter_map(Result::ok).filter(ours).collect();
     for key in keys.into_iter().filter(|key| !addresses.contains(&address(key))) {
         Place::Single(key).remove(datapath)?;
     }
-    addresses.iter().try_for_each(|ip| add_peer(datapath, SET_NODE, Cidr::host(*ip)))
+    addresses.iter().try_for_each(|ip| add_peer(datapath, set, Cidr::host(*ip)))
 }
 
 /// Writes the sets of a plan, with the ids that were reserved for them.
@@ -259,20 +272,46 @@ pub fn write(datapath: &mut Datapath, plan: &Plan, sets: &[u32], port_sets: &[u3
     Ok(all)
 }
 
-/// Lets the sets of a plan follow its host names by the answers that these namespaces receive.
+/// Gives each condition with host names a set for each of these namespaces, where it has none: ids of `next`, which are returned.
+pub fn spread(
+    plan: &Plan,
+    written: &mut PlanSets,
+    namespaces: &BTreeSet<u64>,
+    mut next: impl FnMut() -> u32,
+) -> Vec<u32> {
+    let mut fresh = Vec::new();
+    for (rule, sets) in plan.rules.iter().zip(written) {
+        for (_, sets) in rule.conditions().zip(sets).filter(|(condition, _)| !condition.hosts.is_empty()) {
+            for netns in namespaces {
+                sets.learned.entry(*netns).or_insert_with(|| {
+                    let id = next();
+                    fresh.push(id);
+                    id
+                });
+            }
+        }
+    }
+    fresh
+}
+
+/// Takes away what a namespace has learned, and the sets for it, which are returned.
+///
+/// # Errors
+/// The first that the kernel refused.
+pub fn leave(datapath: &mut Datapath, written: &mut PlanSets, netns: u64) -> Result<Vec<u32>, KernelError> {
+    let gone: Vec<u32> = written.iter_mut().flatten().filter_map(|sets| sets.learned.remove(&netns)).collect();
+    remove(datapath, &gone)?;
+    Ok(gone)
+}
+
+/// Lets the sets of a plan follow its host names by the answers that their namespaces receive.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn follow(
-    datapath: &mut Datapath,
-    plan: &Plan,
-    written: &PlanSets,
-    known: &Known,
-    namespaces: &BTreeSet<u64>,
-) -> Result<(), KernelError> {
+pub fn follow(datapath: &mut Datapath, plan: &Plan, written: &PlanSets, known: &Known) -> Result<(), KernelError> {
     for (rule, sets) in plan.rules.iter().zip(written) {
         for (condition, sets) in rule.conditions().zip(sets) {
-            sets.follow(datapath, condition, known, namespaces)?;
+            sets.follow(datapath, condition, known)?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The way back: of a start that failed, of one experiment among others, of one target of an experiment.
 
-use super::{Active, EngineError, Locked, Owner, RunEntry, Session, expedite, prepare, release};
+use super::{Active, EngineError, Locked, Owner, RunEntry, Session, expedite, prepare, release, sets};
 use crate::kernel::netns::Netns;
 use std::collections::HashMap;
 
@@ -56,10 +56,16 @@ pub fn release(
     active.placed = left;
     let rules: Vec<u32> = gone.iter().flat_map(|placed| placed.ids.iter().copied()).collect();
     let detached = session.known_calls().map_or(Ok(()), |calls| calls.remove(&rules));
-    let empty = release::take_rules(&mut session.datapath, &active.run.points, &rules)?;
-    active.run.rules.retain(|id| !rules.contains(id));
     let inode = active.targets.get(target).map(|target| target.netns.inode);
     let still = active.placed.iter().any(|placed| active.targets.get(placed.target).map(|t| t.netns.inode) == inode);
+    if let Some(inode) = inode.filter(|_| !still) {
+        // The number of a namespace that is gone may be another's next.
+        let learned = sets::leave(&mut session.datapath, &mut active.sets, inode)?;
+        active.run.sets.retain(|set| !learned.contains(set));
+        active.known.forget(inode);
+    }
+    let empty = release::take_rules(&mut session.datapath, &active.run.points, &rules)?;
+    active.run.rules.retain(|id| !rules.contains(id));
     // A namespace that comes later may have the same number: nothing of this one may be taken for that one's.
     let elsewhere = |id: &u32| !locked.journal.points.iter().any(|entry| entry.id == *id && Some(entry.netns) == inode);
     active.run.points.retain(|id| !empty.contains(id) && (still || elsewhere(id)));

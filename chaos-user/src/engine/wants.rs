@@ -102,7 +102,9 @@ pub fn goes_on(rule: &RulePlan, target: &Target, interface: &Interface, around: 
     }
     if interface.loopback {
         let by_address = |ip: &IpAddr| condition.peers.iter().any(|peer| peer.contains(*ip) && peer.prefix() > 0);
-        let by_name = |ip: &IpAddr| condition.hosts.iter().any(|host| around.known.of(host).any(|one| one == *ip));
+        let by_name = |ip: &IpAddr| {
+            condition.hosts.iter().any(|host| around.known.of(target.netns.inode, host).any(|one| one == *ip))
+        };
         return !condition.any_peer
             && (around.local.iter().any(|ip| by_address(ip) || by_name(ip))
                 || condition.peers.iter().any(|peer| peer.address().is_loopback()));
@@ -110,7 +112,7 @@ pub fn goes_on(rule: &RulePlan, target: &Target, interface: &Interface, around: 
     carries(target, interface)
 }
 
-/// All attach points of one target. Where a peer is a host name, they include all by which DNS answers come in, loopback too: a
+/// All attach points of one target. Where a peer is a host name, they include all by which questions of the DNS go out and answers come in, loopback too: a
 /// resolver of the machine's own answers there.
 ///
 /// # Errors
@@ -160,7 +162,7 @@ pub fn found(
                 one.target == index && wanted && rule.call.is_none() && goes_on(rule, target, interface, around)
             };
             let (groups, queue) = groups(plan, placed.iter().filter(acts), &interface.name);
-            let dns = hosts && ingress && (interface.loopback || carries(target, interface));
+            let dns = hosts && (interface.loopback || carries(target, interface));
             if groups.is_empty() && !dns {
                 continue;
             }

@@ -94,7 +94,7 @@ pub struct StubMaps<'a> {
     pub slot: BorrowedFd<'a>,
     /// The table of tail calls.
     pub programs: BorrowedFd<'a>,
-    /// At ingress, where points say whether DNS answers are read.
+    /// Where points say whether questions and answers of the DNS are read.
     pub points: Option<BorrowedFd<'a>>,
 }
 

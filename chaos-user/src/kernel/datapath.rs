@@ -13,7 +13,7 @@ use super::{
 use aya::maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use chaos_abi::{
     ABI_VERSION, AddrKey, AddrPortKey, Clock, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey,
-    Lease, MissKey, PROGRAM_CLOCK, Point, Rule, SampleKey, State, maps as names,
+    Lease, MissKey, PROGRAM_CLOCK, PROGRAM_FAULT, Point, Rule, SampleKey, State, maps as names,
 };
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -219,13 +219,13 @@ impl Datapath {
         Self::join(&self.ids)
     }
 
-    /// Loads the stub of an attach point that jumps to `program`; `ingress`: by way of the DNS program where the point says so.
+    /// Loads the stub of an attach point that jumps to `program`; the faults' by way of the DNS program where the point says so.
     ///
     /// # Errors
     /// As [`bpf::load_stub`].
-    pub fn stub(&self, program: u32, point: u32, ingress: bool) -> Result<OwnedFd, KernelError> {
+    pub fn stub(&self, program: u32, point: u32) -> Result<OwnedFd, KernelError> {
         let (slot, programs) = (fd_of(&self.slot, names::SLOT)?, self.tables.fd(Hook::Interface)?);
-        let points = ingress.then(|| self.points.map().fd().as_fd());
+        let points = (program == PROGRAM_FAULT).then(|| self.points.map().fd().as_fd());
         bpf::load_stub(Hook::Interface, StubMaps { slot, programs, points }, program, point)
     }
 

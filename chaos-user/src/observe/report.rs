@@ -242,7 +242,8 @@ pub struct HostAddresses {
     pub host: String,
     /// The addresses that were learned.
     pub addresses: Vec<String>,
-    /// How often addresses were not learned, and so not meant: the tables were full, or an answer was too long.
+    /// How often addresses were not learned, and so not meant: beyond 256 of a name on a target or 16384 of a node, of the node
+    /// itself, or in too long an answer.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unlearned: u64,
 }

@@ -55,7 +55,7 @@ impl Stage {
                 link::create_veth(&mut rtnl, &pair).unwrap()[0].index
             })
             .unwrap();
-        let stubs = [EGRESS, INGRESS].map(|id| datapath.stub(PROGRAM_FAULT, id, id == INGRESS).unwrap());
+        let stubs = [EGRESS, INGRESS].map(|id| datapath.stub(PROGRAM_FAULT, id).unwrap());
         let mut stage = Self { datapath, stubs, netns, ifindex };
         stage.lease(true);
         stage
@@ -145,7 +145,7 @@ impl Stage {
         for id in &ids {
             self.datapath.points.set(*id, point, 0).unwrap();
         }
-        self.stubs[0] = self.datapath.stub(PROGRAM_FAULT, ids[ids.len() - 1], false).unwrap();
+        self.stubs[0] = self.datapath.stub(PROGRAM_FAULT, ids[ids.len() - 1]).unwrap();
     }
 
     /// All of them within one visit of the namespace: the verdict and the packet as the program left it. `None` where the

@@ -91,14 +91,38 @@ fn address(zone: u8, v6: bool, number: u16) -> IpAddr {
     Ipv4Addr::new(10, 80 + zone, high, low).into()
 }
 
+/// A question for the IPv4 addresses of a name.
+pub fn question(id: [u8; 2], name: &str) -> Vec<u8> {
+    [id.as_slice(), &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0], &wire(name), &[0, 1, 0, 1]].concat()
+}
+
+/// An answer to it whose records, all of one owner, have these addresses.
+pub fn forged(id: [u8; 2], name: &str, owner: &str, addresses: &[Ipv4Addr]) -> Vec<u8> {
+    let mut reply = question(id, name);
+    reply[2..4].copy_from_slice(&[0x81, 0x80]);
+    reply[6..8].copy_from_slice(&(addresses.len() as u16).to_be_bytes());
+    for address in addresses {
+        if owner == name {
+            reply.extend([0xc0, 12]);
+        } else {
+            reply.extend(wire(owner));
+        }
+        reply.extend([0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        reply.extend(address.octets());
+    }
+    reply
+}
+
+fn wire(name: &str) -> Vec<u8> {
+    let labels = name.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
+    labels.chain([0]).collect()
+}
+
 /// Asks a nameserver for the address of a name, and returns as soon as the answer is there.
 pub fn resolve(socket: &UdpSocket, server: SocketAddr, name: &str, family: Family) -> IpAddr {
-    let mut query = vec![7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    for label in name.split('.') {
-        query.push(label.len() as u8);
-        query.extend(label.as_bytes());
-    }
-    query.extend([0, 0, if family == Family::V6 { AAAA } else { 1 }, 0, 1]);
+    let mut query = question([7, 7], name);
+    let kind = query.len() - 3;
+    query[kind] = if family == Family::V6 { AAAA } else { 1 };
     let mut buffer = [0; 512];
     socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
     socket.send_to(&query, server).expect("a question");

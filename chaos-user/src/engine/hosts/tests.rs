@@ -1,11 +1,15 @@
 //! The kernel's reader of DNS answers, run on crafted frames (BPF_PROG_TEST_RUN).
 
+mod asked;
+
 use super::*;
 use crate::kernel::{bpf, testing};
-use chaos_abi::{POINT_DNS, POINT_INGRESS, PROGRAM_FAULT, Point, mix};
+use chaos_abi::{FOLLOWERS, POINT_DNS, POINT_INGRESS, PROGRAM_FAULT, Point, mix};
 use std::os::fd::{AsFd, OwnedFd};
 
 const POINT: u32 = 3;
+/// The way out of the same interface.
+const OUT: u32 = 2;
 const NETNS: u64 = 4_026_500_000;
 const SET: u32 = 7;
 const A: u16 = 1;
@@ -18,17 +22,19 @@ const SAME: &[u8] = &[0xc0, 12];
 struct Reader {
     datapath: Datapath,
     stub: OwnedFd,
+    out: OwnedFd,
 }
 
 impl Reader {
     fn open() -> Self {
         let mut datapath = Datapath::load().unwrap();
         assert_eq!(datapath.ids().no_dns, None);
-        let flags = POINT_INGRESS | POINT_DNS;
-        let point = Point { ifindex: 1, flags, l2_len: 14, netns: NETNS, ..Point::zeroed() };
-        datapath.points.set(POINT, point, 0).unwrap();
-        let stub = datapath.stub(PROGRAM_FAULT, POINT, true).unwrap();
-        Self { datapath, stub }
+        for (id, flags) in [(POINT, POINT_INGRESS | POINT_DNS), (OUT, POINT_DNS)] {
+            let point = Point { ifindex: 2, flags, l2_len: 14, netns: NETNS, ..Point::zeroed() };
+            datapath.points.set(id, point, 0).unwrap();
+        }
+        let [stub, out] = [POINT, OUT].map(|id| datapath.stub(PROGRAM_FAULT, id).unwrap());
+        Self { datapath, stub, out }
     }
 
     fn following(hosts: &[&str]) -> Self {
@@ -41,9 +47,28 @@ impl Reader {
         follow(&mut self.datapath, set, &host.parse().unwrap(), NETNS).unwrap();
     }
 
+    /// An answer that was asked for.
     fn read(&self, frame: &[u8]) {
-        let run = bpf::test_run(self.stub.as_fd(), frame, 1).unwrap();
+        self.ask(&question(frame));
+        self.receive(frame);
+    }
+
+    fn ask(&self, frame: &[u8]) {
+        Self::pass(&self.out, frame);
+    }
+
+    fn receive(&self, frame: &[u8]) {
+        Self::pass(&self.stub, frame);
+    }
+
+    fn pass(stub: &OwnedFd, frame: &[u8]) {
+        let run = bpf::test_run(stub.as_fd(), frame, 1).unwrap();
         assert_eq!(run.verdict, -1, "the packet goes on");
+    }
+
+    fn failed(&self) -> u64 {
+        let entries = self.datapath.hosts.iter().filter_map(Result::ok);
+        entries.map(|(_, entry)| entry.cut + entry.failed.iter().sum::<u64>()).sum()
     }
 
     /// What a set holds, sorted; it is as much in the table that rules consult as in the one for reports.
@@ -75,6 +100,9 @@ impl Reader {
         for key in self.datapath.learned.keys().filter_map(Result::ok).collect::<Vec<_>>() {
             self.datapath.learned.remove(&key).unwrap();
         }
+        for (key, entry) in self.datapath.hosts.iter().filter_map(Result::ok).collect::<Vec<_>>() {
+            self.datapath.hosts.insert(key, Followers { learned: [0; FOLLOWERS], ..entry }, 0).unwrap();
+        }
         for key in self.datapath.addrs.keys().filter_map(Result::ok).collect::<Vec<_>>() {
             self.datapath.addrs.remove(&key).unwrap();
         }
@@ -86,6 +114,20 @@ fn wire(name: &str) -> Vec<u8> {
     let mut bytes: Vec<u8> = labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
     bytes.push(0);
     bytes
+}
+
+/// The question of a response without IP options: its frame turned round.
+fn question(response: &[u8]) -> Vec<u8> {
+    let mut frame = response.to_vec();
+    let (at, size) = if frame[14] >> 4 == 4 { (26, 4) } else { (22, 16) };
+    let udp = at + 2 * size;
+    for (one, other, length) in [(0, 6, 6), (at, at + size, size), (udp, udp + 2, 2)] {
+        for index in 0..length {
+            frame.swap(one + index, other + index);
+        }
+    }
+    frame[udp + 10..udp + 20].copy_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    frame
 }
 
 /// A response of one question.
@@ -163,8 +205,14 @@ fn answers_of_all_shapes_are_learned() {
     reader.learns(&[name], &Response::to(name).record(SAME, AAAA, 1, &V6).a(1), &["192.0.2.1", "2001:db8::9"]);
     let chain = Response::to(name)
         .record(SAME, CNAME, 1, &wire("db-1.cloud.example.net"))
-        .record(&[&[4], b"db-1".as_slice(), &[0xc0, 50]].concat(), CNAME, 1, SAME)
-        .record(&wire("db-1.cloud.example.net"), A, 1, &[198, 51, 100, 1]);
+        // The end of that name stands at 49.
+        .record(
+            &[&[4], b"DB-1".as_slice(), &[0xc0, 49]].concat(),
+            CNAME,
+            1,
+            &[&[1], b"x".as_slice(), &[0xc0, 49]].concat(),
+        )
+        .record(&wire("x.cloud.example.NET"), A, 1, &[198, 51, 100, 1]);
     reader.learns(&[name], &chain, &["198.51.100.1"]);
     // Types, classes and lengths that are not addresses of the internet.
     let strange = Response::to(name)
@@ -236,16 +284,13 @@ fn only_good_answers_in_the_right_place_count() {
     reader.learns(&[name, "*.example.com"], &Response::to("").a(1), &[]);
     reader.learns(&[name], &good(), &["192.0.2.1"]);
     reader.clear();
-    let mut frame = good().v4();
-    frame[35] = 54;
-    reader.read(&frame);
-    let mut frame = good().v4();
-    frame[23] = 6;
-    reader.read(&frame);
-    // Behind the IP packet's end: padding of the link.
-    let mut frame = good().v4();
-    frame[17] -= 1;
-    reader.read(&frame);
+    // Another port, another protocol, and what lies behind the IP packet's end: padding of the link.
+    for (at, byte) in [(35, 54), (23, 6), (17, good().v4()[17] - 1)] {
+        reader.ask(&question(&good().v4()));
+        let mut frame = good().v4();
+        frame[at] = byte;
+        reader.receive(&frame);
+    }
     assert!(reader.set(SET).is_empty());
     // Another namespace's point, and one that reads no answers.
     for (netns, flags) in [(NETNS + 1, POINT_INGRESS | POINT_DNS), (NETNS, POINT_INGRESS)] {
@@ -271,18 +316,16 @@ fn every_follower_learns_every_record() {
     for set in 1..=32 {
         assert_eq!(reader.set(set).len(), 20, "set {set}");
     }
-    let failed =
-        |reader: &Reader| reader.datapath.hosts.iter().filter_map(Result::ok).map(|(_, e)| e.failed).sum::<u64>();
-    assert_eq!(failed(&reader), 0);
+    assert_eq!(reader.failed(), 0);
     // More than the programs get through is counted, not passed over in silence.
     let more = (0..200).fold(Response::to("db.example.com"), Response::a);
     reader.read(&more.v4());
-    assert_eq!((reader.set(1).len(), reader.set(32).len(), failed(&reader)), (24, 23, 2));
+    assert_eq!((reader.set(1).len(), reader.set(32).len(), reader.failed()), (24, 23, 2));
     forget(&mut reader.datapath, &(1..=32).collect::<Vec<_>>()).unwrap();
     reader.follow(1, "db.example.com");
     reader.follow(40, "*.com");
     reader.read(&more.v4());
-    assert_eq!((reader.set(1).len(), reader.set(40).len(), failed(&reader)), (200, 200, 0));
+    assert_eq!((reader.set(1).len(), reader.set(40).len(), reader.failed()), (200, 200, 0));
     forget(&mut reader.datapath, &(1..=40).collect::<Vec<_>>()).unwrap();
     assert_eq!((reader.datapath.hosts.keys().count(), reader.datapath.learned.keys().count()), (0, 0));
 }
@@ -292,7 +335,7 @@ fn sets_forget_what_is_theirs() {
     testing::root_or_return!();
     let mut reader = Reader::following(&["db.example.com"]);
     reader.follow(8, "db.example.com");
-    learn(&mut reader.datapath, SET, &"db.example.com".parse().unwrap(), "10.0.0.1".parse().unwrap()).unwrap();
+    learn(&mut reader.datapath, SET, &"db.example.com".parse().unwrap(), NETNS, "10.0.0.1".parse().unwrap()).unwrap();
     reader.read(&Response::to("db.example.com").a(1).v4());
     let of = |reader: &Reader, set| addresses(&reader.datapath, set, &"db.example.com".parse().unwrap()).addresses;
     assert_eq!(of(&reader, SET), ["10.0.0.1", "192.0.2.1"]);
@@ -311,18 +354,16 @@ fn a_cut_message_yields_whole_records_only() {
     testing::root_or_return!();
     let mut reader = Reader::following(&["*.example.com"]);
     let before = (100..110).fold(Response::to("db.example.com"), Response::a);
-    let response = Response::to("db.example.com")
-        .a(1)
-        .record(SAME, CNAME, 1, &wire("x.example.net"))
-        .record(SAME, AAAA, 1, &V6)
-        .a(2);
+    let response =
+        Response::to("db.example.com").a(1).record(SAME, 16, 1, &wire("x.example.net")).record(SAME, AAAA, 1, &V6).a(2);
     for frame in [response.v4(), response.v6()] {
         // The kernel makes no frame without a whole IP header.
         let least = if frame[14] >> 4 == 4 { 34 } else { 54 };
         for cut in least..=frame.len() {
             reader.read(&before.v4());
             reader.clear();
-            reader.read(&frame[..cut]);
+            reader.ask(&question(&frame));
+            reader.receive(&frame[..cut]);
             let found = reader.set(SET);
             let whole = |text: &str, bytes: &[u8]| {
                 let at = frame.windows(bytes.len()).position(|window| window == bytes).unwrap();
@@ -334,48 +375,4 @@ fn a_cut_message_yields_whole_records_only() {
             assert_eq!(found, expected, "cut at {cut} of {}", frame.len());
         }
     }
-}
-
-/// Whatever bytes come, nothing is learned that is not in them.
-#[test]
-fn garbage_yields_nothing_that_is_not_in_it() {
-    testing::root_or_return!();
-    let mut reader = Reader::following(&["*.example.com", "db.example.com"]);
-    let mut seed = 1;
-    let mut random = |below: usize| {
-        seed += 1;
-        (mix(seed) % below as u64) as usize
-    };
-    let base =
-        Response::to("db.example.com").a(1).record(SAME, CNAME, 1, &wire("x.example.net")).record(SAME, AAAA, 1, &V6);
-    let mut total = 0;
-    for round in 0..10_000 {
-        let mut response = Response { bytes: base.bytes.clone() };
-        if round % 4 == 0 {
-            response.bytes = (0..random(600)).map(|_| random(256) as u8).collect();
-        } else {
-            for _ in 0..=random(6) {
-                let at = random(response.bytes.len());
-                response.bytes[at] = random(256) as u8;
-            }
-        }
-        let mut frame = if round % 2 == 0 { response.v4() } else { response.v6() };
-        if round % 3 == 0 {
-            let at = 14 + random(frame.len() - 14);
-            frame[at] = random(256) as u8;
-        }
-        reader.read(&frame);
-        for key in reader.datapath.learned.keys().filter_map(Result::ok).collect::<Vec<_>>() {
-            let v6 = u32::from_be(key.addr.set) & SET_V6 != 0;
-            let bytes = &key.addr.addr[..if v6 { 16 } else { 4 }];
-            assert!(
-                frame.windows(bytes.len()).any(|window| window == bytes),
-                "{} from {frame:x?}",
-                sets::address(&key.addr)
-            );
-            total += 1;
-        }
-        reader.clear();
-    }
-    assert!(total > 1000, "the mutations should leave many answers readable: {total}");
 }

@@ -3,7 +3,7 @@
 use chaos_abi::mix;
 use hickory_proto::{
     op::{Message, MessageType, OpCode, Query, ResponseCode},
-    rr::{Name, RecordType},
+    rr::{DNSClass, Name, RData, RecordType},
 };
 use std::{
     collections::BTreeMap,
@@ -115,10 +115,16 @@ fn take(answer: &Message, questions: &mut [Question], found: &mut BTreeMap<Strin
         code => return Err(io::Error::other(code.to_string())),
     }
     let addresses = found.entry(question.name.clone()).or_default();
-    for ip in answer.answers.iter().filter_map(|record| record.data.ip_addr()) {
-        if !addresses.contains(&ip) {
-            addresses.push(ip);
+    // Addresses count whose owner is the name that was asked for, or that of which it is an alias (RFC 1034, 3.6.2).
+    let mut owner = question.message.queries.first().map(|query| query.name().clone());
+    for record in answer.answers.iter().filter(|record| record.dns_class == DNSClass::IN) {
+        if owner.as_ref() != Some(&record.name) {
+            continue;
         }
+        if let RData::CNAME(alias) = &record.data {
+            owner = Some(alias.0.clone());
+        }
+        addresses.extend(record.data.ip_addr().filter(|ip| !addresses.contains(ip)));
     }
     Ok(())
 }

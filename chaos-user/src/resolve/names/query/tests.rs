@@ -2,7 +2,7 @@
 
 use super::*;
 use hickory_proto::rr::{
-    RData, Record,
+    Record,
     rdata::{A, AAAA, CNAME},
 };
 use std::thread;
@@ -27,8 +27,12 @@ fn reply(query: &Message, code: ResponseCode, data: Vec<RData>) -> Vec<u8> {
     let mut message = Message::response(query.metadata.id, OpCode::Query);
     message.metadata.response_code = code;
     message.add_query(query.queries[0].clone());
+    let mut owner = query.queries[0].name().clone();
     for data in data {
-        message.add_answer(Record::from_rdata(query.queries[0].name().clone(), 1, data));
+        message.add_answer(Record::from_rdata(owner.clone(), 1, data.clone()));
+        if let RData::CNAME(alias) = data {
+            owner = alias.0;
+        }
     }
     message.to_vec().unwrap()
 }
@@ -95,4 +99,17 @@ fn no_answer_names_the_servers_and_why() {
     let why = answers["db.example.com"].clone().unwrap_err();
     assert!(why.starts_with("no answer from 127.0.0.1, 127.0.0.1 (127.0.0.1: silent for 1 s; 127.0.0.1: "), "{why}");
     assert!(why.contains("efused"), "{why}");
+}
+
+#[test]
+fn records_of_other_owners_do_not_count() {
+    let server = server(2, |query| {
+        let mut message = Message::from_vec(&good(query)[0]).unwrap();
+        let foreign = Name::from_ascii("evil.example.com.").unwrap();
+        message.answers.insert(0, Record::from_rdata(foreign, 1, RData::A(A("10.0.0.9".parse().unwrap()))));
+        vec![message.to_vec().unwrap()]
+    });
+    let mut found = ask(&[server], &["db.example.com"])["db.example.com"].clone().unwrap();
+    found.sort_unstable();
+    assert_eq!(Ok(found), ips(&["10.0.0.7", "fd00::7"]));
 }

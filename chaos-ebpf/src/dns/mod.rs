@@ -1,5 +1,6 @@
 //! Host names: the addresses in a DNS answer join the sets that follow the name, before the application gets the answer, so
-//! that its first packet to a new address is met already.
+//! that its first packet to a new address is met already. Only an answer counts that the target has asked for: its question was seen on
+//! the way out, to that server, from that port, with that id and that name, a few seconds ago at most.
 //!
 //! Two programs that tail-call each other, with the state in a map: so each is verified in a few thousand steps, and neither
 //! calls a function, which together with tail calls some JITs lack (arm64 before Linux 6.0). Read are answers over UDP from
@@ -8,12 +9,12 @@
 
 use crate::{
     clock,
-    maps::{CHAOS_ADDRS, CHAOS_ANSWER, CHAOS_HOSTS, CHAOS_LEARNED, CHAOS_POINTS, CHAOS_SLOT},
-    parse::{headers, proto},
+    maps::{CHAOS_ANSWER, CHAOS_ASKED, CHAOS_HOSTS, CHAOS_POINTS, CHAOS_SLOT},
+    parse::{Packet, headers, proto},
     skb::Skb,
 };
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
-use chaos_abi::{AddrKey, FOLLOWERS, HostKey, LABELS, LearnedKey, NAME_HASH, SET_V6, name_hash_step};
+use chaos_abi::{FOLLOWERS, HostKey, LABELS, NAME_HASH, POINT_INGRESS, name_hash_step};
 
 /// Patterns that one name may meet: itself, and a wildcard for each of its ends.
 const PATTERNS: usize = 8;
@@ -21,18 +22,40 @@ const PATTERNS: usize = 8;
 const SETS: usize = PATTERNS * FOLLOWERS;
 /// A name has at most 255 bytes (RFC 1035, 2.3.4).
 const NAME: usize = 256;
-/// Steps of one run: a label, a record, or an address for one set.
-const STEPS: u32 = 32;
-/// Runs for one answer: below the limit of 32 tail calls (include/linux/bpf.h, `MAX_TAIL_CALL_CNT`), with those of the stub and
-/// to the faults.
-const ROUNDS: u32 = 24;
-/// In network byte order where they stand: response, standard query, no error.
+/// The message's header (RFC 1035, 4.1.1).
+const HEADER: u32 = 12;
+/// Flags: response, standard query, no error.
 const FLAGS: u16 = 0x8000;
 const FLAGS_MASK: u16 = 0xf80f;
+/// Flags: response, kind of query.
+const QUERY_MASK: u16 = 0xf800;
 const PORT: u16 = 53;
-const INTERNET: u16 = 1;
-const TYPE_A: u16 = 1;
-const TYPE_AAAA: u16 = 28;
+/// How long an answer is waited for, ns: longer than resolvers wait (resolv.conf(5), `timeout`: 5 s, from there on they ask again).
+const PATIENCE: u64 = 10_000_000_000;
+/// Loopback has this index in every netns (drivers/net/loopback.c, `loopback_net_init`).
+const LOOPBACK: u32 = 1;
+
+/// By what an answer is known as that of a question.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Query {
+    netns: u64,
+    server: [u64; 2],
+    family: u32,
+    /// The port that asks.
+    port: u16,
+    id: u16,
+}
+
+/// A question under way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Asked {
+    /// Hash of its name.
+    hash: u64,
+    /// When it was asked, CLOCK_MONOTONIC in ns.
+    at: u64,
+}
 
 /// A pattern that the name met, and a set that follows it.
 #[repr(C)]
@@ -41,16 +64,37 @@ pub struct Pattern {
     hash: u64,
     wildcard: u32,
     set: u32,
+    /// The set's place among the followers.
+    place: u32,
+    reserved: u32,
 }
 
 /// An answer under way. Read and written volatile: what comes out of it is unknown to compiler and verifier, so that masks stay
 /// and states meet.
 #[repr(C)]
 pub struct Answer {
+    /// Offset of the message.
+    message: u32,
     /// Offset of what is read next.
     at: u32,
     /// Offset of the end of the message.
     end: u32,
+    /// Whose name is read: `records::QUESTION`, and so on.
+    phase: u32,
+    /// Where that name stands: behind its first pointer, if it begins with one.
+    place: u32,
+    /// What stands behind it; 0: not seen yet.
+    behind: u32,
+    /// Hash of its labels so far.
+    chain: u64,
+    /// The same of the name whose addresses count: the question's, then that of which it is an alias.
+    current: u64,
+    /// Where that one stands.
+    current_place: u32,
+    /// Where the next record stands.
+    record: u32,
+    /// The label that was read last, padded with zeros.
+    label: [u64; 8],
     /// Records still to read.
     left: u32,
     /// Runs so far.
@@ -97,7 +141,11 @@ macro_rules! set {
     }};
 }
 
-/// Reads the question. True: its name is followed, and [`walk`] is to read the records.
+mod records;
+
+pub use records::walk;
+
+/// Reads the question. True: it is one that the target has asked and whose name is followed, and [`walk`] is to read the records.
 #[inline(always)]
 pub fn begin(skb: Skb) -> bool {
     question(skb).is_some()
@@ -106,36 +154,79 @@ pub fn begin(skb: Skb) -> bool {
 #[inline(always)]
 fn question(skb: Skb) -> Option<()> {
     let point = CHAOS_POINTS.get(CHAOS_SLOT.get(0)?.point)?;
+    let ingress = point.flags & POINT_INGRESS != 0;
     let packet = headers(skb, point.l2_len)?;
-    if packet.protocol != proto::UDP || packet.transport == 0 || packet.source_port != PORT {
+    if packet.protocol != proto::UDP || packet.transport == 0 {
         return None;
     }
     let message = packet.l4 + 8;
     let header: [u16; 6] = skb.load(message)?;
-    let one_question = u16::from_be(header[2]) == 1;
-    if u16::from_be(header[1]) & FLAGS_MASK != FLAGS || !one_question || header[3] == 0 {
+    let key = query(&packet, point.netns, header[0], ingress);
+    let flags = u16::from_be(header[1]);
+    if u16::from_be(header[2]) != 1 {
         return None;
     }
-    let (name, len) = (message + 12, skb.len());
-    let end = if packet.end < len { packet.end } else { len };
-    if end <= name {
+    let mut asked = Asked { hash: 0, at: 0 };
+    if ingress {
+        if packet.source_port != PORT || flags & FLAGS_MASK != FLAGS || header[3] == 0 {
+            return None;
+        }
+        // SAFETY: copied at once.
+        asked = unsafe { CHAOS_ASKED.get(key).copied() }?;
+    } else if flags & QUERY_MASK != 0 || (packet.destination_port != PORT && point.ifindex != LOOPBACK) {
+        // A resolver on loopback may be behind a rule that changes the port of questions before we see them, and that of answers back
+        // before we see those (Docker's 127.0.0.11).
         return None;
     }
     let answer = CHAOS_ANSWER.get_ptr_mut(0)?;
-    set!((*answer).end, end);
+    name(skb, message, packet.end, answer)?;
+    set!((*answer).netns, point.netns);
     set!((*answer).left, u32::from(u16::from_be(header[3])));
+    hash(answer);
+    let hash = get!((*answer).hashes[0]);
+    if ingress {
+        if asked.hash != hash || clock::now() - asked.at > PATIENCE {
+            return None;
+        }
+        // One answer to a question, as the one who asked takes it.
+        let _ = CHAOS_ASKED.remove(key);
+        patterns(answer);
+        return followers(answer);
+    }
+    patterns(answer);
+    if get!((*answer).met) != 0 {
+        let _ = CHAOS_ASKED.insert(key, Asked { hash, at: clock::now() }, 0);
+    }
+    // A question has no records.
+    None
+}
+
+#[inline(always)]
+fn query(packet: &Packet, netns: u64, id: u16, ingress: bool) -> Query {
+    let (server, port) =
+        if ingress { (packet.source, packet.destination_port) } else { (packet.destination, packet.source_port) };
+    Query { netns, server, family: u32::from(packet.family), port, id }
+}
+
+/// Reads the question's name, and prepares the way over the records.
+#[inline(always)]
+fn name(skb: Skb, message: u32, end: u32, answer: *mut Answer) -> Option<()> {
+    let (name, len) = (message + HEADER, skb.len());
+    let end = if end < len { end } else { len };
+    if end <= name {
+        return None;
+    }
+    set!((*answer).message, message);
+    set!((*answer).end, end);
     set!((*answer).rounds, 0);
     set!((*answer).met, 0);
     set!((*answer).sets, 0);
-    set!((*answer).netns, point.netns);
+    set!((*answer).next, 0);
     set!((*answer).size, if end - name < NAME as u32 { end - name } else { NAME as u32 - 1 });
     copy(skb, name, answer)?;
     labels(answer)?;
-    // Type and class.
-    set!((*answer).at, name + get!((*answer).zero) + 5);
-    hash(answer);
-    patterns(answer);
-    followers(answer)
+    records::begin(answer, records::QUESTION, name);
+    Some(())
 }
 
 #[inline(always)]
@@ -204,7 +295,10 @@ fn meet(answer: *mut Answer, hash: u64, wildcard: u32) {
     }
     let met = get!((*answer).met);
     if met < PATTERNS as u32 {
-        set!((*answer).patterns[met as usize & (PATTERNS - 1)], Pattern { hash, wildcard, set: 0 });
+        set!(
+            (*answer).patterns[met as usize & (PATTERNS - 1)],
+            Pattern { hash, wildcard, set: 0, place: 0, reserved: 0 }
+        );
         set!((*answer).met, met + 1);
     }
 }
@@ -223,7 +317,8 @@ fn followers(answer: *mut Answer) -> Option<()> {
         for place in 0..FOLLOWERS {
             let set = get!((*entry).sets[place]);
             let count = get!((*answer).sets);
-            set!((*answer).followers[count as usize & (SETS - 1)], Pattern { hash, wildcard, set });
+            let follower = Pattern { hash, wildcard, set, place: place as u32, reserved: 0 };
+            set!((*answer).followers[count as usize & (SETS - 1)], follower);
             // Without a branch, of which the verifier would follow both ways 16 times over: plus 1 where the place is taken.
             set!((*answer).sets, count + ((set | set.wrapping_neg()) >> 31));
         }
@@ -231,97 +326,4 @@ fn followers(answer: *mut Answer) -> Option<()> {
     let sets = get!((*answer).sets);
     set!((*answer).next, sets);
     (sets != 0).then_some(())
-}
-
-/// Reads records of the answer section. True: there are more, run again. Their owners need no look: all stand for the question,
-/// by CNAME or directly.
-#[inline(always)]
-pub fn walk(skb: Skb) -> bool {
-    let Some(answer) = CHAOS_ANSWER.get_ptr_mut(0) else { return false };
-    for _ in 0..STEPS {
-        if step(skb, answer).is_none() {
-            return false;
-        }
-    }
-    let rounds = get!((*answer).rounds) + 1;
-    set!((*answer).rounds, rounds);
-    if rounds < ROUNDS {
-        return true;
-    }
-    for index in 0..PATTERNS {
-        if index as u32 >= get!((*answer).met) {
-            break;
-        }
-        fail(answer, get!((*answer).patterns[index]));
-    }
-    false
-}
-
-/// Counts an address that could not be learned.
-#[inline(always)]
-fn fail(answer: *mut Answer, pattern: Pattern) {
-    let Pattern { hash, wildcard, .. } = pattern;
-    let key = HostKey { hash, netns: get!((*answer).netns), wildcard, reserved: 0 };
-    if let Some(entry) = CHAOS_HOSTS.get_ptr_mut(key) {
-        set!((*entry).failed, get!((*entry).failed) + 1);
-    }
-}
-
-/// One set for the last address, one label of an owner's name, or its end and the record. None where there is no more.
-#[inline(always)]
-fn step(skb: Skb, answer: *mut Answer) -> Option<()> {
-    let next = get!((*answer).next);
-    if next < get!((*answer).sets) {
-        set!((*answer).next, next + 1);
-        learn(answer, get!((*answer).followers[next as usize & (SETS - 1)]));
-        return Some(());
-    }
-    let (at, end, left) = (get!((*answer).at), get!((*answer).end), get!((*answer).left));
-    let byte: u8 = skb.load(at)?;
-    if left == 0 || at >= end || byte > 63 && byte < 0xc0 {
-        return None;
-    }
-    if byte != 0 && byte < 0xc0 {
-        set!((*answer).at, at + 1 + u32::from(byte));
-        return Some(());
-    }
-    // Type, class, time to live, length; behind the final zero or a pointer.
-    let fields = at + if byte == 0 { 1 } else { 2 };
-    let record: [u16; 5] = skb.load(fields)?;
-    let (data, length) = (fields + 10, u32::from(u16::from_be(record[4])));
-    if data + length > end {
-        return None;
-    }
-    set!((*answer).at, data + length);
-    set!((*answer).left, left - 1);
-    let kind = u16::from_be(record[0]);
-    if u16::from_be(record[1]) != INTERNET {
-        return Some(());
-    }
-    if kind == TYPE_A && length == 4 {
-        set!((*answer).addr, [u64::from(skb.load::<u32>(data)?), 0]);
-        set!((*answer).family, 0);
-        set!((*answer).next, 0);
-    } else if kind == TYPE_AAAA && length == 16 {
-        set!((*answer).addr, skb.load(data)?);
-        set!((*answer).family, SET_V6);
-        set!((*answer).next, 0);
-    }
-    Some(())
-}
-
-/// Puts the last address into a set that follows the name.
-#[inline(always)]
-fn learn(answer: *mut Answer, follower: Pattern) {
-    let Pattern { hash, wildcard, set } = follower;
-    let words = get!((*answer).addr);
-    // SAFETY: two words are 16 bytes.
-    let addr = unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(words) };
-    let key = LearnedKey { hash, wildcard, addr: AddrKey { set: (set | get!((*answer).family)).to_be(), addr } };
-    if CHAOS_LEARNED.get_ptr(key).is_some() {
-        return;
-    }
-    if CHAOS_ADDRS.insert(key.addr, 1, 0).is_err() || CHAOS_LEARNED.insert(key, clock::now(), 0).is_err() {
-        fail(answer, follower);
-    }
 }
