@@ -1,5 +1,7 @@
 //! Where an experiment stands and what is to be done next: from what is known, without effects.
 
+mod hit;
+mod silence;
 mod unread;
 
 use super::{
@@ -129,6 +131,7 @@ impl Decider<'_> {
         if self.probe.is_none() && self.probes(ProbePhase::During) && self.acts() && stop.is_none() {
             self.probe = Some(ProbePhase::During);
         }
+        self.status.warnings.extend(hit::warnings(&self.experiment.spec.faults, &sets, &asides));
         self.status.warnings.extend(asides.left);
         self.status.warnings.truncate(MOST_WARNINGS);
         if let Some(reason) = cannot_follow {
@@ -245,29 +248,10 @@ impl Decider<'_> {
         self.experiment.creation_timestamp().map_or(self.now, |time| SystemTime::from(time.0))
     }
 
-    /// Nodes whose agent has not looked at its Injection in time.
-    fn silent(&self) -> Vec<String> {
-        let silent = self.existing.iter().filter(|one| {
-            let looked = one.status.as_ref().is_some_and(|status| status.observed_generation.is_some());
-            !looked && self.seen.unanswered.get(&one.name_any()).is_some_and(|since| *since > ANSWER)
-        });
-        silent.map(|one| one.spec.node_name.clone()).collect()
-    }
-
-    fn stop(&self) -> Option<Stop> {
-        if self.seen.failed.is_some() && !self.seen.done.contains(&ProbePhase::After) {
-            return Some(Stop::Abort);
-        }
-        // What one node refuses before the start is begun on none: half an experiment is another experiment.
-        let refused = !outcome::troubles(self.existing).is_empty();
-        // Nor does it wait for agents of which none is there: one that comes back finds that it is over.
-        let nobody = !self.existing.is_empty() && self.silent().len() == self.existing.len();
-        (self.status.started_at.is_none() && (refused || nobody)).then_some(Stop::Abort)
-    }
-
     fn may_start(&self, silent: &[String]) -> bool {
         let prepared = |one: &&Injection| one.status.as_ref().is_some_and(|s| s.phase == InjectionPhase::Prepared);
-        let waiting = |one: &&Injection| !prepared(one) && !silent.contains(&one.spec.node_name);
+        let waiting =
+            |one: &&Injection| silence::takes_part(one) && !prepared(one) && !silent.contains(&one.spec.node_name);
         self.existing.iter().any(|one| prepared(&one)) && !self.existing.iter().any(|one| waiting(&one))
     }
 
@@ -294,9 +278,15 @@ impl Decider<'_> {
         self.ends_at().map_or(whole, |end| Length::from(end.duration_since(self.now).unwrap_or_default()))
     }
 
+    /// Its deadline has passed.
+    fn is_due(&self) -> bool {
+        self.ends_at().is_some_and(|end| self.now >= end)
+    }
+
     fn until_late(&self) -> Duration {
         let left = self.ends_at().map_or(LATE, |end| end.duration_since(self.now).unwrap_or_default());
-        left.max(Duration::from_secs(1)).min(Duration::from_secs(30))
+        let least = if left.is_zero() { Duration::from_secs(1) } else { LOOK };
+        left.max(least).min(Duration::from_secs(30))
     }
 
     /// The status, from what the nodes say.
@@ -305,18 +295,17 @@ impl Decider<'_> {
             self.status.ends_at = time(end);
         }
         self.status.faults = outcome::sums(self.experiment, self.existing);
-        (self.status.targets, self.status.summary) = outcome::targets(self.existing);
+        self.count();
         self.status.warnings =
             outcome::troubles(self.existing).into_iter().map(|(_, text)| text).take(MOST_WARNINGS).collect();
         self.degraded(silent);
         let phases: Vec<InjectionPhase> =
             self.existing.iter().map(|one| one.status.as_ref().map(|s| s.phase).unwrap_or_default()).collect();
-        if self.began() {
-            self.set(INJECTED, true, "Injected", "");
-        }
+        let hit = self.hit();
         let late = self.ends_at().is_some_and(|end| self.now > end + LATE);
         let open = self.existing.iter().zip(&phases).any(|(one, phase)| {
-            !phase.is_over() && !(silent.contains(&one.spec.node_name) && (stop.is_some() || late))
+            let given_up = silent.contains(&one.spec.node_name) && (stop.is_some() || self.is_due());
+            silence::takes_part(one) && !phase.is_over() && !given_up
         });
         if !phases.is_empty() && (!open || late) {
             self.status.phase = Phase::Reverting;
@@ -329,10 +318,9 @@ impl Decider<'_> {
             }
             return;
         }
-        let begun = self.began();
         self.status.phase = if stop.is_some() {
             Phase::Reverting
-        } else if self.status.started_at.is_none() || !begun {
+        } else if self.status.started_at.is_none() || !hit {
             Phase::Injecting
         } else if self.experiment.spec.paused {
             Phase::Paused
@@ -344,35 +332,6 @@ impl Decider<'_> {
     /// Some node has begun.
     fn began(&self) -> bool {
         self.existing.iter().any(|one| one.status.as_ref().is_some_and(|status| status.started_at.is_some()))
-    }
-
-    fn degraded(&mut self, silent: &[String]) {
-        let lapsed = self.status.faults.iter().any(|fault| fault.skipped_by_lease > 0);
-        if !silent.is_empty() {
-            let text = format!("no agent answers on: {}", silent.join(", "));
-            self.set(DEGRADED, true, "NoAgent", &text);
-        } else if lapsed {
-            self.set(DEGRADED, true, "LeaseLapsed", "packets passed because a lease had lapsed");
-        } else if !self.status.warnings.is_empty() && self.status.started_at.is_some() {
-            let text = self.status.warnings.join("; ");
-            self.set(DEGRADED, true, "NodeFailed", &text);
-        } else {
-            self.set(DEGRADED, false, "AsAsked", "");
-        }
-    }
-
-    fn end(&mut self) {
-        let is_over = |one: &&Injection| one.status.as_ref().is_some_and(|status| status.phase.is_over());
-        let open = self.existing.iter().filter(|one| !is_over(one));
-        let open: Vec<String> = open.map(|one| one.spec.node_name.clone()).collect();
-        if !open.is_empty() {
-            self.set(DEGRADED, true, "NoAgent", &format!("did not say that it is over: {}", open.join(", ")));
-        }
-        // These spoil the verdict only where nobody else answered.
-        let nobody = open.len() == self.existing.len();
-        let silent: &[String] = if nobody { &open } else { &[] };
-        let (verdict, reason) = outcome::verdict(self.experiment, self.existing, silent, &self.status.probes);
-        self.over(verdict, reason);
     }
 
     fn over(&mut self, verdict: Verdict, reason: String) {

@@ -57,6 +57,19 @@ impl Sets {
     }
 }
 
+impl Sets {
+    /// The peers of this fault's match stand for pods and Services, and these have no address now.
+    #[must_use]
+    pub fn is_empty(&self, fault: usize) -> bool {
+        let empty = |name: &String| {
+            let named = |set: &&PeerSet| set.metadata.name.as_ref() == Some(name);
+            self.objects.iter().find(named).is_some_and(|set| set.spec.addresses.is_empty())
+        };
+        let mine = self.uses.iter().find(|one| one.fault == fault && one.except.is_none());
+        mine.is_some_and(|one| one.sets.iter().all(empty))
+    }
+}
+
 /// A name that is its owner's as far as it fits, and the same for the same parts.
 fn name(experiment: &Experiment, parts: &str) -> String {
     let uid = experiment.uid().unwrap_or_default();

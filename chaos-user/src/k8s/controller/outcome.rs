@@ -77,6 +77,19 @@ pub fn troubles(injections: &[Injection]) -> Vec<(InjectionPhase, String)> {
     found
 }
 
+/// What to say of targets that were without the faults although the experiment ran.
+#[must_use]
+pub fn gaps(injections: &[Injection]) -> Option<String> {
+    let with_gaps: Vec<String> = injections
+        .iter()
+        .flat_map(believed)
+        .filter(|one| !one.gaps.is_empty())
+        .map(|one| format!("{}/{} on {}", one.namespace, one.pod, one.node))
+        .collect();
+    let shown = with_gaps.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+    (!with_gaps.is_empty()).then(|| format!("{} targets were without the faults for a time: {shown}", with_gaps.len()))
+}
+
 /// The verdict of an experiment that is over on all nodes that answered.
 #[must_use]
 pub fn verdict(
@@ -112,10 +125,10 @@ fn ending(injections: &[Injection], silent: &[String]) -> Ending {
         };
     }
     if !silent.is_empty() {
-        return Ending::Error(format!(
-            "no agent answered on: {}; see that the DaemonSet's pods there are Ready",
-            silent.join(", ")
-        ));
+        let nodes =
+            format!("no agent answered on: {}; see that the DaemonSet's pods there are Ready", silent.join(", "));
+        let started = injections.iter().any(|one| one.spec.start);
+        return if started { Ending::Error(nodes) } else { Ending::Unsupported(nodes) };
     }
     let aborted = injections.iter().find_map(|one| {
         let status = one.status.as_ref().filter(|status| status.phase == InjectionPhase::Aborted)?;

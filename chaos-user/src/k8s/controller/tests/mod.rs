@@ -4,6 +4,7 @@ mod aside;
 mod deadline;
 mod known;
 mod probes;
+mod silence;
 mod unread;
 
 use super::{
@@ -278,22 +279,6 @@ fn pods_that_come_are_followed_and_nothing_is_chosen_twice() {
 }
 
 #[test]
-fn a_node_without_an_agent_holds_up_nobody_for_long() {
-    let (mut one, now) = (all(), SystemTime::now());
-    let first = decide(&one, &world(), &[], &Seen::default(), now);
-    let mut some = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
-    some[1].status = None;
-    // The API server's clock is an hour behind ours, and that is of no meaning.
-    for one in &mut some {
-        one.metadata.creation_timestamp = crate::k8s::time::time(now - Duration::from_secs(3600));
-    }
-    assert!(decide(&one, &world(), &some, &unanswered(&some, 9), now).status.started_at.is_none());
-    let late = decide(&one, &world(), &some, &unanswered(&some, 11), now);
-    assert!(late.status.started_at.is_some());
-    assert!(late.status.conditions.iter().any(|one| one.type_ == "Degraded" && one.status == "True"));
-}
-
-#[test]
 fn a_stop_by_annotation_ends_it() {
     let (mut one, now) = (all(), SystemTime::now());
     let first = decide(&one, &world(), &[], &Seen::default(), now);
@@ -343,7 +328,7 @@ fn a_cluster_without_agents_is_said_and_not_waited_for() {
         one.status = None;
     }
     let given_up = decide(&one, &world(), &silent, &unanswered(&silent, 11), now);
-    assert_eq!((given_up.status.phase, given_up.status.verdict), (Phase::Failed, Some(Verdict::Error)));
+    assert_eq!((given_up.status.phase, given_up.status.verdict), (Phase::Failed, Some(Verdict::Unsupported)));
     assert!(given_up.status.reason.contains("n1, n2"), "{}", given_up.status.reason);
     let stopped = given_up.injections.iter().all(|one| one.spec.stop == Some(Stop::Abort));
     assert!(stopped, "an agent that comes back begins nothing");
