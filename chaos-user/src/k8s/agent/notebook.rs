@@ -18,8 +18,11 @@ use std::{
 
 const NAME: &str = "agent.json";
 
-/// An experiment that outlived so many processes of the agent is not applied again: it may be what kills them.
+/// An experiment that outlived so many processes of the agent that did not end in order, one soon after the other, is not applied again:
+/// it may be what kills them.
 pub const MOST_RESTARTS: u32 = 3;
+/// So long after the last such restart they are counted anew, in ns: longer than the kubelet's longest pause (5 min) between two.
+const FORGIVEN: u64 = 600 * 1_000_000_000;
 
 /// All that is remembered.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -43,8 +46,12 @@ pub struct Note {
     pub started_at: String,
     /// Until when the faults are known to have acted, RFC 3339.
     pub alive: String,
-    /// How many processes of the agent it has outlived.
+    /// How many processes of the agent it has outlived that did not end in order, of late.
     pub restarts: u32,
+    /// The last of these restarts, CLOCK_MONOTONIC in ns.
+    pub restarted: u64,
+    /// The process that wrote this ended in order, as in an update: that counts for nothing.
+    pub in_order: bool,
     /// How it ended for good.
     pub over: Option<(InjectionPhase, String)>,
     /// When that was, RFC 3339.
@@ -60,6 +67,24 @@ pub struct Note {
 }
 
 impl Note {
+    /// How many restarts speak against it at this time (CLOCK_MONOTONIC in ns), before the one that takes place.
+    pub fn restarts_until(&self, now: u64) -> u32 {
+        if now.saturating_sub(self.restarted) > FORGIVEN { 0 } else { self.restarts }
+    }
+
+    /// Too many of them: it may be what kills the agent.
+    pub fn kills(&self, now: u64) -> bool {
+        !self.in_order && self.restarts_until(now) >= MOST_RESTARTS
+    }
+
+    /// A new process goes on with it at this time (CLOCK_MONOTONIC in ns).
+    pub fn resumed(&mut self, now: u64) {
+        if !self.in_order {
+            (self.restarts, self.restarted) = (self.restarts_until(now) + 1, now);
+        }
+        self.in_order = false;
+    }
+
     /// For [`crate::engine::Request::remembered`].
     pub fn remembered(&self) -> impl Iterator<Item = ((usize, String), Remembered)> {
         self.memory.iter().map(|(fault, target, position, hits)| {
@@ -118,6 +143,24 @@ impl Notebook {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_restarts_out_of_order_and_of_late_count() {
+        let mut note = Note::default();
+        for round in 0..10 {
+            note.in_order = true;
+            assert!(!note.kills(round));
+            note.resumed(round);
+        }
+        for round in 10..13 {
+            assert!(!note.kills(round), "{round}");
+            note.resumed(round);
+        }
+        assert!(note.kills(13));
+        assert!(!note.kills(13 + FORGIVEN), "long ago");
+        note.in_order = true;
+        assert!(!note.kills(13), "an update");
+    }
     use crate::kernel::testing::root_or_return;
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     compile,
-    notebook::{MOST_RESTARTS, Note},
+    notebook::Note,
     part::{Member, Part, Stage},
     share::Taken,
     worker::Worker,
@@ -67,11 +67,14 @@ impl Worker {
         part.counted.clone_from(&note.counted);
         part.gaps.clone_from(&note.gaps);
         let resumed = note.deadline != 0;
-        if resumed && (note.restarts >= MOST_RESTARTS || left(note.deadline).is_zero()) {
+        if resumed && (note.kills(monotonic()) || left(note.deadline).is_zero()) {
             let ending = if left(note.deadline).is_zero() {
                 Ending::Finished
             } else {
-                Ending::Aborted(format!("the agent was restarted {} times in this experiment", note.restarts + 1))
+                Ending::Aborted(format!(
+                    "the agent was killed {} times within minutes in this experiment",
+                    note.restarts + 1
+                ))
             };
             return self.finish(part, ending);
         }
@@ -138,7 +141,7 @@ impl Worker {
         for target in part.active.iter().flat_map(|active| &active.targets) {
             part.gaps.entry(target.name.clone()).or_default().push(gap.clone());
         }
-        self.notebook.parts.entry(uid.to_owned()).or_default().restarts = note.restarts + 1;
+        self.notebook.parts.entry(uid.to_owned()).or_default().resumed(monotonic());
         let started_at = part.started_at.clone();
         self.start(part, left(note.deadline));
         part.started_at = started_at;

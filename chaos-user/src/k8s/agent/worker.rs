@@ -365,6 +365,10 @@ impl Worker {
             self.parts.iter().filter(|(_, part)| part.active.is_some()).map(|(u, _)| u.clone()).collect();
         self.note(&running);
         for uid in &running {
+            self.notebook.parts.entry(uid.clone()).and_modify(|note| note.in_order = true);
+        }
+        self.save();
+        for uid in &running {
             if let Some(active) = self.parts.get_mut(uid).and_then(|part| part.active.take())
                 && let Err(error) = self.engine.leave(&active)
             {
