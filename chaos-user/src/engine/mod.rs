@@ -21,6 +21,7 @@ pub mod marks;
 pub mod mechanism;
 pub mod never;
 mod node;
+pub mod own;
 pub mod owner;
 pub mod possible;
 mod prepare;

@@ -1,7 +1,7 @@
 //! Addresses that no host name may come to stand for, whatever a nameserver says: a fault on them would reach beyond the peer that a name
 //! means. Whoever means them names them by cidr.
 
-use crate::kernel::{address, netlink::Rtnl};
+use super::own;
 use std::{collections::BTreeSet, net::IpAddr};
 
 /// Where a pod finds the API server (Kubernetes, `KUBERNETES_SERVICE_HOST`).
@@ -12,12 +12,12 @@ const API_SERVER: &str = "KUBERNETES_SERVICE_HOST";
 pub struct Never(BTreeSet<IpAddr>);
 
 impl Never {
-    /// As they are now. A list that the kernel does not give is empty: what is left out is said of each address, not of all.
+    /// As they are now; addresses of Services that a device of the node holds are not the node's. A list that the kernel does not give is empty: what is left out is said of each address, not of all.
     #[must_use]
     pub fn of_this_node() -> Self {
-        let listed = Rtnl::open().and_then(|mut rtnl| address::list(&mut rtnl)).unwrap_or_default();
+        let own = own::addresses(&BTreeSet::new()).unwrap_or_default();
         let api = std::env::var(API_SERVER).ok().and_then(|text| text.parse().ok());
-        Self(listed.into_iter().map(|address| address.ip).chain(api).collect())
+        Self(own.into_iter().chain(api).collect())
     }
 
     /// Is it one of them?

@@ -22,7 +22,7 @@ fn marks_are_found_and_only_those_that_no_journal_names() {
     ip(&["netns", "add", &named.0]);
     let netns = Netns::by_name(&named.0).unwrap();
     let datapath = Datapath::load().unwrap();
-    let stub = datapath.stub(PROGRAM_FAULT, 2, false).unwrap();
+    let stub = datapath.stub(PROGRAM_FAULT, 2).unwrap();
     let mark = format!("{}eth0 egress", attach::ALIAS);
     let found = netns.enter(|| {
         for (tx, rx) in [("chq4", "chr4"), ("chq6", "chr6"), ("prod0", "prod1")] {

@@ -9,7 +9,6 @@ mod input;
 mod members;
 mod node;
 pub(crate) mod notebook;
-mod own;
 mod part;
 mod pods;
 pub(crate) mod policy;
@@ -21,7 +20,7 @@ mod watch;
 mod worker;
 
 use crate::{
-    engine::{Engine, EngineError},
+    engine::{Engine, EngineError, own},
     k8s::{beat::Beat, lists::Lists, serve},
     kernel::births::{self, Births, Reader},
     resolve::{Host, pod::Pods},

@@ -4,14 +4,13 @@ use super::{
     compile::PeerSets,
     input::{Input, Kind, NodeState, Output},
     notebook::Notebook,
-    own,
     part::{Part, Stage},
     pods::PodFacts,
     policy::Policy,
     room::{self, Room},
 };
 use crate::{
-    engine::{Engine, EngineError, journal},
+    engine::{Engine, EngineError, journal, own},
     k8s::beat::Beat,
     kernel::{births::Births, kill_switch::kill_switch},
     observe::Ending,

@@ -32,9 +32,9 @@ fn believed(one: &Injection) -> impl Iterator<Item = TargetRecord> {
     let spec = &one.spec;
     let named: BTreeSet<&str> = spec.targets.iter().map(|target| target.uid.as_str()).collect();
     let followed = |record: &TargetRecord| {
-        spec.follow.as_ref().is_some_and(|follow| {
-            follow.namespaces.is_empty() || follow.namespaces.iter().any(|one| *one == record.namespace)
-        })
+        spec.follow
+            .as_ref()
+            .is_some_and(|follow| follow.namespaces.is_empty() || follow.namespaces.contains(&record.namespace))
     };
     let records = one.status.iter().flat_map(|status| &status.targets);
     records
