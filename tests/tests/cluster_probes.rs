@@ -116,6 +116,8 @@ fn https_is_asked_of_a_real_server_whose_certificate_counts() {
     let file = |name: &str| folder.join(name).display().to_string();
     let mut made = Command::new("openssl");
     made.args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=secure"]);
+    // Not that of an authority: such a one is none of a server.
+    made.args(["-extensions", "usr_cert"]);
     made.args(["-addext", "subjectAltName=DNS:secure", "-keyout", &file("key"), "-out", &file("certificate")]);
     assert!(made.stderr(Stdio::null()).status().expect("openssl").success());
     let mut server = shop.other[0].inside("openssl");

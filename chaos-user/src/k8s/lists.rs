@@ -5,21 +5,26 @@ use kube::{core::Status, runtime::watcher};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// Bytes of a reason: an answer of the API server may hold whole lists.
 const LONGEST: usize = 512;
 
+/// A failure that has not come again for so long is over: a watch that goes on says nothing until an object changes, and one that fails is
+/// tried again sooner (kube-runtime's back-off is at most 30 s).
+const RECENT: Duration = Duration::from_secs(90);
+
 /// The kinds whose list or watch fails now, each with the reason. All clones are of the same.
 #[derive(Clone, Debug, Default)]
-pub struct Lists(Arc<Mutex<BTreeMap<String, String>>>);
+pub struct Lists(Arc<Mutex<BTreeMap<String, (Instant, String)>>>);
 
 impl Lists {
     /// One has failed; it is logged.
     pub fn failed(&self, kind: &str, error: &watcher::Error) {
         let why = of_watch(error);
         tracing::warn!("watch {kind}: {why}");
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind.to_owned(), why);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(kind.to_owned(), (Instant::now(), why));
     }
 
     /// It is served (again).
@@ -33,7 +38,8 @@ impl Lists {
     /// Those that are not, each with the reason.
     pub fn all_served(&self) -> Result<(), String> {
         let failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let each: Vec<String> = failing.iter().map(|(kind, why)| format!("watch {kind}: {why}")).collect();
+        let recent = failing.iter().filter(|(_, (since, _))| since.elapsed() < RECENT);
+        let each: Vec<String> = recent.map(|(kind, (_, why))| format!("watch {kind}: {why}")).collect();
         if each.is_empty() { Ok(()) } else { Err(each.join("; ")) }
     }
 }

@@ -160,6 +160,14 @@ impl Worker {
 
     /// The peers as they are resolved now.
     pub(super) fn set_peers(&mut self, part: &mut Part) {
+        if part.active.is_none() {
+            return;
+        }
+        // Peers may have become many since the entry: those of before stay, and others keep their room.
+        if let Err(text) = self.has_room(part, Taken::by_part(part, &self.sets)) {
+            part.message = text;
+            return;
+        }
         let namespace = part.place().0;
         let Some(active) = &mut part.active else { return };
         for (fault, except, addresses) in compile::peers(&part.injection.spec, &namespace, &self.sets) {

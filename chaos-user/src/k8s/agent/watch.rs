@@ -66,7 +66,14 @@ pub async fn watch(client: Client, scope: Scope, to: Sender<Input>, lists: &List
         Kind::Pod,
         &to,
         move |one: &Lenient<Pod>| of_uid(&one.0.metadata.uid),
-        |one| PodFacts::of(one.0, &scope.node).map(|facts| Input::Pod(Box::new(facts))),
+        |one| {
+            let mut facts = PodFacts::of(one.0, &scope.node)?;
+            if scope.namespace.is_some() {
+                // Of one namespace alone, nobody can contradict a pod that claims another one's cgroup.
+                facts.place.mirrored = None;
+            }
+            Some(Input::Pod(Box::new(facts)))
+        },
     );
     let sets = follow(
         scope.api::<PeerSet>(&client),

@@ -1,9 +1,9 @@
 //! The start deadline: an experiment whose faults have not begun by then never begins, and what keeps it from beginning is said.
 
-use super::{condition, decide::Decision};
+use super::{condition, decide::Decision, outcome};
 use crate::{
     k8s::{
-        api::{Experiment, ExperimentStatus, INJECTED, Injection, Phase, REVERTED, Stop},
+        api::{Experiment, ExperimentStatus, INJECTED, Injection, InjectionPhase, Phase, REVERTED, Stop},
         lists::of_request,
         text::cut,
         time::time,
@@ -106,10 +106,10 @@ fn dropped(existing: &[Injection], decision: &Decision) -> Option<Obstacle> {
     Some(Hindrance::Pruned(field).obstacle())
 }
 
-/// Had the nodes been told to begin before this look?
-fn begun(experiment: &Experiment, existing: &[Injection]) -> bool {
+/// Had the nodes been told to begin before this look? A status alone does not say so where something keeps the orders from being written.
+fn begun(experiment: &Experiment, existing: &[Injection], start: &Start) -> bool {
     let started = experiment.status.as_ref().is_some_and(|status| status.started_at.is_some());
-    started || existing.iter().any(|one| one.spec.start)
+    (started && start.obstacle.is_none()) || existing.iter().any(|one| one.spec.start)
 }
 
 /// What was decided, unless it may not begin any more; and the condition that says what it waits for.
@@ -121,7 +121,7 @@ pub fn within(
     start: &Start,
     now: SystemTime,
 ) -> Decision {
-    if decision.injections.is_empty() || decision.status.phase.is_over() || begun(experiment, existing) {
+    if decision.injections.is_empty() || decision.status.phase.is_over() || begun(experiment, existing, start) {
         return decision;
     }
     let limit = experiment.spec.start_deadline.map_or(DEFAULT, |limit| limit.get());
@@ -138,12 +138,8 @@ pub fn within(
     if decision.status.started_at.is_none() {
         let reason = start.obstacle.as_ref().map_or("Preparing", |one| one.reason);
         let text = start.obstacle.as_ref().map(|one| one.text.as_str()).unwrap_or_default();
-        let said = decision.status.conditions.iter().any(|one| one.type_ == INJECTED);
-        // Another reason may stand there already, and says more than that it is prepared.
-        if start.obstacle.is_some() || !said {
-            let generation = experiment.metadata.generation;
-            condition::set(&mut decision.status.conditions, now, generation, (INJECTED, false), reason, text);
-        }
+        let generation = experiment.metadata.generation;
+        condition::set(&mut decision.status.conditions, now, generation, (INJECTED, false), reason, text);
         let left = limit - start.waited;
         decision.again = Some(decision.again.map_or(left, |again| again.min(left)));
     }
@@ -158,8 +154,14 @@ fn never(
     reason: String,
     now: SystemTime,
 ) -> Decision {
+    // What a node refused is why it has not begun, more than that time is over.
+    let (verdict, reason) = match outcome::troubles(existing).into_iter().next() {
+        Some((InjectionPhase::Refused, text)) => (Verdict::Refused, text),
+        Some((InjectionPhase::Unsupported, text)) => (Verdict::Unsupported, text),
+        _ => (Verdict::Error, reason),
+    };
     let status = &mut decision.status;
-    (status.phase, status.verdict) = (Phase::Failed, Some(Verdict::Error));
+    (status.phase, status.verdict) = (Phase::Failed, Some(verdict));
     (status.started_at, status.ends_at, status.ended_at) = (None, None, time(now));
     let generation = experiment.metadata.generation;
     condition::set(&mut status.conditions, now, generation, (INJECTED, false), "NeverBegun", &reason);

@@ -126,8 +126,14 @@ impl Decider<'_> {
             stop,
             left: self.left(),
         };
-        let injections = fan_out::injections(self.experiment, &common, &sets, &chosen, &asides, self.existing);
+        let mut injections = fan_out::injections(self.experiment, &common, &sets, &chosen, &asides, self.existing);
         self.tell(stop, &silent);
+        if self.status.phase.is_over() {
+            // An agent that was away finds that it is over, whenever it comes back.
+            for one in &mut injections {
+                one.spec.stop = one.spec.stop.or(Some(Stop::Finish));
+            }
+        }
         if self.probe.is_none() && self.probes(ProbePhase::During) && self.acts() && stop.is_none() {
             self.probe = Some(ProbePhase::During);
         }

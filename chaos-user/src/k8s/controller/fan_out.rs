@@ -84,16 +84,12 @@ pub fn label(experiment: &Experiment) -> String {
     cut(&experiment.name_any(), 63).trim_end_matches(['.', '-', '_']).to_owned()
 }
 
-/// What is left for a node; one whose end was moved is told what that means from its own start on.
+/// What is left for a node from its own start on; shorter by as much as the end was moved, both times being the controller's own.
 fn remaining(one: &Injection, common: &Common) -> Duration {
     let old = one.spec.remaining;
-    let end = match (&one.spec.ends_at, &common.ends_at) {
-        (Some(before), Some(now)) if now.0 < before.0 => SystemTime::from(now.0),
-        _ => return old,
-    };
-    let started = one.status.as_ref().and_then(|status| status.started_at.as_ref());
-    let left = started.map_or(common.left.get(), |time| end.duration_since(time.0.into()).unwrap_or_default());
-    Duration::from(left.max(SHORTEST).min(old.get()))
+    let (Some(before), Some(now)) = (&one.spec.ends_at, &common.ends_at) else { return old };
+    let cut = SystemTime::from(before.0).duration_since(now.0.into()).unwrap_or_default();
+    Duration::from(old.get().saturating_sub(cut).max(SHORTEST).min(old.get()))
 }
 
 fn metadata(experiment: &Experiment, name: String) -> ObjectMeta {

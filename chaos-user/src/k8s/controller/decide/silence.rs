@@ -32,6 +32,10 @@ impl Decider<'_> {
 
     /// Whether it is to end early although nobody has asked for that.
     pub(super) fn stop(&self) -> Option<Stop> {
+        // What nodes were told once is not taken back: an agent that comes back in between finds the end of the others.
+        if let Some(told) = self.existing.iter().find_map(|one| one.spec.stop) {
+            return Some(told);
+        }
         if self.seen.failed.is_some() && !self.seen.done.contains(&ProbePhase::After) {
             return Some(Stop::Abort);
         }
@@ -45,10 +49,7 @@ impl Decider<'_> {
         // Nor does it wait for agents of which none is there: one that comes back finds that it is over.
         let waits = |one: &&Injection| takes_part(one) && !silent.contains(&one.spec.node_name);
         let nobody = !skips || !self.existing.iter().any(|one| waits(&one));
-        // An agent that comes back in between finds the end that the others were told of.
-        let told = self.existing.iter().find_map(|one| one.spec.stop);
-        let ends = refused || (!silent.is_empty() && nobody);
-        told.or(ends.then_some(Stop::Abort))
+        (refused || (!silent.is_empty() && nobody)).then_some(Stop::Abort)
     }
 
     pub(super) fn degraded(&mut self, silent: &[String]) {

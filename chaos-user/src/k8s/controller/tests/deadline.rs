@@ -56,6 +56,22 @@ fn nobody_starts_after_the_deadline() {
 }
 
 #[test]
+fn a_start_that_cannot_be_written_does_not_come_later() {
+    let mut experiment = all();
+    let first = looked(&experiment, &[], &Start::default());
+    let prepared = answered(&first, &mut experiment, |_| (InjectionPhase::Prepared, 0));
+    let started = looked(&experiment, &prepared, &Start::default());
+    // The status says that it started; the orders were refused.
+    let obstacle = Obstacle { text: "denied by a webhook".to_owned(), reason: "CannotInject" };
+    experiment.status = Some(started.status);
+    let late = Start { waited: Duration::from_secs(61), obstacle: Some(obstacle) };
+    let decision = looked(&experiment, &prepared, &late);
+    assert_eq!((decision.status.verdict, &decision.status.started_at), (Some(Verdict::Error), &None));
+    assert!(decision.status.reason.contains("denied by a webhook"), "{}", decision.status.reason);
+    assert!(decision.injections.iter().all(|one| !one.spec.start && one.spec.stop == Some(Stop::Abort)));
+}
+
+#[test]
 fn another_replica_goes_on_counting() {
     let now = SystemTime::now();
     let mut status = looked(&all(), &[], &Start::default()).status;

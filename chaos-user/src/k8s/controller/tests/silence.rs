@@ -62,6 +62,21 @@ fn one_that_skips_goes_on_without_it_and_says_so() {
     assert_eq!((over.status.phase, over.status.verdict), (Phase::Finished, Some(Verdict::Pass)));
     assert!(over.status.reason.contains("n2"), "{}", over.status.reason);
     assert_eq!(over.status.ended_at, over.status.ends_at, "the deadline, and not when it was given up");
+    let late = over.injections.iter().find(|one| one.spec.node_name == "n2").and_then(|one| one.spec.stop);
+    assert_eq!(late, Some(Stop::Finish), "an agent that comes back hours later finds that it is over");
+}
+
+#[test]
+fn what_nodes_were_told_to_stop_stays_stopped() {
+    let (mut one, now) = (all(), SystemTime::now());
+    let first = decide(&one, &world(), &[], &Seen::default(), now);
+    let prepared = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
+    let started = decide(&one, &world(), &prepared, &Seen::default(), now);
+    let mut acting = answered(&started, &mut one, |_| (InjectionPhase::Injected, 3));
+    acting[0].spec.stop = Some(Stop::Abort);
+    // Neither the annotation nor the memory of a failed probe is there any more.
+    let later = decide(&one, &world(), &acting, &Seen::default(), now + Duration::from_secs(1));
+    assert!(!later.injections.is_empty() && later.injections.iter().all(|one| one.spec.stop == Some(Stop::Abort)));
 }
 
 #[test]
