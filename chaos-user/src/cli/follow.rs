@@ -4,13 +4,17 @@ use crate::{
     engine::{Active, Engine, EngineError, Owner, lease, possible::possible, wants},
     kernel::interfaces::ByNetlink,
     observe::{FaultReport, Gap, TargetReport},
-    resolve::{Host, Selector, Target, TargetKind, Wanted, cgroup, local::Interfaces, resolve_local, target::ScopedBy},
+    resolve::{
+        Host, Reason, ResolveError, Selector, Target, TargetKind, Wanted, cgroup, local::Interfaces, resolve_local,
+        target::ScopedBy,
+    },
 };
 use std::{
     collections::HashMap,
     fs,
     os::unix::fs::MetadataExt,
     path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -26,6 +30,8 @@ pub struct Follow {
     host: Option<Host>,
     each: Vec<One>,
     next: Instant,
+    /// Where the next look begins, so that each has its turn.
+    first: usize,
     /// Counts of what was let go.
     counted: Vec<FaultReport>,
     warnings: Vec<String>,
@@ -48,6 +54,17 @@ struct One {
     /// Since when it lives without all of them.
     without: Option<(Instant, String)>,
     gaps: Vec<Gap>,
+}
+
+/// Has a target been taken in by this look?
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// None was there to be.
+    Free,
+    /// One is under the faults again; others may wait for their turn.
+    Joined,
+    /// One could not be.
+    Failed,
 }
 
 impl Follow {
@@ -80,30 +97,42 @@ impl Follow {
             host: Host::this().ok(),
             each: each.collect(),
             next: Instant::now(),
+            first: 0,
             counted: Vec::new(),
             warnings: Vec::new(),
             failed: None,
         }
     }
 
-    /// Looks once: lets go of what is gone, takes in what has come.
-    pub fn look(&mut self, engine: &Engine, active: &mut Active) {
+    /// Looks once: lets go of what is gone, takes in what has come, at most one: that takes a while, and a `signal` must not wait for all.
+    pub fn look(&mut self, engine: &Engine, active: &mut Active, signal: &AtomicUsize) {
         let thorough = Instant::now() >= self.next;
-        for place in 0..self.each.len() {
+        let (first, many) = (self.first, self.each.len());
+        let mut turn = Turn::Free;
+        for place in (first..many).chain(0..first.min(many)) {
+            if signal.load(Ordering::Relaxed) != 0 {
+                return;
+            }
             let mut one = self.each.swap_remove(place);
-            self.one(engine, active, &mut one, thorough);
+            let was_free = turn == Turn::Free;
+            self.one(engine, active, &mut one, thorough, &mut turn);
             // Back into its place, which the last one had taken.
             self.each.push(one);
             let last = self.each.len() - 1;
             self.each.swap(place, last);
+            if was_free && turn != Turn::Free {
+                self.first = place + 1;
+            }
         }
-        if thorough {
-            let many = u32::try_from(self.each.len()).unwrap_or(u32::MAX);
+        if turn == Turn::Joined {
+            self.next = Instant::now();
+        } else if thorough {
+            let many = u32::try_from(many).unwrap_or(u32::MAX);
             self.next = Instant::now() + SLOWLY.max(FOR_EACH.saturating_mul(many));
         }
     }
 
-    fn one(&mut self, engine: &Engine, active: &mut Active, one: &mut One, thorough: bool) {
+    fn one(&mut self, engine: &Engine, active: &mut Active, one: &mut One, thorough: bool, turn: &mut Turn) {
         if let Some(index) = one.index {
             if active.targets.get(index).is_some_and(|target| one.is_there(active, target, thorough)) {
                 if thorough {
@@ -112,29 +141,71 @@ impl Follow {
                 }
                 return;
             }
-            match engine.release(active, index) {
-                Ok(reports) => self.counted.extend(reports),
-                Err(error) => self.warnings.push(format!("let go of {}: {error}", one.name)),
+            if !self.let_go(engine, active, one, index) {
+                return self.judge(one);
             }
             (one.index, one.without) = (None, None);
         } else if !thorough {
             return;
         }
-        self.take_in(engine, active, one);
-        self.judge(one);
+        if *turn == Turn::Free {
+            *turn = self.take_in(engine, active, one);
+            self.judge(one);
+        }
+    }
+
+    /// Lets go of what is gone; false where its rules still stand, as while another process keeps the journal's lock: the next look
+    /// tries again.
+    fn let_go(&mut self, engine: &Engine, active: &mut Active, one: &mut One, index: usize) -> bool {
+        let error = match engine.release(active, index) {
+            Ok(reports) => {
+                self.counted.extend(reports);
+                return true;
+            }
+            Err(error) => error,
+        };
+        let stands = active.holds(index);
+        let text = format!("let go of {}: {error}", one.name);
+        if !self.warnings.contains(&text) {
+            self.warnings.push(text);
+        }
+        if stands {
+            // What has come meanwhile has no faults.
+            match self.find(active, one) {
+                Ok(None) => one.without = None,
+                Ok(Some(_)) => one.fails(&error),
+                Err(why) => one.fails(&why),
+            }
+        }
+        !stands
+    }
+
+    /// What it is now, if it is there and sends anything. An error is why it is there and yet no target.
+    fn find(&self, active: &Active, one: &One) -> Result<Option<Target>, String> {
+        let Some(host) = self.host.as_ref().filter(|host| one.may_be_there(host)) else { return Ok(None) };
+        let selector = Selector { field: String::new(), wanted: one.wanted.clone() };
+        let found = match resolve_local(host, &ByNetlink, &[selector]) {
+            Ok(found) => found.targets.into_iter().next(),
+            Err(errors) => return not_absent(errors).map_or(Ok(None), Err),
+        };
+        let target = found.map(|found| Target { kind: one.kind, name: one.name.clone(), dice: one.dice, ..found });
+        // One that has no interfaces yet sends nothing.
+        Ok(target.filter(|target| wants::ready(&active.plan, target)))
     }
 
     /// Finds it again, if it is there.
-    fn take_in(&mut self, engine: &Engine, active: &mut Active, one: &mut One) {
-        let Some(host) = self.host.as_ref().filter(|host| one.may_be_there(host)) else { return };
-        let selector = Selector { field: String::new(), wanted: one.wanted.clone() };
-        let Ok(found) = resolve_local(host, &ByNetlink, &[selector]) else { return };
-        let Some(target) = found.targets.into_iter().next() else { return };
-        let target = Target { kind: one.kind, name: one.name.clone(), dice: one.dice, ..target };
-        // One that has no interfaces yet sends nothing.
-        if !wants::ready(&active.plan, &target) {
-            return;
-        }
+    fn take_in(&mut self, engine: &Engine, active: &mut Active, one: &mut One) -> Turn {
+        // One that is gone lacks nothing.
+        let without = one.without.take();
+        let target = match self.find(active, one) {
+            Ok(Some(target)) => target,
+            Ok(None) => return Turn::Free,
+            Err(why) => {
+                one.without = without;
+                one.fails(&why);
+                return Turn::Free;
+            }
+        };
         let index = active.targets.len();
         let joined = if target.is_host_netns() && !one.is_host {
             Err(EngineError::Refused("it is in the host's network namespace now".to_owned()))
@@ -145,10 +216,15 @@ impl Follow {
         match joined {
             Ok(()) => {
                 one.process = None;
-                (one.index, one.without) = (Some(index), None);
+                one.index = Some(index);
                 one.gap("it went and came again");
+                Turn::Joined
             }
-            Err(error) => one.fails(&error),
+            Err(error) => {
+                one.without = without;
+                one.fails(&error);
+                Turn::Failed
+            }
         }
     }
 
@@ -280,7 +356,7 @@ impl One {
         }
     }
 
-    fn fails(&mut self, error: &EngineError) {
+    fn fails(&mut self, error: &impl ToString) {
         let since = self.without.as_ref().map_or_else(Instant::now, |(since, _)| *since);
         self.without = Some((since, error.to_string()));
     }
@@ -296,10 +372,28 @@ impl One {
     }
 }
 
+/// The first that says more than that nothing is there.
+fn not_absent(errors: Vec<ResolveError>) -> Option<String> {
+    errors.into_iter().find(|error| error.reason != Reason::Absent).map(|error| error.text)
+}
+
 fn inode(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|found| found.ino())
 }
 
 fn netns_of(pid: i32) -> Option<u64> {
     inode(Path::new(&format!("/proc/{pid}/ns/net")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_there_lacks_its_faults() {
+        let error = |reason| ResolveError { field: String::new(), reason, text: format!("{reason:?}") };
+        assert_eq!(not_absent(vec![error(Reason::Absent)]), None);
+        assert_eq!(not_absent(vec![error(Reason::Absent), error(Reason::Refused)]), Some("Refused".to_owned()));
+        assert_eq!(not_absent(vec![error(Reason::Unsupported)]), Some("Unsupported".to_owned()));
+    }
 }

@@ -4,7 +4,7 @@ use super::fail;
 use crate::{
     engine::{EngineError, RunEntry, folder::Folder, journal, marks},
     kernel::{error::KernelError, kill_switch::kill_switch, stops::Stops},
-    observe::ExitCode,
+    observe::{ExitCode, combined},
 };
 use chaos_abi::{STOP_ABORT, STOP_FINISH};
 use nix::errno::Errno;
@@ -24,13 +24,16 @@ fn lock_path() -> PathBuf {
 
 /// `chaos stop`: one, or all where there is no name.
 pub fn stop(name: Option<&str>, finish: bool, lock: Option<&str>) -> ExitCode {
-    let result = lock.map_or(Ok(()), write_lock).and_then(|()| match name {
+    // First, or another might start behind the stop; that it cannot be written is no reason to let faults act.
+    let locked = lock.map_or(Ok(()), write_lock);
+    let stopped = match name {
         Some(name) => one(name, finish),
         None => all(finish),
-    });
-    match result {
-        Ok(code) => code,
-        Err(error) => fail(&error),
+    };
+    let code = stopped.unwrap_or_else(|error| fail(&error));
+    match locked {
+        Ok(()) => code,
+        Err(error) => combined([code, fail(&error)]),
     }
 }
 

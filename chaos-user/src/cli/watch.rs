@@ -71,7 +71,7 @@ pub fn watch(
     while !all.is_empty() {
         let mut index = 0;
         while index < all.len() {
-            match all[index].step(engine, signal.load(Ordering::Relaxed), &mut progress) {
+            match all[index].step(engine, signal, &mut progress) {
                 None => index += 1,
                 Some(report) => {
                     keep(&report);
@@ -120,7 +120,8 @@ impl Watched {
     }
 
     /// Looks once; the report when all is over.
-    fn step(&mut self, engine: &Engine, signal: usize, progress: &mut Progress) -> Option<Report> {
+    fn step(&mut self, engine: &Engine, signals: &AtomicUsize, progress: &mut Progress) -> Option<Report> {
+        let signal = signals.load(Ordering::Relaxed);
         match self.stage.take()? {
             Stage::During { mut active, mut follow, phase } => {
                 let ending = self.failed.take().or_else(|| ending(engine, &active, signal)).or_else(|| {
@@ -128,7 +129,7 @@ impl Watched {
                     Some(Ending::Aborted(format!("stopped because probe {} failed", self.probes.name(index))))
                 });
                 let Some(ending) = ending else {
-                    follow.look(engine, &mut active);
+                    follow.look(engine, &mut active, signals);
                     self.stage = Some(Stage::During { active, follow, phase });
                     return None;
                 };

@@ -61,6 +61,12 @@ impl Active {
         }
     }
 
+    /// Do rules stand for this target? Not after it was released.
+    #[must_use]
+    pub fn holds(&self, target: usize) -> bool {
+        self.placed.iter().any(|placed| placed.target == target)
+    }
+
     fn target_name(&self, placed: &Placed) -> &str {
         self.targets.get(placed.target).map_or("", |target| target.name.as_str())
     }

@@ -358,7 +358,9 @@ fn place(datapath: &mut Datapath, entry: &PointEntry, want: &Want, ends: (u32, u
     } else {
         Point::zeroed()
     };
-    let groups = walk::groups(&rules_of(&point), |id| phase_of(datapath, id));
+    // Those of an attempt that failed further on may stand there.
+    let fresh: Vec<u32> = want.groups.iter().flat_map(|(_, ids)| ids.iter().copied()).collect();
+    let groups = walk::remove(walk::groups(&rules_of(&point), |id| phase_of(datapath, id)), &fresh);
     let new = want.groups.iter().map(|(phase, ids)| walk::Group { phase: *phase, ids: ids.clone() });
     let ids = walk::ids(&walk::add(groups, new));
     if ids.len() > MAX_RULES_PER_POINT {

@@ -119,7 +119,8 @@ impl Folder {
             Ok(fd) => fd,
             Err(Errno::ENOENT) => return Ok(None),
             Err(Errno::ELOOP | Errno::ENXIO | Errno::EISDIR) => {
-                let text = format!("open {}: it is not a regular file; run `chaos cleanup`", path.display());
+                let text =
+                    format!("open {}: it is not a regular file; remove it, then run `chaos cleanup`", path.display());
                 return Err(EngineError::Failed(text));
             }
             Err(errno) => return Err(failed("open", &path, errno)),

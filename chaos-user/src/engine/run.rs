@@ -40,9 +40,7 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
         })
         .collect();
     let mut locked = journal::lock()?;
-    if let Some(reason) = journal::locked_by() {
-        return Err(EngineError::Refused(format!("this node is locked: {reason}; `chaos unlock` lifts it")));
-    }
+    permitted(&Home::Node)?;
     reap::reap(&mut locked)?;
     check_names(&locked, requests.iter().map(|(request, _)| request))?;
     let mut session = Session::open(&mut locked)?;
@@ -56,6 +54,16 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
     };
     let active = all(&mut locked, &mut session, requests)?;
     Ok((Engine { session: Arc::new(Mutex::new(session)), leases, home: Home::Node }, active))
+}
+
+/// May an experiment start? `chaos stop --lock` locks the node; a scratch namespace is nobody's.
+fn permitted(home: &Home) -> Result<(), EngineError> {
+    match (home, journal::locked_by()) {
+        (Home::Node, Some(reason)) => {
+            Err(EngineError::Refused(format!("this node is locked: {reason}; `chaos unlock` lifts it")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Can the kernel do what all requests share?
@@ -116,13 +124,16 @@ impl Engine {
     /// Starts each for its own time, one write each, and says so in the journal.
     ///
     /// # Errors
-    /// What the kernel says; nothing is rolled back here.
+    /// What the kernel says, and `Refused` where the node was locked meanwhile; nothing is rolled back here.
     pub fn start_for(&self, mut active: Vec<(&mut Active, Duration)>) -> Result<(), EngineError> {
+        permitted(&self.home)?;
         self.session().datapath.fill_tables()?;
         for (one, duration) in &mut active {
             one.started = SystemTime::now();
             self.leases.start(one.run.lease, one.run.lease_id, *duration)?;
         }
+        // A `chaos stop --lock` between the look and the start saw nothing that acts.
+        permitted(&self.home)?;
         let mut locked = self.home.lock()?;
         for (one, duration) in active {
             let text = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();

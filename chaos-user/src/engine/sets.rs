@@ -238,24 +238,21 @@ pub type PlanSets = Vec<Vec<Sets>>;
 /// # Errors
 /// ENOSPC where the table is full.
 pub fn write_node(datapath: &mut Datapath, addresses: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
-    write_single(datapath, SET_NODE, addresses)
-}
-
-/// Makes the set of those that no host name may stand for these.
-///
-/// # Errors
-/// ENOSPC where the table is full.
-pub fn write_never(datapath: &mut Datapath, addresses: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
-    write_single(datapath, SET_NEVER, addresses)
-}
-
-fn write_single(datapath: &mut Datapath, set: u32, addresses: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
-    let ours = |key: &AddrKey| u32::from_be(key.set) & !SET_V6 == set;
+    let ours = |key: &AddrKey| u32::from_be(key.set) & !SET_V6 == SET_NODE;
     let keys: Vec<AddrKey> = datapath.addrs.keys().filter_map(Result::ok).filter(ours).collect();
     for key in keys.into_iter().filter(|key| !addresses.contains(&address(key))) {
         Place::Single(key).remove(datapath)?;
     }
-    addresses.iter().try_for_each(|ip| add_peer(datapath, set, Cidr::host(*ip)))
+    addresses.iter().try_for_each(|ip| add_peer(datapath, SET_NODE, Cidr::host(*ip)))
+}
+
+/// Adds to those that no host name may stand for. None is taken away: another process, which shares the maps, may have written
+/// what this one does not see, such as the address of the API server.
+///
+/// # Errors
+/// ENOSPC where the table is full.
+pub fn write_never(datapath: &mut Datapath, addresses: &BTreeSet<IpAddr>) -> Result<(), KernelError> {
+    addresses.iter().try_for_each(|ip| add_peer(datapath, SET_NEVER, Cidr::host(*ip)))
 }
 
 /// Writes the sets of a plan, with the ids that were reserved for them.

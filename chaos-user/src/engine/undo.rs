@@ -56,6 +56,8 @@ pub fn release(
     active.placed = left;
     let rules: Vec<u32> = gone.iter().flat_map(|placed| placed.ids.iter().copied()).collect();
     let detached = session.known_calls().map_or(Ok(()), |calls| calls.remove(&rules));
+    // Or a rule whose set is empty already would match what it should not.
+    release::take_off(&mut session.datapath, &active.run.points, &rules)?;
     let inode = active.targets.get(target).map(|target| target.netns.inode);
     let still = active.placed.iter().any(|placed| active.targets.get(placed.target).map(|t| t.netns.inode) == inode);
     if let Some(inode) = inode.filter(|_| !still) {

@@ -57,5 +57,8 @@ mod tests {
         let all = add(old, [Group { phase: 0, ids: vec![4] }, Group { phase: 5, ids: vec![5, 6] }]);
         assert_eq!(ids(&all), [4, 1, 2, 3, 5, 6]);
         assert_eq!(ids(&remove(groups(&ids(&all), phase), &[3])), [4, 5, 6]);
+        // Placed once more: each stands there once.
+        let again = add(remove(groups(&ids(&all), phase), &[1, 2, 3]), [Group { phase: 5, ids: vec![1, 2, 3] }]);
+        assert_eq!(ids(&again), [4, 5, 6, 1, 2, 3]);
     }
 }

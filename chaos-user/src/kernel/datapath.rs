@@ -317,8 +317,10 @@ pub(super) fn check_version(control: Map) -> Result<Array<MapData, Control>, Ker
     if control.get(&0, 0).map_err(error)?.abi == ABI_VERSION {
         return Ok(control);
     }
-    Err(KernelError::new("join", "maps of another chaos", Errno::EPROTO)
-        .with_hint("a chaos of another version is active: `chaos status` shows its experiments; let them end first"))
+    Err(KernelError::new("join", "maps of another chaos", Errno::EPROTO).with_hint(
+        "a chaos of another version is active: `chaos status` shows its experiments; let them end first, \
+             or end them with `chaos stop --all`",
+    ))
 }
 
 pub(super) fn take(maps: &mut Maps, name: &'static str) -> Result<Map, KernelError> {

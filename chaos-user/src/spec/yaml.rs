@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 32;
 /// Longest key, in characters; a host name has 253, and so has the longer part of a label.
 const MAX_KEY: usize = 256;
 
-/// Most values of a document, those that aliases stand for and those that anchors keep among them.
+/// Most values of a file, those that aliases stand for and those that anchors keep among them.
 const MAX_NODES: usize = 100_000;
 
 /// One document of a file.
@@ -107,7 +107,7 @@ struct Reader<'a> {
     line: usize,
     /// What aliases of this document stand for, by the parser's number.
     anchors: HashMap<usize, (Value, Size)>,
-    /// What this document takes.
+    /// What the documents take so far.
     used: Size,
 }
 
@@ -151,7 +151,8 @@ impl<'a> Reader<'a> {
                 (Event::StreamStart | Event::DocumentEnd | Event::Nothing, _) => {}
                 (Event::DocumentStart(_), _) => {
                     let (event, span) = self.next(&Path::root())?;
-                    (self.anchors, self.used) = (HashMap::new(), Size::default());
+                    // What is kept is the whole file's: many documents could grow as one could.
+                    self.anchors.clear();
                     self.document.places.insert(Path::root(), span.start);
                     self.document.value = self.node(event, span, &Path::root(), 0)?;
                     return Ok(true);
@@ -220,7 +221,7 @@ impl<'a> Reader<'a> {
         self.used.bytes += size.bytes;
         if self.used.nodes > MAX_NODES || self.used.bytes > MAX_TEXT {
             let message = format!(
-                "the document is too large: at most {MAX_NODES} values and {MAX_TEXT} bytes by anchors and aliases are read"
+                "the file is too large: at most {MAX_NODES} values and {MAX_TEXT} bytes by anchors and aliases are read"
             );
             return Err(stop(path, span, &message));
         }

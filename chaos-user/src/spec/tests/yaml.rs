@@ -117,19 +117,28 @@ fn what_would_grow_is_refused() {
         let below = vec![format!("*a{}", level - 1); 10].join(", ");
         laughs += &format!("a{level}: &a{level} [{below}]\n");
     }
-    assert!(refused(&laughs).contains("the document is too large"), "{}", refused(&laughs));
+    assert!(refused(&laughs).contains("the file is too large"), "{}", refused(&laughs));
     let long = "x".repeat(100_000);
     let texts = format!("a: &a {long}\nb: [{}]\n", vec!["*a"; 1000].join(", "));
-    assert!(refused(&texts).contains("the document is too large"));
+    assert!(refused(&texts).contains("the file is too large"));
     assert!(refused("a: &a [*a]\n").contains("within what it names"));
     let merged = problems("a: &a 1\nb: { <<: *a }\n");
     assert!(merged.iter().any(|line| line.contains("<< merges mappings")), "{merged:?}");
     let ones = vec!["1"; 400_000].join(",");
     assert!(refused(&format!("? \"{}\"\n: [{ones}]\n", "k".repeat(400_000))).contains("a key is longer than 256"));
-    assert!(refused(&format!("a: [{ones}]\n")).contains("the document is too large"));
+    assert!(refused(&format!("a: [{ones}]\n")).contains("the file is too large"));
     let key = "k".repeat(250);
     let nested = format!("{}[{ones}]{}", format!("{{ {key}: ").repeat(30), "}".repeat(30));
-    assert!(refused(&nested).contains("the document is too large"));
+    assert!(refused(&nested).contains("the file is too large"));
+}
+
+/// What one document may grow to, many may not each.
+#[test]
+fn many_documents_grow_no_further_than_one() {
+    let ones = vec!["1"; 1000].join(",");
+    let document = format!("---\na: &a [{ones}]\nb: [{}]\n", ["*a"; 20].join(", "));
+    assert!(!problems(&document).iter().any(|line| line.contains("too large")));
+    assert!(refused(&document.repeat(20)).contains("the file is too large"));
 }
 
 #[test]

@@ -63,6 +63,8 @@ fn what_no_name_may_stand_for_is_counted() {
     let mut reader = Reader::following(&["db.example.com"]);
     let never = ["192.0.2.7".parse().unwrap(), "2001:db8::9".parse().unwrap()];
     sets::write_never(&mut reader.datapath, &never.into()).unwrap();
+    // Another process, which sees none of them, takes none away.
+    sets::write_never(&mut reader.datapath, &["192.0.2.8".parse().unwrap()].into()).unwrap();
     let mut response = Response::to("db.example.com").a(7).a(1).record(SAME, AAAA, 1, &V6);
     for v4 in [[127, 0, 0, 1], [127, 9, 9, 9], [0, 0, 0, 0]] {
         response = response.record(SAME, A, 1, &v4);
