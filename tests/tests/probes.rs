@@ -181,7 +181,7 @@ fn an_interrupt_in_any_phase_still_reports() {
 fn what_cannot_be_asked_is_refused_before_anything_is_attached() {
     let Some(lab) = Lab::open() else { return };
     for (probe, code, word) in [
-        ("http: { url: 'https://10.77.0.2/' }", 3, "https"),
+        ("http: { url: 'http://10.77.0.2/', insecureSkipVerify: true }", 2, "https"),
         ("tcp: { address: 'no-such-name.invalid:80' }", 3, "/etc/hosts"),
         ("tcp: { address: '10.77.0.2:70000' }", 2, "port"),
     ] {

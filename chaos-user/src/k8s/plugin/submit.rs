@@ -78,7 +78,8 @@ pub async fn try_anew(
         let namespace = object.namespace();
         let api: Api<Experiment> = cluster.api(namespace.as_deref());
         let asked = Asked { verb: "get", resource: "experiments", namespace: namespace.as_deref() };
-        let found = cluster.call(asked, api.get_metadata_opt(&object.name_any())).await?;
+        // Where that may not be asked it is taken for new: what the API server says next has file and line.
+        let found = cluster.call(asked, api.get_metadata_opt(&object.name_any())).await.ok().flatten();
         existing.push(found.is_some());
         if found.is_some() {
             (object.metadata.name, object.metadata.generate_name) = (None, Some("kubectl-chaos-plan-".to_owned()));
