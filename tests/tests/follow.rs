@@ -112,8 +112,7 @@ fn a_cgroup_that_is_made_anew_is_hit_again() {
     let group = Cgroup::new("again");
     let folder = chaos_tests::net::cgroup::mount_point().join(group.name().trim_start_matches('/'));
     let ns = &lab.hosts.a.ns;
-    let mut first = group.command(Some(ns), &["sleep", "60"]).spawn().expect("sleep");
-    assert!(wait_until(SOON, || !group.processes().is_empty()));
+    let mut first = group.resident(Some(ns));
     let b = lab.hosts.b.v4.to_string();
     let run = |group: &Cgroup| {
         let mut command = group.command(Some(ns), &["ping", "-c", "1", "-W", "1", &b]);
@@ -127,7 +126,7 @@ fn a_cgroup_that_is_made_anew_is_hit_again() {
     first.wait().expect("wait");
     assert!(wait_until(SOON, || std::fs::remove_dir(&folder).is_ok()));
     std::fs::create_dir(&folder).expect("the same cgroup");
-    let mut second = group.command(Some(ns), &["sleep", "60"]).spawn().expect("sleep");
+    let mut second = group.resident(Some(ns));
     let hit = wait_until(SOON, || !run(&group));
     second.kill().expect("kill");
     second.wait().expect("wait");

@@ -40,7 +40,7 @@ impl Scene {
         let inside = slice.child(name);
         let folder = format!("/tmp/chaos-{name}-{}", std::process::id());
         fs::create_dir_all(&folder).unwrap();
-        let holder = inside.command(None, &["sleep", "600"]).spawn().unwrap();
+        let holder = inside.resident(None);
         let scene = Self { chaos, _slice: slice, inside, promised, folder, holder };
         (!scene.promised.is_empty() || need::absent("programs for calls: they need Linux 5.17")).then_some(scene)
     }

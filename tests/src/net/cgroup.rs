@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -65,6 +65,14 @@ impl Cgroup {
         // A group of its own, so that a Ctrl-C meant for the tests is not also one for it.
         shell.args(command).process_group(0);
         shell
+    }
+
+    /// A process that sleeps in this cgroup until it is killed; it has entered when this returns.
+    pub fn resident(&self, ns: Option<&NetNs>) -> Child {
+        let child = self.command(ns, &["sleep", "infinity"]).spawn().expect("sleep");
+        let entered = clock::wait_until(Duration::from_secs(20), || self.processes().contains(&(child.id() as i32)));
+        assert!(entered, "process {} has not entered {}", child.id(), self.path.display());
+        child
     }
 
     /// The processes inside.

@@ -66,7 +66,7 @@ impl Calls {
         let mut calls = Self {
             chaos,
             _slice: slice,
-            inhabitant: cgroup.command(None, &["sleep", "infinity"]).spawn().expect("sleep"),
+            inhabitant: cgroup.resident(None),
             cgroup,
             failing: (file("failing"), !open["mechanism"].is_null()),
             slow: (file("slow"), open["sleeps"] == true),
