@@ -31,9 +31,9 @@ use chaos_tests::{
     figure::{self, Figure, Rounds, absent},
     lab::NodeLock,
     need,
-    net::Cgroup,
+    net::{Cgroup, mounts},
 };
-use stage::{Stage, own_mounts};
+use stage::Stage;
 use victim::Victim;
 
 /// Tells that the processor is emulated.
@@ -50,7 +50,7 @@ fn main() {
         return;
     }
     let _alone = NodeLock::exclusive();
-    own_mounts();
+    mounts::own(&["/run/chaos", "/run/netns"]);
     let cgroup = Cgroup::new("calls");
     let (mut inside, mut outside) = (Victim::inside(&cgroup), Victim::outside(&[]));
     // Those that have a hook on every kernel are measured where the processor is none of ours.

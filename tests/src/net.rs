@@ -3,10 +3,12 @@
 pub mod cgroup;
 pub mod counters;
 pub mod hosts;
+pub mod mounts;
 pub mod nameserver;
 pub mod netns;
 pub mod offload;
 pub mod onlooker;
+pub mod owner;
 pub mod vlan;
 
 pub use cgroup::Cgroup;

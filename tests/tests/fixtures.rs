@@ -1,7 +1,9 @@
 //! The fixtures proved without the product: a fixture that lies makes every other test worthless.
 
+use std::io::BufRead as _;
 use std::net::UdpSocket;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use chaos_tests::clock::wait_until;
 use chaos_tests::lab::NodeLock;
@@ -155,6 +157,48 @@ fn a_cgroup_holds_the_process_that_was_started_in_it() {
     };
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
     assert!(!chaos_tests::net::cgroup::mount_point().join(&name[1..]).exists());
+}
+
+/// Tells this program which part it plays below.
+const ROLE: &str = "CHAOS_TEST_ROLE";
+
+#[test]
+fn what_a_killed_program_leaves_goes_with_the_next() {
+    if !need::root() || !need::cgroup2() {
+        return;
+    }
+    let itself = |role: &str| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "what_a_killed_program_leaves_goes_with_the_next", "--nocapture"]).env(ROLE, role);
+        command
+    };
+    let things = || (NetNs::new("killed"), Cgroup::new("killed"));
+    match std::env::var(ROLE).as_deref() {
+        Ok("leave") => {
+            let (ns, cgroup) = things();
+            let resident = cgroup.resident(Some(&ns));
+            println!("left {} {} {}", ns.path().display(), cgroup.name(), resident.id());
+            std::thread::sleep(Duration::from_secs(600));
+        }
+        Ok(_) => drop(things()),
+        Err(_) => {
+            let mut killed = itself("leave").stdout(Stdio::piped()).spawn().unwrap();
+            let lines = std::io::BufReader::new(killed.stdout.take().unwrap()).lines().map_while(Result::ok);
+            let left = lines
+                .filter_map(|line| line.split_once("left ").map(|(_, rest)| rest.to_owned()))
+                .next()
+                .expect("a line");
+            let left: Vec<&str> = left.split(' ').collect();
+            let cgroup = format!("{}{}", chaos_tests::net::cgroup::mount_point().display(), left[1]);
+            let paths = [left[0].to_owned(), cgroup, format!("/proc/{}", left[2])];
+            killed.kill().unwrap();
+            killed.wait().unwrap();
+            assert!(paths.iter().all(|path| Path::new(path).exists()), "{paths:?}");
+            assert!(itself("sweep").stdout(Stdio::null()).status().unwrap().success());
+            let gone = || paths.iter().all(|path| !Path::new(path).exists());
+            assert!(wait_until(Duration::from_secs(5), gone), "{paths:?}");
+        }
+    }
 }
 
 #[test]

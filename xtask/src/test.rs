@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, anyhow};
 use crate::{
     artifacts::{self, Program},
     cluster::{self, Raised},
-    kernels, process,
+    kernels, orphans, process,
     products::{PRODUCT, Products, WITH_CRASH_POINTS},
     report::Report,
     setup,
@@ -91,6 +91,7 @@ pub struct Arguments {
 
 /// Runs them; the last line says how many passed, failed and were skipped.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    orphans::end();
     setup::for_tests()?;
     let named = |name: &str| arguments.suites.iter().any(|suite| suite == name);
     let mut cargo = process::cargo();
@@ -146,6 +147,7 @@ fn filter<'a>(words: &'a [String], programs: &[Program]) -> Result<Option<&'a st
 fn units(programs: &[Program], filter: Option<&str>, report: &mut Report) {
     for program in programs {
         let mut command = Command::new(&program.path);
+        orphans::mark(&mut command);
         report.add(&format!("{} ({})", program.package, program.name), None, || native(&mut command, program, filter));
     }
     // None of the suites is wanted where one against the kernel was named.
@@ -158,8 +160,9 @@ fn on_this_kernel(programs: &[Program], products: &Products, filter: Option<&str
     let _lock = setup::lock("tests on this kernel")?;
     let kernel = running_kernel();
     for program in programs {
-        let mut command =
-            process::as_root(&program.path, &[PRODUCT, WITH_CRASH_POINTS, "CARGO_MANIFEST_DIR", "CI", "PATH"]);
+        let keep = [PRODUCT, WITH_CRASH_POINTS, orphans::MARK, "CARGO_MANIFEST_DIR", "CI", "PATH"];
+        let mut command = process::as_root(&program.path, &keep);
+        orphans::mark(&mut command);
         command.envs(products.variables()).args(ONE_BY_ONE);
         report
             .add(&format!("{} on this kernel", program.name), Some(&kernel), || native(&mut command, program, filter));
@@ -171,7 +174,8 @@ fn on_this_kernel(programs: &[Program], products: &Products, filter: Option<&str
 fn endurance(programs: &[Program], filter: Option<&str>, report: &mut Report) {
     let kernel = running_kernel();
     for program in programs.iter().filter(|program| program.name == ENDURANCE) {
-        let mut command = process::as_root(&program.path, &["CARGO_MANIFEST_DIR", "CI", "PATH"]);
+        let mut command = process::as_root(&program.path, &[orphans::MARK, "CARGO_MANIFEST_DIR", "CI", "PATH"]);
+        orphans::mark(&mut command);
         command.arg("--ignored").args(ONE_BY_ONE);
         report
             .add(&format!("{} on this kernel", program.name), Some(&kernel), || native(&mut command, program, filter));

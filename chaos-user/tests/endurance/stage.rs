@@ -17,10 +17,7 @@ use chaos::{
     resolve::{Host, Selector, Wanted, resolve_local},
     spec,
 };
-use nix::{
-    mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
-};
+use chaos_tests::net::mounts;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -37,15 +34,6 @@ fn ip(args: &[&str], input: &str) {
     assert!(child.wait().expect("its end").success(), "ip {args:?}: {input}");
 }
 
-/// A mount namespace for the calling thread and what it starts, with a `/run/chaos` of its own.
-pub fn own_mounts() {
-    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
-    std::fs::create_dir_all("/run/chaos").expect("/run/chaos");
-    mount(Some("chaos-test"), "/run/chaos", Some("tmpfs"), MsFlags::empty(), none).expect("a tmpfs");
-}
-
 impl Stage {
     /// So many targets; None without root.
     pub fn with_targets(count: usize) -> Option<Self> {
@@ -55,7 +43,7 @@ impl Stage {
             eprintln!("skipped: needs root");
             return None;
         }
-        own_mounts();
+        mounts::own(&["/run/chaos", "/run/netns"]);
         let prefix = format!("ce{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let hub = format!("{prefix}-hub");
         let names: Vec<String> = (0..count).map(|number| format!("{prefix}-{number}")).collect();

@@ -10,10 +10,9 @@ use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::netns::{NetNs, owner_is_dead};
+use super::{NetNs, owner};
 use crate::clock;
 
-const PREFIX: &str = "chaos-test";
 static NEXT: AtomicU32 = AtomicU32::new(0);
 static SWEEP: Once = Once::new();
 
@@ -31,7 +30,7 @@ impl Cgroup {
         let mount = mount_point();
         SWEEP.call_once(|| sweep_dead_owners(&mount));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let outer = mount.join(format!("{PREFIX}-{}-{number}", std::process::id()));
+        let outer = mount.join(format!("{}{number}", owner::prefix()));
         let path = outer.join(label);
         fs::create_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         Self { mount, path, outer: Some(outer) }
@@ -77,17 +76,14 @@ impl Cgroup {
 
     /// The processes inside.
     pub fn processes(&self) -> Vec<i32> {
-        let text = fs::read_to_string(self.path.join("cgroup.procs")).unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).collect()
+        processes_in(&self.path)
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
         let removed = clock::wait_until(Duration::from_secs(2), || {
-            for pid in self.processes() {
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
-            }
+            kill_all(&self.path);
             remove(self.outer.as_ref().unwrap_or(&self.path)).is_ok()
         });
         if !removed {
@@ -116,12 +112,27 @@ fn mount_in(mountinfo: &str) -> Option<PathBuf> {
 }
 
 fn sweep_dead_owners(mount: &Path) {
-    let Ok(entries) = fs::read_dir(mount) else { return };
-    for entry in entries.flatten() {
-        if owner_is_dead(&entry.file_name().to_string_lossy(), PREFIX) {
-            let _ = remove(&entry.path());
-        }
+    for name in owner::dead_in(mount) {
+        let path = mount.join(name);
+        clock::wait_until(Duration::from_secs(2), || {
+            kill_all(&path);
+            remove(&path).is_ok()
+        });
     }
+}
+
+/// Kills the processes in a cgroup and below.
+fn kill_all(path: &Path) {
+    for pid in processes_in(path) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+    }
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).for_each(|entry| kill_all(&entry.path()));
+}
+
+fn processes_in(path: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
 /// Removes a cgroup with those inside it; files of a cgroup directory go with it, so only directories are removed.

@@ -1,16 +1,18 @@
 //! A network namespace that goes away with its owner.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 
+use super::owner;
 use crate::command::{run, try_run};
 
-const PREFIX: &str = "chaos-test";
+/// Where ip-netns(8) keeps the names.
+const FOLDER: &str = "/run/netns";
 static NEXT: AtomicU32 = AtomicU32::new(0);
 static SWEEP: Once = Once::new();
 
@@ -26,7 +28,7 @@ impl NetNs {
     pub fn new(label: &str) -> Self {
         SWEEP.call_once(sweep_dead_owners);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}-{}-{number}-{label}", std::process::id());
+        let name = format!("{}{number}-{label}", owner::prefix());
         run(&format!("ip netns add {name}"));
         let namespace = Self { name };
         namespace.run(|| {
@@ -48,7 +50,7 @@ impl NetNs {
 
     /// The file that stands for the namespace.
     pub fn path(&self) -> PathBuf {
-        PathBuf::from("/run/netns").join(&self.name)
+        Path::new(FOLDER).join(&self.name)
     }
 
     /// The inode that identifies the namespace whatever its name.
@@ -94,29 +96,18 @@ impl Drop for NetNs {
 
 /// Deletes the namespaces of test processes that were killed before they could.
 fn sweep_dead_owners() {
-    let Ok(entries) = fs::read_dir("/run/netns") else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if owner_is_dead(&name, PREFIX) {
-            // Another test process may be sweeping the same one: either is welcome to it.
-            let _ = try_run(&format!("ip netns del {name}"));
-        }
+    for name in owner::dead_in(Path::new(FOLDER)) {
+        // Another test process may be sweeping the same one: either is welcome to it.
+        let _ = try_run(&format!("ip netns del {name}"));
     }
 }
 
 /// Deletes the namespaces of this process: for a panic hook, because a panic that aborts runs no `drop`.
 pub fn sweep_own() {
-    let own = format!("{PREFIX}-{}-", std::process::id());
-    for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+    for entry in fs::read_dir(FOLDER).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with(&own) {
+        if name.starts_with(owner::prefix()) {
             let _ = try_run(&format!("ip netns del {name}"));
         }
     }
-}
-
-/// Whether `PREFIX-<pid>-...` names a process that no longer runs.
-pub(crate) fn owner_is_dead(name: &str, prefix: &str) -> bool {
-    let pid = name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-')).and_then(|rest| rest.split('-').next());
-    pid.is_some_and(|pid| pid.parse::<u32>().is_ok() && !PathBuf::from("/proc").join(pid).exists())
 }

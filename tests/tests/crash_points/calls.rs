@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chaos_tests::clock::{now_ns, wait_until};
 use chaos_tests::need;
-use chaos_tests::net::Cgroup;
+use chaos_tests::net::{Cgroup, mounts};
 use chaos_tests::product::binary::Output;
 use chaos_tests::product::{Chaos, Experiment};
 
@@ -60,7 +60,7 @@ impl Calls {
             fs::write(&path, "x").expect("a file");
             path
         };
-        host::own_journal();
+        mounts::own(&["/run/chaos", "/run/netns"]);
         let slice = Cgroup::new("crash");
         let cgroup = slice.child("victim");
         let mut calls = Self {

@@ -4,9 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-
 use super::orphans::orphans;
 
 /// Mounts, files, entries of the journal, and a switch of the kernel.
@@ -45,15 +42,6 @@ pub fn difference(
         }
     }
     difference
-}
-
-/// A mount namespace for the calling thread and what it starts, with `/run/chaos` and `/run/netns` of its own.
-pub fn own_journal() {
-    unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
-    fs::create_dir_all("/run/chaos").expect("/run/chaos");
-    mount(Some("chaos-test"), "/run/chaos", Some("tmpfs"), MsFlags::empty(), none).expect("a tmpfs");
 }
 
 /// Runs and attach points in the journal.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use chaos_tests::clock::{now_ns, wait_until};
 use chaos_tests::command::{run, try_run};
 use chaos_tests::need;
-use chaos_tests::net::{Family, Hosts};
+use chaos_tests::net::{Family, Hosts, mounts};
 use chaos_tests::product::binary::Output;
 use chaos_tests::product::{Chaos, Experiment};
 
@@ -65,7 +65,7 @@ impl Scene {
             return None;
         }
         let chaos = binary::find().unwrap_or_else(|why| panic!("{why}"));
-        host::own_journal();
+        mounts::own(&["/run/chaos", "/run/netns"]);
         let hosts = Hosts::new();
         // Three devices in two directions: enough for the way that many attach points take.
         hosts.a.ns.ip("link add w0 type veth peer name w1");

@@ -14,7 +14,7 @@ use std::{fs, process::ExitCode};
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
-use crate::{artifacts, setup};
+use crate::{artifacts, orphans, setup};
 use programs::Bench;
 use store::Run;
 
@@ -51,6 +51,7 @@ enum Output {
 
 /// Measures, stores, compares with the last run, prints.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    orphans::end();
     setup::for_tests()?;
     let chosen = if arguments.only.is_empty() { Bench::value_variants() } else { &arguments.only };
     let earlier = store::earlier()?;

@@ -14,7 +14,7 @@ use clap::ValueEnum;
 
 use super::{figure::Line, store::Run};
 use crate::{
-    artifacts, build, process, setup,
+    artifacts, build, orphans, process, setup,
     vm::{self, Kept, Machine},
 };
 
@@ -131,7 +131,8 @@ fn programs(benches: &[Bench], optimised: bool) -> Result<Vec<(Bench, PathBuf)>>
 }
 
 fn here(program: &Path, product: &Path, run: &mut Run) -> Result<()> {
-    let mut command = process::as_root(program, &[PRODUCT, QUICK, "PATH"]);
+    let mut command = process::as_root(program, &[PRODUCT, QUICK, orphans::MARK, "PATH"]);
+    orphans::mark(&mut command);
     command.env(PRODUCT, product).stdin(Stdio::null()).stdout(Stdio::piped());
     if run.quick {
         command.env(QUICK, "1");

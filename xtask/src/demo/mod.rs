@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::{
-    artifacts, build, process, setup,
+    artifacts, build, orphans, process, setup,
     vm::{self, Machine},
 };
 
@@ -28,10 +28,12 @@ const SERIES: &str = "6.12";
 
 /// Shows it.
 pub fn run() -> Result<ExitCode> {
+    orphans::end();
     setup::for_tests()?;
     let product = build::build(&build::Arguments::default())?;
     let demo = program()?;
-    let mut command = process::as_root(&demo, &["CHAOS_BIN"]);
+    let mut command = process::as_root(&demo, &["CHAOS_BIN", orphans::MARK]);
+    orphans::mark(&mut command);
     command.env("CHAOS_BIN", &product).args(DROPPING).args(DELAYING);
     if !process::is_root() {
         eprintln!("==> needs root, for namespaces and for the product: sudo {}", demo.display());
