@@ -176,9 +176,9 @@ fn what_a_killed_program_leaves_goes_with_the_next() {
     match std::env::var(ROLE).as_deref() {
         Ok("leave") => {
             let (ns, cgroup) = things();
-            let resident = cgroup.resident(Some(&ns));
+            let mut resident = cgroup.resident(Some(&ns));
             println!("left {} {} {}", ns.path().display(), cgroup.name(), resident.id());
-            std::thread::sleep(Duration::from_secs(600));
+            resident.wait().unwrap();
         }
         Ok(_) => drop(things()),
         Err(_) => {
