@@ -27,6 +27,7 @@ fn clean() -> Result<Vec<String>, EngineError> {
     let reaped = reap::reap(&mut locked)?;
     removed.extend(reaped.runs.iter().map(|name| format!("removed experiment {name}, whose process is gone")));
     removed.extend(reaped.points.iter().map(|point| format!("removed what was attached to {point}")));
+    removed.extend(reaped.cgroups.iter().map(|directory| format!("removed cgroup {}", directory.display())));
     removed.extend(marks::sweep(&locked.journal)?.iter().map(|mark| format!("removed {mark}")));
     Ok(removed)
 }

@@ -1,9 +1,14 @@
 //! Targets that go and come again while `chaos run` watches: a name, a path, a unit or a container means what it means now.
 
+mod followed;
+
+pub use followed::Followed;
+
+use super::input::needs;
 use crate::{
     engine::{Active, Engine, EngineError, Owner, lease, possible::possible, wants},
     kernel::interfaces::ByNetlink,
-    observe::{FaultReport, Gap, TargetReport},
+    observe::{FaultReport, Gap},
     resolve::{
         Host, Reason, ResolveError, Selector, Target, TargetKind, Wanted, cgroup, local::Interfaces, resolve_local,
         target::ScopedBy,
@@ -184,13 +189,13 @@ impl Follow {
     fn find(&self, active: &Active, one: &One) -> Result<Option<Target>, String> {
         let Some(host) = self.host.as_ref().filter(|host| one.may_be_there(host)) else { return Ok(None) };
         let selector = Selector { field: String::new(), wanted: one.wanted.clone() };
-        let found = match resolve_local(host, &ByNetlink, &[selector]) {
+        let found = match resolve_local(host, &ByNetlink, needs(&active.plan), &[selector]) {
             Ok(found) => found.targets.into_iter().next(),
             Err(errors) => return not_absent(errors).map_or(Ok(None), Err),
         };
         let target = found.map(|found| Target { kind: one.kind, name: one.name.clone(), dice: one.dice, ..found });
         // One that has no interfaces yet sends nothing.
-        Ok(target.filter(|target| wants::ready(&active.plan, target)))
+        Ok(target.filter(|target| is_made(target) && wants::ready(&active.plan, target)))
     }
 
     /// Finds it again, if it is there.
@@ -258,39 +263,6 @@ impl Follow {
     }
 }
 
-/// What following came to.
-#[derive(Default)]
-pub struct Followed {
-    /// Counts of targets that were let go.
-    pub counted: Vec<FaultReport>,
-    /// For people.
-    pub warnings: Vec<String>,
-    /// Why the experiment is no success.
-    pub failed: Option<String>,
-    targets: HashMap<String, (Option<&'static str>, Vec<Gap>)>,
-}
-
-impl Followed {
-    /// Each target once, as it stands at the end, with its gaps.
-    pub fn fill(&mut self, targets: &mut Vec<TargetReport>) {
-        let mut all: Vec<TargetReport> = Vec::new();
-        for target in targets.drain(..) {
-            match all.iter_mut().find(|one| (&one.kind, &one.name) == (&target.kind, &target.name)) {
-                Some(one) => *one = target,
-                None => all.push(target),
-            }
-        }
-        for target in &mut all {
-            let Some((state, gaps)) = self.targets.get_mut(&target.name) else { continue };
-            target.gaps = std::mem::take(gaps);
-            if let Some(state) = state {
-                target.state = (*state).to_owned();
-            }
-        }
-        *targets = all;
-    }
-}
-
 impl One {
     /// Is it still what was found?
     fn is_there(&self, active: &Active, target: &Target, thorough: bool) -> bool {
@@ -309,7 +281,7 @@ impl One {
             return false;
         }
         // Calls need no network.
-        if !thorough || active.plan.rules.iter().all(|rule| rule.call.is_some()) {
+        if !thorough || !active.plan.needs_network() {
             return true;
         }
         let mut places = cgroup::processes_below(&scope.directory).into_iter().filter_map(netns_of).peekable();
@@ -375,6 +347,11 @@ impl One {
 /// The first that says more than that nothing is there.
 fn not_absent(errors: Vec<ResolveError>) -> Option<String> {
     errors.into_iter().find(|error| error.reason != Reason::Absent).map(|error| error.text)
+}
+
+/// Not a unit that is to be started.
+fn is_made(target: &Target) -> bool {
+    target.cgroup.as_ref().is_none_or(|scope| scope.id != 0)
 }
 
 fn inode(path: &Path) -> Option<u64> {

@@ -4,8 +4,8 @@ use crate::{
     engine::{Asker, Request},
     kernel::interfaces::ByNetlink,
     observe::{ExitCode, combined},
-    plan,
-    resolve::{self, Host, Reason, Selector, Target, Wanted},
+    plan::{self, Plan},
+    resolve::{self, Host, Needs, Reason, Selector, Target, Wanted},
     spec::{self, LocalTarget, Parsed},
 };
 use std::{
@@ -102,8 +102,6 @@ fn request(host: &Host, mut parsed: Parsed, dry_run: bool, yes: bool) -> Result<
         eprintln!("{}", parsed.problem(finding));
         return Err(ExitCode::Invalid);
     }
-    let (targets, mut warnings) = targets(host, &parsed)?;
-    refuse_host(&parsed, &targets, yes)?;
     let seed = random_seed();
     let plan = plan::plan(&parsed.experiment, seed).map_err(|refusals| {
         for refusal in refusals {
@@ -111,6 +109,8 @@ fn request(host: &Host, mut parsed: Parsed, dry_run: bool, yes: bool) -> Result<
         }
         ExitCode::Unsupported
     })?;
+    let (targets, mut warnings) = targets(host, &parsed, needs(&plan))?;
+    refuse_host(&parsed, &targets, yes)?;
     warnings.splice(0..0, parsed.warnings.iter().cloned());
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     Ok(Request {
@@ -124,14 +124,19 @@ fn request(host: &Host, mut parsed: Parsed, dry_run: bool, yes: bool) -> Result<
     })
 }
 
-fn targets(host: &Host, parsed: &Parsed) -> Result<(Vec<Target>, Vec<String>), ExitCode> {
+/// What the faults of a plan need of its targets.
+pub fn needs(plan: &Plan) -> Needs {
+    if plan.needs_network() { Needs::Network } else { Needs::Cgroup }
+}
+
+fn targets(host: &Host, parsed: &Parsed, needs: Needs) -> Result<(Vec<Target>, Vec<String>), ExitCode> {
     let local = parsed.experiment.spec.selector.local.iter().enumerate();
     let selectors: Vec<Selector> = local
         .filter_map(|(index, target)| {
             wanted(target).map(|wanted| Selector { field: format!("spec.selector.local[{index}]"), wanted })
         })
         .collect();
-    let resolution = resolve::resolve_local(host, &ByNetlink, &selectors).map_err(|errors| {
+    let resolution = resolve::resolve_local(host, &ByNetlink, needs, &selectors).map_err(|errors| {
         combined(errors.into_iter().map(|error| {
             eprintln!("{}", located(parsed, &selectors, &error));
             match error.reason {

@@ -22,6 +22,11 @@ pub fn run(files: &[PathBuf], output: Format, dry_run: bool, yes: bool) -> ExitC
         Ok(signal) => signal,
         Err(error) => return fail(&EngineError::Failed(format!("catch signals: {error}"))),
     };
+    // Goes when this function ends.
+    let _made = match engine::made::units(&mut requests) {
+        Ok(made) => made,
+        Err(error) => return fail(&error),
+    };
     for request in &mut requests {
         match reduce(&mut request.plan, &request.targets) {
             Ok(left_out) => request.warnings.extend(left_out),

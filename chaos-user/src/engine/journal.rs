@@ -1,7 +1,7 @@
 //! What outlives a process, written down before it is made: `/run/chaos/journal.json`, under a lock. A tmpfs: a reboot takes
 //! both the journal and all that it speaks of.
 
-use super::{EngineError, Owner, folder::Folder};
+use super::{EngineError, Owner, folder::Folder, made::CgroupEntry};
 use crate::kernel::datapath::Ids;
 use nix::{
     errno::Errno,
@@ -41,6 +41,8 @@ pub struct Journal {
     pub points: Vec<PointEntry>,
     /// Limits set on interfaces.
     pub limits: Vec<LimitEntry>,
+    /// Cgroups that were made.
+    pub cgroups: Vec<CgroupEntry>,
     /// Experiments.
     pub runs: Vec<RunEntry>,
     /// What `/sys/kernel/rcu_expedited` was before it was raised.

@@ -17,6 +17,7 @@ pub mod kept;
 pub mod lease;
 pub mod limit;
 pub mod lookup;
+pub mod made;
 pub mod marks;
 pub mod mechanism;
 pub mod never;

@@ -197,6 +197,9 @@ pub(super) fn join(
 /// The attach points of the targets from `first` on, with the namespaces that they are in.
 fn wanted(active: &mut Active, first: usize) -> Result<Vec<(u64, Vec<Want>)>, EngineError> {
     let mut all = Vec::new();
+    if !active.plan.needs_network() {
+        return Ok(all);
+    }
     for (index, target) in active.targets.iter().enumerate().skip(first) {
         let inode = target.netns.inode;
         let ns = Netns::from_fd(Arc::clone(&target.netns.fd), target.name.clone())?;

@@ -1,9 +1,9 @@
 //! What dead processes left: found by the journal, taken away by the next start and by `chaos cleanup`. A living process's part is
 //! never touched.
 
-use super::{EngineError, Locked, expedite, limit, release};
+use super::{EngineError, Locked, expedite, limit, made, release};
 use crate::kernel::datapath::Datapath;
-use std::collections::HashMap;
+use std::{collections::HashMap, path::PathBuf};
 
 /// What was taken away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub struct Reaped {
     pub runs: Vec<String>,
     /// Interfaces with their direction.
     pub points: Vec<String>,
+    /// Cgroups that were made.
+    pub cgroups: Vec<PathBuf>,
 }
 
 /// Takes away what no living process owns.
@@ -27,7 +29,7 @@ pub fn reap(locked: &mut Locked) -> Result<Reaped, EngineError> {
         _ => None,
     };
     locked.journal.runs = live;
-    let mut reaped = Reaped::default();
+    let mut reaped = Reaped { cgroups: made::sweep(locked), ..Reaped::default() };
     for run in dead {
         if let Some(datapath) = &mut datapath {
             release::clear(datapath, &run)?;

@@ -33,6 +33,14 @@ pub struct Plan {
     pub faults: Vec<FaultName>,
 }
 
+impl Plan {
+    /// Does any fault act in a network namespace? One of calls does not, unless answers of the DNS are to be seen there.
+    #[must_use]
+    pub fn needs_network(&self) -> bool {
+        self.rules.iter().any(|rule| rule.call.is_none() || rule.names_hosts())
+    }
+}
+
 /// A fault's place in the report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultName {

@@ -8,7 +8,7 @@ use std::{
 use super::{
     cgroup::{self, Tree},
     error::Problem,
-    local::Finder,
+    local::{Finder, Needs},
     process::Process,
     runtime,
     target::{CgroupScope, NetnsRef, ScopedBy, Target, TargetKind},
@@ -108,6 +108,9 @@ impl Finder<'_> {
         self.refuse_runtime(&members.pids, &members.place)?;
         if self.host.own_pid().is_some_and(|own| members.pids.contains(&own)) {
             return Err(Problem::refused(format!("{} holds this very process; run chaos elsewhere", members.place)));
+        }
+        if self.needs == Needs::Cgroup {
+            return self.by_cgroup(kind, name, members);
         }
         let netns = self.netns_of(&members)?;
         let own = self.owns_netns(netns.inode, &members.pids)?;
@@ -254,7 +257,7 @@ fn root_only(process: &Process) -> Option<String> {
 }
 
 /// The refusal of levels 0 and 1.
-fn too_large(members: &Members) -> Problem {
+pub(super) fn too_large(members: &Members) -> Problem {
     let level = members.scope.as_ref().map_or(0, CgroupScope::shown_level);
     Problem::refused(format!(
         "{} is at level {level} of the cgroup tree: that is the whole machine or a large part of it; name a cgroup \

@@ -28,7 +28,18 @@ pub struct Host {
     pub unified: Result<Tree, String>,
     /// Mounted cgroup v1 hierarchies.
     pub legacy: Vec<LegacyTree>,
+    /// Folders of systemd's units (systemd.unit(5)).
+    pub units: Vec<PathBuf>,
 }
+
+/// Those that people and packages write.
+const UNITS: [&str; 5] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
 
 impl Host {
     /// This machine. Errors: without a readable `/proc/self/mountinfo`.
@@ -52,6 +63,7 @@ impl Host {
             netns: netns.to_owned(),
             unified: unified(&mounts, level),
             legacy: legacy.collect(),
+            units: UNITS.iter().map(PathBuf::from).collect(),
         })
     }
 

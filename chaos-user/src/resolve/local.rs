@@ -66,6 +66,15 @@ pub struct Selector {
     pub wanted: Wanted,
 }
 
+/// What the faults need of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Its network namespace, for packets; its cgroup too, where it has one.
+    Network,
+    /// Its cgroup alone, for system calls: whether anybody is in it, and in which namespaces, is all the same.
+    Cgroup,
+}
+
 /// What resolving needs of the kernel beside files.
 pub trait Interfaces {
     /// The interfaces in a namespace. Errors: [`super::Reason::Absent`] when the descriptor is of no network namespace,
@@ -87,9 +96,10 @@ pub struct Resolution {
 pub fn resolve_local(
     host: &Host,
     kernel: &dyn Interfaces,
+    needs: Needs,
     selectors: &[Selector],
 ) -> Result<Resolution, Vec<ResolveError>> {
-    let finder = Finder { host, kernel, processes: Processes::read(host), interfaces: RefCell::default() };
+    let finder = Finder { host, kernel, needs, processes: Processes::read(host), interfaces: RefCell::default() };
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for selector in selectors {
         match finder.find(&selector.wanted) {
@@ -135,6 +145,7 @@ fn merge(found: Vec<(&Selector, Target)>) -> Resolution {
 pub(super) struct Finder<'a> {
     pub(super) host: &'a Host,
     pub(super) kernel: &'a dyn Interfaces,
+    pub(super) needs: Needs,
     pub(super) processes: Processes,
     /// By namespace, as many targets may share one.
     pub(super) interfaces: RefCell<BTreeMap<u64, Vec<Interface>>>,
@@ -208,6 +219,9 @@ impl Finder<'_> {
         if let Some(members) = self.search("unit", &unit, is_unit)? {
             return self.decide(TargetKind::Unit, &unit, members);
         }
+        if let Some(target) = self.not_started(&unit)? {
+            return Ok(target);
+        }
         let known = self.names_in_trees(|directory| {
             let name = directory.file_name()?.to_str()?;
             runtime::UNIT_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)).then(|| name.to_owned())
@@ -245,7 +259,7 @@ impl Finder<'_> {
         let process = self.processes.get(pid).ok_or_else(|| Problem::absent(format!("no process {pid}")))?;
         let name = format!("{pid} ({})", process.comm);
         let family = self.processes.family(pid);
-        let Some(netns) = process.netns else {
+        let Some(netns) = process.netns.or((self.needs == Needs::Cgroup).then_some(0)) else {
             return Err(self.unreadable(&format!("process {name}"), &family));
         };
         let directory = self.unified().ok().and_then(|tree| {
@@ -259,7 +273,7 @@ impl Finder<'_> {
             .collect();
         let alone = strangers.is_empty();
         let members = Members { scope: directory.filter(|_| alone), pids: family, place: format!("process {name}") };
-        if !alone && !self.owns_netns(netns, &members.pids)? {
+        if !alone && (self.needs == Needs::Cgroup || !self.owns_netns(netns, &members.pids)?) {
             return Err(self.pid_refused(process, netns, &strangers));
         }
         self.decide(TargetKind::Pid, &name, members)

@@ -1,4 +1,5 @@
 //! Who is meant: selectors become targets. Reads procfs and cgroupfs, changes nothing.
+mod by_calls;
 pub mod cgroup;
 mod decide;
 pub mod error;
@@ -15,7 +16,7 @@ pub mod target;
 pub use error::{Reason, ResolveError};
 pub use host::Host;
 pub use interface::Interface;
-pub use local::{Resolution, Selector, Wanted, resolve_local};
+pub use local::{Needs, Resolution, Selector, Wanted, resolve_local};
 pub use target::{CgroupScope, NetnsRef, ScopedBy, Target, TargetKind};
 
 #[cfg(test)]

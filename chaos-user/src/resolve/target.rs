@@ -53,6 +53,11 @@ impl NetnsRef {
         Ok(Self { inode, fd: Arc::new(file.into()), path: path.to_owned() })
     }
 
+    /// None: what calls need is a cgroup alone. Its number is 0, which no namespace has. It cannot be entered.
+    pub fn none() -> io::Result<Self> {
+        Ok(Self { inode: 0, fd: Arc::new(File::open("/dev/null")?.into()), path: PathBuf::new() })
+    }
+
     /// Keeps number and path, and no longer the namespace alive. It cannot be entered any more.
     pub fn let_go(&mut self) {
         if let Ok(nothing) = File::open("/dev/null") {
@@ -100,7 +105,7 @@ pub struct Target {
     pub kind: TargetKind,
     /// Its name in reports.
     pub name: String,
-    /// The network namespace.
+    /// The network namespace; [`NetnsRef::none`] where faults are of calls alone.
     pub netns: NetnsRef,
     /// The namespace is the host's: this process's own, or that of PID 1.
     pub shares_host_netns: bool,
@@ -131,7 +136,7 @@ impl Target {
     }
 
     /// Two selectors with the same key mean the same: namespace, and cgroup condition within it.
-    pub fn key(&self) -> (u64, Option<u64>) {
-        (self.netns.inode, self.scope().map(|scope| scope.id))
+    pub fn key(&self) -> (u64, Option<&CgroupScope>) {
+        (self.netns.inode, self.scope())
     }
 }

@@ -1,4 +1,5 @@
 //! On fake machines in temporary folders: procfs, named namespaces and cgroup trees are files.
+mod by_calls;
 mod containers;
 mod fake;
 mod merging;

@@ -14,7 +14,7 @@ use chaos::{
     engine::{Asker, Request},
     kernel::{interfaces::ByNetlink, netns::Netns},
     plan,
-    resolve::{Host, Selector, Wanted, resolve_local},
+    resolve::{Host, Needs, Selector, Wanted, resolve_local},
     spec,
 };
 use chaos_tests::net::mounts;
@@ -118,7 +118,8 @@ impl Stage {
         let selectors: Vec<Selector> =
             all.into_iter().map(|wanted| Selector { field: wanted.to_string(), wanted }).collect();
         let host = Host::this().unwrap_or_else(|problem| panic!("{}", problem.text));
-        let resolution = resolve_local(&host, &ByNetlink, &selectors).unwrap_or_else(|errors| panic!("{errors:?}"));
+        let resolution =
+            resolve_local(&host, &ByNetlink, Needs::Network, &selectors).unwrap_or_else(|errors| panic!("{errors:?}"));
         Request {
             plan,
             targets: resolution.targets,

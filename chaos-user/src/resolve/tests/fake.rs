@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::resolve::{
-    Host, Interface, NetnsRef, Reason, Resolution, Selector, Target, Wanted,
+    Host, Interface, Needs, NetnsRef, Reason, Resolution, Selector, Target, Wanted,
     error::Problem,
     local::{Interfaces, resolve_local},
 };
@@ -125,6 +125,11 @@ impl Machine {
         symlink(self.root.join("bin").join(name), link).unwrap();
     }
 
+    /// Writes the file of a unit.
+    pub(super) fn unit_file(&self, name: &str, text: &str) {
+        self.write(&format!("units/{name}"), text);
+    }
+
     fn join(&self, tree: &str, cgroup: &str, pid: i32) {
         let path = format!("{tree}{}/cgroup.procs", if cgroup == "/" { "" } else { cgroup });
         let old = fs::read_to_string(self.root.join(&path)).unwrap_or_default();
@@ -180,15 +185,20 @@ impl Machine {
         let is_in_it = path("is-in-it").exists();
         let level =
             |id: u64| (is_in_it && id == root).then_some(LEVEL).ok_or("this process is not below it".to_owned());
-        Host::at(&path("proc"), &path("netns"), &level).unwrap()
+        Host { units: vec![path("units")], ..Host::at(&path("proc"), &path("netns"), &level).unwrap() }
     }
 
     /// Resolves a list as `spec.selector.local`.
     pub(super) fn resolve(&self, wanted: &[Wanted]) -> Result<Resolution, Vec<(Reason, String)>> {
+        self.resolve_for(Needs::Network, wanted)
+    }
+
+    /// The same for faults that need this of a target.
+    pub(super) fn resolve_for(&self, needs: Needs, wanted: &[Wanted]) -> Result<Resolution, Vec<(Reason, String)>> {
         let field = |i: usize| format!("spec.selector.local[{i}]");
         let selectors: Vec<Selector> =
             wanted.iter().enumerate().map(|(i, w)| Selector { field: field(i), wanted: w.clone() }).collect();
-        resolve_local(&self.host(), &OneInterface, &selectors)
+        resolve_local(&self.host(), &OneInterface, needs, &selectors)
             .map_err(|errors| errors.iter().map(|e| (e.reason, e.to_string())).collect())
     }
 

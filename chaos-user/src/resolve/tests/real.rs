@@ -3,12 +3,12 @@ use std::{fs, path::PathBuf, process::Command};
 
 use crate::{
     kernel::{interfaces::ByNetlink, testing},
-    resolve::{Host, Reason, Resolution, ResolveError, ScopedBy, Selector, Target, Wanted, resolve_local},
+    resolve::{Host, Needs, Reason, Resolution, ResolveError, ScopedBy, Selector, Target, Wanted, resolve_local},
 };
 
 fn resolve(wanted: Wanted) -> Result<Resolution, Vec<ResolveError>> {
     let selector = Selector { field: "spec.selector.local[0]".to_owned(), wanted };
-    resolve_local(&Host::this().unwrap(), &ByNetlink, &[selector])
+    resolve_local(&Host::this().unwrap(), &ByNetlink, Needs::Network, &[selector])
 }
 
 /// The only target; other tests start and end processes meanwhile, which may be retried.
@@ -67,7 +67,7 @@ fn a_cgroup_and_a_process_in_our_netns() {
     assert!(by_cgroup.shares_host_netns && by_cgroup.interfaces.iter().any(|i| i.name == "lo"));
     assert_eq!(by_cgroup.scope().map(|scope| scope.level), Some(2));
     let by_pid = target(Wanted::Pid(sleeper.pid()));
-    assert_eq!((by_pid.key(), by_pid.name), (by_cgroup.key(), format!("{} (sleep)", sleeper.pid())));
+    assert_eq!((by_pid.key(), by_pid.name.clone()), (by_cgroup.key(), format!("{} (sleep)", sleeper.pid())));
 }
 
 #[test]

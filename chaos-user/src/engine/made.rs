@@ -1,0 +1,190 @@
+//! Cgroups that chaos makes: that of a command which it starts, and that of a unit which is still to be started. Written down before they
+//! are made, as they outlive their process.
+
+use super::{EngineError, Locked, Owner, Request, journal};
+use crate::resolve::cgroup;
+use nix::{
+    errno::Errno,
+    sys::{
+        signal::{Signal, kill},
+        statfs::{CGROUP2_SUPER_MAGIC, statfs},
+    },
+    unistd::Pid,
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// So the cgroup of a command is called, with what names its owner behind.
+const COMMAND: &str = "chaos-run-";
+/// How long the end of killed processes is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CgroupEntry {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Who made it.
+    #[serde(flatten)]
+    pub owner: Owner,
+}
+
+/// A cgroup that goes with this value: with all that is in it if it is a command's, else only while nobody is in it.
+#[derive(Debug)]
+pub struct Made {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Its id.
+    pub id: u64,
+}
+
+impl Made {
+    /// Makes the directory. One that is there already is somebody else's, and stays.
+    ///
+    /// # Errors
+    /// As [`journal::lock`]; what the kernel says of the directory.
+    pub fn new(directory: &Path) -> Result<Self, EngineError> {
+        let mut locked = journal::lock()?;
+        let made = Self::while_locked(&mut locked, directory)?;
+        locked.save()?;
+        Ok(made)
+    }
+
+    /// One for a command, below the cgroup of this process, whose limits it keeps.
+    ///
+    /// # Errors
+    /// As [`Made::new`].
+    pub fn for_command(own: &Path) -> Result<Self, EngineError> {
+        let me = Owner::me();
+        Self::new(&own.join(format!("{COMMAND}{}-{}", me.pid, me.start)))
+    }
+
+    fn while_locked(locked: &mut Locked, directory: &Path) -> Result<Self, EngineError> {
+        let failed = |error: io::Error| {
+            let remedy = match error.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    "; run as root where the cgroup2 tree may be written"
+                }
+                _ => "",
+            };
+            EngineError::Unsupported(format!("make cgroup {}: {error}{remedy}", directory.display()))
+        };
+        locked.journal.cgroups.push(CgroupEntry { directory: directory.to_owned(), owner: Owner::me() });
+        locked.save()?;
+        let made = fs::create_dir(directory).and_then(|()| fs::metadata(directory));
+        match made {
+            Ok(found) => Ok(Self { directory: directory.to_owned(), id: found.ino() }),
+            Err(error) => {
+                locked.journal.cgroups.retain(|entry| entry.directory != directory);
+                locked.save()?;
+                Err(failed(error))
+            }
+        }
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let same = fs::metadata(&self.directory).is_ok_and(|found| found.ino() == self.id);
+        if same && remove(&self.directory).is_err() {
+            // The journal has it, for the next start.
+            return;
+        }
+        if let Ok(mut locked) = journal::lock() {
+            locked.journal.cgroups.retain(|entry| entry.directory != self.directory || entry.owner != Owner::me());
+            let _cleanup_finds_nothing = locked.save();
+        }
+    }
+}
+
+/// Takes away what dead owners left; the directories.
+pub(super) fn sweep(locked: &mut Locked) -> Vec<PathBuf> {
+    let (live, dead): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut locked.journal.cgroups).into_iter().partition(|entry| entry.owner.is_alive());
+    locked.journal.cgroups = live;
+    let mut gone = Vec::new();
+    for entry in dead {
+        let there = entry.directory.is_dir();
+        match remove(&entry.directory) {
+            Ok(()) if there => gone.push(entry.directory),
+            Ok(()) => {}
+            // A unit that was started there needs it: it is systemd's.
+            Err(_) if !is_of_command(&entry.directory) => {}
+            Err(_) => locked.journal.cgroups.push(entry),
+        }
+    }
+    gone
+}
+
+fn is_of_command(directory: &Path) -> bool {
+    directory.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(COMMAND))
+}
+
+/// Removes a cgroup; of a command with all that is in it. One that is gone is as good.
+fn remove(directory: &Path) -> io::Result<()> {
+    match statfs(directory) {
+        Ok(found) if found.filesystem_type() == CGROUP2_SUPER_MAGIC => {}
+        Ok(_) => return Err(io::Error::other("no cgroup")),
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(errno) => return Err(errno.into()),
+    }
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if is_of_command(directory) {
+            kill_all(directory);
+        }
+        match remove_below(directory) {
+            Err(error)
+                if error.raw_os_error() == Some(libc::EBUSY) && is_of_command(directory) && Instant::now() < end =>
+            {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Without `cgroup.kill` (Linux 5.14) one by one, again and again.
+fn kill_all(directory: &Path) {
+    if fs::write(directory.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    for pid in cgroup::processes_below(directory) {
+        let _gone_already = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// The deepest first.
+fn remove_below(directory: &Path) -> io::Result<()> {
+    let all = if is_of_command(directory) { cgroup::directories(directory) } else { vec![directory.to_owned()] };
+    all.iter().rev().try_for_each(|one| match fs::remove_dir(one) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    })
+}
+
+/// Makes the cgroups of units that are still to be started, so that their first calls are hit.
+///
+/// # Errors
+/// As [`Made::new`].
+pub fn units(requests: &mut [Request]) -> Result<Vec<Made>, EngineError> {
+    let mut all = Vec::new();
+    for target in requests.iter_mut().flat_map(|request| &mut request.targets) {
+        let Some(scope) = target.cgroup.as_mut().filter(|scope| scope.id == 0) else { continue };
+        let known = all.iter().find(|made: &&Made| made.directory == scope.directory).map(|made| made.id);
+        scope.id = match known {
+            Some(id) => id,
+            None => {
+                all.push(Made::new(&scope.directory)?);
+                all.last().map_or(0, |made| made.id)
+            }
+        };
+    }
+    Ok(all)
+}

@@ -1,0 +1,89 @@
+//! Targets of faults of system calls alone: a cgroup is enough, whoever is in it, or will be.
+use std::{fs, path::Path};
+
+use super::{
+    cgroup,
+    decide::{Members, too_large},
+    error::Problem,
+    local::{Finder, Needs},
+    target::{CgroupScope, NetnsRef, ScopedBy, Target, TargetKind},
+};
+
+/// The cgroup of services that name no other (systemd.special(7)).
+const SLICE: &str = "system.slice";
+/// Bytes of a unit's file that are read.
+const MOST: u64 = 1 << 20;
+
+impl Finder<'_> {
+    /// By its cgroup, of which nobody need be a member yet.
+    pub(super) fn by_cgroup(&self, kind: TargetKind, name: &str, members: Members) -> Result<Target, Problem> {
+        if members.scope.as_ref().is_some_and(|scope| scope.shown_level() < 2) {
+            return Err(too_large(&members));
+        }
+        let Members { scope: Some(scope), pids, .. } = members else {
+            let why = self.unified().err().map_or_else(String::new, |problem| format!(" ({})", problem.text));
+            return Err(Problem::unsupported(format!(
+                "{}: no cgroup of the cgroup2 hierarchy holds exactly its processes{why}, and system calls are told apart by that \
+                 alone; start it in one of its own",
+                members.place
+            )));
+        };
+        of_scope(kind, name, scope, pids.into_iter().collect())
+    }
+
+    /// A service that systemd knows and has not started: its cgroup is to be made before, so that its first call is hit.
+    pub(super) fn not_started(&self, unit: &str) -> Result<Option<Target>, Problem> {
+        if self.needs != Needs::Cgroup || !unit.ends_with(".service") || unit.contains(['/', '@']) {
+            return Ok(None);
+        }
+        let known = self.host.units.iter().any(|folder| folder.join(unit).is_file());
+        let Ok(tree) = self.unified() else { return Ok(None) };
+        let slice = tree.mount.join(SLICE);
+        if !known || !slice.is_dir() {
+            return Ok(None);
+        }
+        if self.host.units.iter().any(|folder| is_elsewhere(folder, unit)) {
+            let text = format!("the unit {unit:?} does not run, and its file names a slice: start it first");
+            return Err(Problem::absent(text));
+        }
+        let above = cgroup::scope(tree, &slice).ok_or_else(|| Problem::absent(format!("{SLICE} has just gone")))?;
+        let scope = CgroupScope {
+            path: format!("{}/{unit}", above.path),
+            directory: slice.join(unit),
+            // Its directory is still to be made.
+            id: 0,
+            level: above.level + 1,
+            depth: above.depth,
+        };
+        of_scope(TargetKind::Unit, unit, scope, Vec::new()).map(Some)
+    }
+}
+
+/// A target of calls.
+fn of_scope(kind: TargetKind, name: &str, scope: CgroupScope, pids: Vec<i32>) -> Result<Target, Problem> {
+    let netns = NetnsRef::none().map_err(|e| Problem::unsupported(format!("open /dev/null: {e}")))?;
+    Ok(Target {
+        kind,
+        name: name.to_owned(),
+        netns,
+        shares_host_netns: false,
+        scoped_by: ScopedBy::Cgroup,
+        cgroup: Some(scope),
+        interfaces: Vec::new(),
+        pids,
+        wanted: None,
+        dice: 0,
+    })
+}
+
+/// Does a file of the unit, or a piece of it, name a slice?
+fn is_elsewhere(folder: &Path, unit: &str) -> bool {
+    let pieces =
+        fs::read_dir(folder.join(format!("{unit}.d"))).into_iter().flatten().flatten().map(|entry| entry.path());
+    let names_slice = |path: &Path| {
+        let small = fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() <= MOST);
+        let text = if small { fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+        text.lines().any(|line| line.trim_start().starts_with("Slice"))
+    };
+    pieces.chain([folder.join(unit)]).any(|path| names_slice(&path))
+}
