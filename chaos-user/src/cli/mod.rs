@@ -53,13 +53,29 @@ impl Arguments {
     }
 }
 
+/// The files of experiments.
+#[derive(Debug, clap::Args)]
+struct Files {
+    /// Experiments; `-` is stdin.
+    #[arg(required_unless_present = "named", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The same, as kubectl takes it.
+    #[arg(short = 'f', long = "filename", value_name = "FILE", hide = true)]
+    named: Vec<PathBuf>,
+}
+
+impl Files {
+    fn all(self) -> Vec<PathBuf> {
+        self.files.into_iter().chain(self.named).collect()
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Apply experiments, show progress, revert at the end or on Ctrl-C, print the report.
     Run {
-        /// Experiments; `-` is stdin.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
+        #[command(flatten)]
+        files: Files,
         /// Format of the report: table, json, yaml or junit.
         #[arg(short, long, default_value = "table", value_parser = format)]
         output: Format,
@@ -72,18 +88,16 @@ enum Command {
     },
     /// Show what would happen: targets, mechanisms, refusals. Attaches nothing.
     Plan {
-        /// Experiments; `-` is stdin.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
+        #[command(flatten)]
+        files: Files,
         /// Allow targets in the host's network namespace.
         #[arg(long)]
         yes: bool,
     },
     /// Validate experiments, nothing else.
     Validate {
-        /// Experiments; `-` is stdin.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
+        #[command(flatten)]
+        files: Files,
     },
     /// What this kernel can do, tried in a scratch network namespace.
     Check {
@@ -111,6 +125,7 @@ enum Command {
         output: Format,
     },
     /// Experiments of this node, its lock, and leftovers.
+    #[command(alias = "list", alias = "ls", alias = "get")]
     Status {
         /// Format: table or json.
         #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
@@ -219,9 +234,9 @@ pub fn main(arguments: Arguments) -> ExitCode {
 
 fn perform(command: Command) -> ExitCode {
     match command {
-        Command::Run { files, output, dry_run, yes } => run::run(&files, output, dry_run, yes),
-        Command::Plan { files, yes } => plan::plan(&files, yes),
-        Command::Validate { files } => input::validate(&files),
+        Command::Run { files, output, dry_run, yes } => run::run(&files.all(), output, dry_run, yes),
+        Command::Plan { files, yes } => plan::plan(&files.all(), yes),
+        Command::Validate { files } => input::validate(&files.all()),
         Command::Check { output } => check::check(output == "json"),
         Command::Wait { name, until, timeout } => wait::wait(&name, until, timeout),
         Command::Report { name, output } => report::report(&name, output),

@@ -133,7 +133,7 @@ fn no_effect(planned: &FaultPlanned, dry_run: bool, faults: &[FaultReport]) -> O
         format!("{} chosen, but the kernel refused to act on any of them", unit.counted(injected))
     } else {
         let not = if dry_run { "none would have been injected" } else { "none was injected" };
-        format!("{} matched, but the trigger (when) let all pass: {not}", unit.counted(matched))
+        format!("{} matched, but percent or when let all pass: {not}", unit.counted(matched))
     };
     Some(format!("{}: {why}", planned.name))
 }

@@ -53,6 +53,14 @@ impl Path {
         Some(self.0.as_ref()?.above.clone())
     }
 
+    /// The name of the field; `None` for an entry of a list, and the document.
+    pub fn last(&self) -> Option<&str> {
+        match &self.0.as_ref()?.step {
+            Step::Field(name) => Some(name),
+            Step::Index(_) => None,
+        }
+    }
+
     /// Whether this is the document itself.
     pub const fn is_root(&self) -> bool {
         self.0.is_none()

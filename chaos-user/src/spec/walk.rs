@@ -6,7 +6,7 @@ use regex_lite::Regex;
 use serde_json::{Map, Number, Value};
 
 use super::suggest::closest;
-use super::{Finding, Path, name, value};
+use super::{Finding, Path, habit, name, value};
 
 /// Everything in `document` that the schema does not allow, each with a remedy.
 pub(super) fn walk(schema: &Value, document: &Value) -> Vec<Finding> {
@@ -55,7 +55,12 @@ impl Walk {
             for (name, value) in fields {
                 match properties.get(name) {
                     Some(schema) => self.value(schema, value, &path.key(name)),
-                    None => self.report(&path.key(name), unknown_field(name, properties, fields)),
+                    None => {
+                        let meant = habit::field(name, value, properties).filter(|_| properties.len() > 1);
+                        let message = meant.map(|meant| format!("unknown field; write {meant}"));
+                        let message = message.unwrap_or_else(|| unknown_field(name, properties, fields));
+                        self.report(&path.key(name), message);
+                    }
                 }
             }
         } else {
@@ -64,7 +69,18 @@ impl Walk {
             }
         }
         for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            if !fields.contains_key(name) {
+            // What stands there under another name is reported with the remedy already.
+            let by_habit = || {
+                let known = schema["properties"].as_object();
+                known.is_some_and(|known| {
+                    let mut unknown = fields.iter().filter(|(field, _)| !known.contains_key(*field));
+                    let meant = format!("{name}:");
+                    unknown.any(|(field, value)| {
+                        habit::field(field, value, known).is_some_and(|text| text.starts_with(&meant))
+                    })
+                })
+            };
+            if !fields.contains_key(name) && !by_habit() {
                 let description = schema["properties"][name]["description"].as_str().unwrap_or_default();
                 self.report(&path.key(name), format!("is missing; add it: {}", decapitalized(description)));
             }
@@ -102,12 +118,20 @@ impl Walk {
             return self.report(path, "is an empty string; give it a value or remove it");
         }
         if let Some(most) = schema["maxLength"].as_u64().filter(|most| length > *most) {
+            // Of a short word that means another the value's own parser has the remedy.
+            let refused =
+                schema["pattern"].as_str().filter(|_| length <= MOST_READ).and_then(|p| value::check(p, text));
+            if let Some(Err(invalid)) = refused {
+                return self.report(path, invalid.to_string());
+            }
             return self.report(path, format!("has {length} characters; at most {most} are possible"));
         }
         let Some(pattern) = schema["pattern"].as_str() else { return };
         match value::check(pattern, text) {
             Some(Ok(())) => {}
-            Some(Err(invalid)) => self.report(path, invalid.to_string()),
+            Some(Err(invalid)) => {
+                self.report(path, without_unit(pattern, text, path).unwrap_or_else(|| invalid.to_string()))
+            }
             None if Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text)) => {}
             None => self.report(path, format!("{text:?} is not possible here; {}", name::remedy(pattern))),
         }
@@ -146,19 +170,53 @@ impl Walk {
         let message = match (wanted, value) {
             // `delay: 100` is told the same as `delay: "100"`: its unit is missing.
             ("string", Value::Number(number)) => {
-                match schema["pattern"].as_str().and_then(|p| value::check(p, &number.to_string())) {
-                    Some(Err(invalid)) => invalid.to_string(),
+                let (pattern, text) = (schema["pattern"].as_str().unwrap_or_default(), number.to_string());
+                match value::check(pattern, &text) {
+                    Some(Err(invalid)) => without_unit(pattern, &text, path).unwrap_or_else(|| invalid.to_string()),
                     _ => format!("needs a string, not {}; put it in quotes", described(value)),
                 }
             }
             ("string", Value::Bool(_)) => format!("needs a string, not {}; put it in quotes", described(value)),
             ("array", _) => format!("needs a list, not {}; write [ ... ] around it", described(value)),
-            ("boolean" | "integer" | "number", Value::String(_)) => {
-                format!("needs {needed}, not {}; write it without quotes", described(value))
+            ("boolean" | "integer" | "number", Value::String(text)) => {
+                let remedy = unquoted(wanted, text).map_or(String::new(), |text| format!("; write {text}"));
+                format!("needs {needed}, not {}{remedy}", described(value))
             }
+            ("object", _) => match path.last().and_then(|name| habit::within(name, value)) {
+                Some(meant) => format!("needs fields below it, not {}; write {meant}", described(value)),
+                None => format!("needs fields below it, not {}", described(value)),
+            },
             _ => format!("needs {needed}, not {}", described(value)),
         };
         self.report(path, message);
+    }
+}
+
+/// Longer texts are not read for a remedy.
+const MOST_READ: u64 = 64;
+
+/// Of a duration that is a number alone: packets and calls are delayed by milliseconds, all else lasts seconds.
+fn without_unit(pattern: &str, text: &str, path: &Path) -> Option<String> {
+    let number = text.parse::<f64>().ok().filter(|number| pattern == value::Duration::PATTERN && *number > 0.0)?;
+    let of_packets = matches!(path.last(), Some("delay" | "jitter"));
+    let unit = if of_packets || !(0.1..=86_400.0).contains(&number) { "ms" } else { "s" };
+    Some(format!("{text:?} has no unit; write \"{text}{unit}\""))
+}
+
+/// A number or a truth that stands in a string.
+fn unquoted(wanted: &str, text: &str) -> Option<String> {
+    let text = text.trim();
+    match wanted {
+        "boolean" => match text.to_lowercase().as_str() {
+            "true" | "yes" | "on" => Some("true".to_owned()),
+            "false" | "no" | "off" => Some("false".to_owned()),
+            _ => None,
+        },
+        "integer" => text.parse::<i64>().is_ok().then(|| text.to_owned()),
+        _ => match text.strip_suffix('%') {
+            Some(_) => habit::percent(text),
+            None => text.parse::<f64>().is_ok_and(f64::is_finite).then(|| text.to_owned()),
+        },
     }
 }
 

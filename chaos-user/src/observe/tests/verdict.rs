@@ -78,7 +78,7 @@ fn no_effect_explains_itself() {
         (idle("slow", 1), "slow: 1 packet seen, none matched"),
         (
             FaultReport { matched: 1310, skipped: 1310, ..idle("slow", 12_034) },
-            "slow: 1,310 packets matched, but the trigger (when) let all pass: none was injected",
+            "slow: 1,310 packets matched, but percent or when let all pass: none was injected",
         ),
         (refused(1310), "slow: 1,310 packets chosen, but the kernel refused to act on any of them"),
         (FaultReport { skipped_by_lease: 5, ..idle("slow", 5) }, "slow: 5 packets passed because the lease had lapsed"),
@@ -109,7 +109,7 @@ fn a_dry_run_is_judged_by_what_it_would_have_done() {
     assert_eq!(finished(true, &[would]), (Verdict::Pass, String::new()));
     let (verdict, reason) = finished(true, &[FaultReport { matched: 3, skipped: 3, ..idle("slow", 9) }]);
     assert_eq!(verdict, Verdict::NoEffect);
-    assert_eq!(reason, "slow: 3 packets matched, but the trigger (when) let all pass: none would have been injected");
+    assert_eq!(reason, "slow: 3 packets matched, but percent or when let all pass: none would have been injected");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Rules of the actions of network faults.
 
 use super::Found;
-use super::node::{Node, enumerated, networks};
+use super::node::{Node, enumerated, faults, networks};
 use crate::spec::value::Protocol;
 
 const ACTIONS: &[&str] = &[
@@ -24,6 +24,8 @@ pub(super) fn one_action(spec: &Node<'_>, found: &mut Found) {
             found.error_at(network, "partition", "only true has a meaning; write partition: true, or remove it");
         }
         match actions.as_slice() {
+            // An unknown field was meant to be one, and has its own remedy.
+            [] if !network.has_only(&[&["match", "direction", "perPacket"], ACTIONS].concat()) => {}
             [] => found.error(network, format!("has no action; add one of {}", enumerated(ACTIONS))),
             [_] | ["latency", "reorder"] => {}
             several => {
@@ -45,6 +47,17 @@ pub(super) fn reorder_needs_latency(spec: &Node<'_>, found: &mut Found) {
                 "needs latency beside it, which holds the packets that others overtake; add latency: { delay: 50ms }";
             found.error_at(&network, "reorder", message);
         }
+    }
+}
+
+/// A share of nothing has no effect.
+pub(super) fn zero_hits_nothing(spec: &Node<'_>, found: &mut Found) {
+    let actions = networks(spec).into_iter().flat_map(|network| {
+        ["loss", "duplicate", "corrupt", "reorder", "reset"].into_iter().filter_map(move |action| network.get(action))
+    });
+    let whens = faults(spec).into_iter().filter_map(|fault| fault.get("when"));
+    for share in whens.chain(actions).filter(|share| share.number("percent") == Some(0.0)) {
+        found.warn_at(&share, "percent", "0 hits nothing; write a number above 0, up to 100");
     }
 }
 

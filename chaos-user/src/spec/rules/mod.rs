@@ -71,6 +71,7 @@ const RULES: &[Rule] = &[
     packet::one_property_of_peer,
     action::one_action,
     action::reorder_needs_latency,
+    action::zero_hits_nothing,
     action::loss_by_one_model,
     action::reset_needs_tcp,
     duration::delay_in_range,

@@ -49,6 +49,11 @@ impl<'a> Node<'a> {
         self.value.is_object()
     }
 
+    /// Whether an object has no other fields than these.
+    pub(super) fn has_only(&self, names: &[&str]) -> bool {
+        self.value.as_object().is_none_or(|fields| fields.keys().all(|name| names.contains(&name.as_str())))
+    }
+
     pub(super) fn as_text(&self) -> Option<&'a str> {
         self.value.as_str()
     }

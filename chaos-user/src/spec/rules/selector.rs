@@ -7,6 +7,7 @@ use super::node::{Node, enumerated};
 pub(super) fn one_of_pods_and_local(spec: &Node<'_>, found: &mut Found) {
     let Some(selector) = spec.get("selector").filter(Node::is_object) else { return };
     match selector.present(&["pods", "local"]).as_slice() {
+        [] if !selector.has_only(&["pods", "local"]) => {}
         [] => found.error(&selector, "selects nobody; add pods (in a cluster) or local (on this machine)"),
         [_] => {}
         _ => found.error(&selector, "has pods and local; keep one of them"),

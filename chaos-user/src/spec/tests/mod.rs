@@ -2,6 +2,7 @@
 
 mod every_field;
 mod golden;
+mod habits;
 mod mutations;
 mod rule_cases;
 mod rules;

@@ -366,6 +366,12 @@ pub(super) const OF_ACTIONS: &[Case] = &[
 /// What is changed, into what, and the warnings.
 pub(super) const WARNINGS: &[Case] = &[
     (
+        LOSS,
+        "loss: { percent: 0 }",
+        &["spec.faults[0].network.loss.percent: 0 hits nothing; write a number above 0, up to 100"],
+    ),
+    (WHEN, "{ percent: 0 }", &["spec.faults[0].when.percent: 0 hits nothing; write a number above 0, up to 100"]),
+    (
         MATCH,
         "direction: ingress\n        match: { ports: [80] }",
         &[

@@ -65,6 +65,9 @@ impl FromStr for Duration {
         if text.starts_with('-') {
             return Err(Invalid::new(format!("{text:?} is negative; write for example \"100ms\"")));
         }
+        if let Some(meant) = meant(text) {
+            return Err(Invalid::new(format!("{text:?} is no duration; write {meant:?}")));
+        }
         let mut nanos = 0_u64;
         let mut rest = text;
         while !rest.is_empty() || text.is_empty() {
@@ -101,6 +104,47 @@ fn term<'a>(text: &str, rest: &'a str) -> Result<(u64, &'a str), Invalid> {
         Invalid::new(format!("{text:?} holds {number:?}, which is not a number; write for example \"1.5s\""))
     })?;
     Ok((decimal.times(*nanos, 1).ok_or_else(|| too_long(text))?, tail))
+}
+
+/// Words and blanks that mean a unit: the word, the unit, and how many of it.
+const WORDS: [(&str, &str, u64); 16] = [
+    ("seconds", "s", 1),
+    ("second", "s", 1),
+    ("secs", "s", 1),
+    ("sec", "s", 1),
+    ("minutes", "m", 1),
+    ("minute", "m", 1),
+    ("mins", "m", 1),
+    ("min", "m", 1),
+    ("hours", "h", 1),
+    ("hour", "h", 1),
+    ("hrs", "h", 1),
+    ("msec", "ms", 1),
+    ("millis", "ms", 1),
+    ("days", "h", 24),
+    ("day", "h", 24),
+    ("d", "h", 24),
+];
+
+/// What people mean who write days, words or blanks: `10 s`, `1d`, `5min`.
+fn meant(text: &str) -> Option<String> {
+    if text.len() > 32 {
+        return None;
+    }
+    let compact: String = text.to_lowercase().split_whitespace().collect();
+    let end = compact.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = compact.split_at(end);
+    let meant = match WORDS.iter().find(|(word, _, _)| *word == unit) {
+        Some((_, unit, 1)) => format!("{number}{unit}"),
+        Some((_, unit, times)) => format!("{}{unit}", number.parse::<u64>().ok()?.checked_mul(*times)?),
+        None => compact,
+    };
+    // What is right already means itself.
+    if meant == text {
+        return None;
+    }
+    let possible = meant.parse::<Duration>().is_ok_and(|meant| meant <= Duration::from_secs(24 * 60 * 60));
+    possible.then_some(meant)
 }
 
 fn too_long(text: &str) -> Invalid {

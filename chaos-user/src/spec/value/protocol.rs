@@ -47,6 +47,9 @@ impl FromStr for Protocol {
                 if lower != text && ["tcp", "udp", "sctp", "icmp"].contains(&lower.as_str()) {
                     return Err(Invalid::new(format!("{text:?} is not in lower case; write {lower}")));
                 }
+                if let Some(remedy) = meant(&lower) {
+                    return Err(Invalid::new(format!("{text:?} is no protocol here; write {remedy}")));
+                }
                 let number = if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None };
                 number.map(Self::Number).ok_or_else(|| {
                     let message =
@@ -56,6 +59,23 @@ impl FromStr for Protocol {
             }
         }
     }
+}
+
+/// What to write for names that mean one of the others, or a number (IANA "Protocol Numbers").
+fn meant(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "icmpv6" | "icmp6" | "ipv6-icmp" | "icmpv4" | "ping" => "icmp, which is both ICMP and ICMPv6",
+        "http" => "tcp, with ports: [80]",
+        "https" | "tls" => "tcp, with ports: [443]",
+        "grpc" | "http2" => "tcp, with the port of the server",
+        "quic" | "http3" => "udp, with ports: [443]",
+        "dns" => "udp, with ports: [53]",
+        "igmp" => "2",
+        "gre" => "47",
+        "esp" | "ipsec" => "50",
+        "ospf" => "89",
+        _ => return None,
+    })
 }
 
 impl fmt::Display for Protocol {

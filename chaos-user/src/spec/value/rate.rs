@@ -7,8 +7,8 @@ use super::Invalid;
 use super::unit::split;
 
 /// A rate in tc's units (tc(8), "RATES"): bit, kbit, mbit, gbit, tbit and bps, kbps, mbps, gbps, tbps (bytes per
-/// second), factors of 1000; with `i` after the prefix (`mibit`, `kibps`) factors of 1024. Upper and lower case are one.
-/// Unlike tc, a bare number is refused. From 8 bit/s to 10 tbit/s.
+/// second), factors of 1000; with `i` after the prefix (`mibit`, `kibps`) factors of 1024. Upper and lower case are one, but for bytes, which are
+/// `MBps` or tc's `mbps`: `Mbps`, which mostly means bits, is refused. Unlike tc, a bare number is refused. From 8 bit/s to 10 tbit/s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rate {
     bits_per_second: u64,
@@ -38,6 +38,14 @@ impl FromStr for Rate {
         if unit.is_empty() {
             return Err(Invalid::new(format!("{text:?} has no unit; write \"{text}mbit\"")));
         }
+        let written = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').trim();
+        if let Some(prefix) = two_meanings(written) {
+            let number = text.strip_suffix(written).unwrap_or(text).trim_end();
+            return Err(Invalid::new(format!(
+                "{text:?} has two meanings; write \"{number}{prefix}bit\" (bits) or \"{number}{}Bps\" (bytes)",
+                prefix.to_uppercase()
+            )));
+        }
         let factor = factor(&unit).ok_or_else(|| {
             Invalid::new(format!(
                 "{text:?} has the unknown unit {unit:?}; use bit, kbit, mbit, gbit, or bps, kbps, mbps, gbps (bytes)"
@@ -48,6 +56,15 @@ impl FromStr for Rate {
             bits_per_second.ok_or_else(|| Invalid::new(format!("{text:?} is out of range; write 8bit to 10tbit")))?;
         Ok(Self { bits_per_second })
     }
+}
+
+/// The prefix, where a unit is neither tc's `mbps` (bytes) nor the `MBps` of people: `Mbps` mostly means bits.
+fn two_meanings(unit: &str) -> Option<String> {
+    let is_bps = unit.to_lowercase().ends_with("bps");
+    let clear = unit.ends_with("Bps") || unit.chars().all(|c| c.is_ascii_lowercase());
+    let prefix = unit.get(..unit.len().checked_sub(3)?)?;
+    (is_bps && !clear && factor(&unit.to_lowercase()).is_some())
+        .then(|| prefix.trim_end_matches(['i', 'I']).to_lowercase())
 }
 
 /// Bits per second in one of this unit.

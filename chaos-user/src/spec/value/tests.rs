@@ -61,7 +61,8 @@ fn durations() {
         ("", "\"\" is not a duration; write for example \"100ms\" or \"2m30s\""),
         ("soon", "\"soon\" is not a duration; write for example \"100ms\" or \"2m30s\""),
         ("3 days", "\"3 days\" has the unknown unit \"days\"; use ns, us, ms, s, m or h"),
-        ("1S", "\"1S\" has the unknown unit \"S\"; use ns, us, ms, s, m or h"),
+        ("1S", "\"1S\" is no duration; write \"1s\""),
+        ("5 fortnights", "\"5 fortnights\" has the unknown unit \"fortnights\"; use ns, us, ms, s, m or h"),
         ("-5s", "\"-5s\" is negative; write for example \"100ms\""),
         ("1.2.3s", "\"1.2.3s\" holds \"1.2.3\", which is not a number; write for example \"1.5s\""),
         ("9999999h", "\"9999999h\" is too long a duration; nothing here may last longer than \"24h\""),
@@ -168,7 +169,8 @@ fn protocols() {
     bad::<Protocol>(&[
         ("TCP", "\"TCP\" is not in lower case; write tcp"),
         ("256", "\"256\" is no protocol; use tcp, udp, sctp, icmp or a number from 0 to 255"),
-        ("http", "\"http\" is no protocol; use tcp, udp, sctp, icmp or a number from 0 to 255"),
+        ("http", "\"http\" is no protocol here; write tcp, with ports: [80]"),
+        ("smtp", "\"smtp\" is no protocol; use tcp, udp, sctp, icmp or a number from 0 to 255"),
     ]);
     assert_eq!(
         serde_json::from_str::<[Protocol; 2]>("[17, \"47\"]").expect("both forms"),
