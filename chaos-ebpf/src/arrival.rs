@@ -41,6 +41,7 @@ pub fn run<const LEGACY: bool>(skb: Skb) -> i32 {
     }
     scratch.ends = Ends::of(&scratch.packet, true);
     scratch.generation = control.generation;
+    scratch.ingress = 1;
     scratch.skip = 0;
     for place in 0..MAX_RULES_PER_POINT as u32 {
         // Volatile, or LLVM counts to the smaller of both, a number of which the verifier of 5.10 knows no bound.

@@ -1,6 +1,7 @@
 //! Does a rule mean this packet? The first test that fails is counted.
 
 use crate::{
+    begun::begun,
     maps::{CHAOS_ADDRPORTS, CHAOS_ADDRS, CHAOS_PORTSETS, CHAOS_PREFIXES},
     parse::{Packet, proto, tcp},
     skb::Skb,
@@ -8,8 +9,8 @@ use crate::{
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use chaos_abi::{
     AddrKey, AddrPortKey, CONN_ANY, CONN_NEW, Entry, PROTO_ANY, PROTO_ICMP, PROTO_PORTS, REJECT_CONNECTION,
-    REJECT_PEER, REJECT_PORT, REJECT_PROTOCOL, REJECT_SCOPE, RULE_ADDR_PORTS, RULE_ADDRS, RULE_CGROUP, RULE_PREFIXES,
-    RULE_SPARE_NODE, Rule, SET_NODE, SET_V6,
+    REJECT_NODE, REJECT_PEER, REJECT_PORT, REJECT_PROTOCOL, REJECT_SCOPE, RULE_ADDR_PORTS, RULE_ADDRS, RULE_ANY_PROBE,
+    RULE_CGROUP, RULE_PREFIXES, RULE_SPARE_NODE, Rule, SET_NODE, SET_V6,
 };
 
 /// All tests passed.
@@ -69,9 +70,9 @@ pub fn quick(entry: &Entry, packet: &Packet, ends: &Ends) -> usize {
     PASS
 }
 
-/// [`PASS`], or the `REJECT_*` of the first test that failed. `scoped`: the cgroup is one of them.
+/// [`PASS`], or the `REJECT_*` of the first test that failed. `scoped`: the cgroup is one of them; `ingress`: which way the packet goes.
 #[inline(always)]
-pub fn test(skb: Skb, rule: &Rule, packet: &Packet, ends: &Ends, scoped: bool) -> usize {
+pub fn test(skb: Skb, rule: &Rule, packet: &Packet, ends: &Ends, scoped: bool, ingress: bool) -> usize {
     if !protocol(rule.protocol, packet) {
         return REJECT_PROTOCOL;
     }
@@ -92,13 +93,24 @@ pub fn test(skb: Skb, rule: &Rule, packet: &Packet, ends: &Ends, scoped: bool) -
     if rule.peers != 0 && !peer(rule, packet, ends) {
         return REJECT_PEER;
     }
-    if rule.flags & RULE_SPARE_NODE != 0 && in_addrs(SET_NODE, packet, ends) {
-        return REJECT_SCOPE;
+    if rule.flags & RULE_SPARE_NODE != 0 && is_probe(skb, rule, packet, ends, ingress) {
+        return REJECT_NODE;
     }
     if scoped && rule.flags & RULE_CGROUP != 0 && skb.cgroup(rule.level) != rule.cgroup {
         return REJECT_SCOPE;
     }
     PASS
+}
+
+/// Is it of a connection that the node begins to a port that it probes, as a kubelet does?
+#[inline(always)]
+fn is_probe(skb: Skb, rule: &Rule, packet: &Packet, ends: &Ends, ingress: bool) -> bool {
+    packet.protocol == proto::TCP
+        && packet.transport == 1
+        && (rule.flags & RULE_ANY_PROBE != 0 || rule.probes.contains(&ends.local_port))
+        && in_addrs(SET_NODE, packet, ends)
+        // Without a way to ask, what the node forwards under its own address is spared as well.
+        && (rule.node == 0 || begun(skb, packet, ingress, rule.node - 1))
 }
 
 #[inline(always)]

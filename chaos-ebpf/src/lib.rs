@@ -9,6 +9,8 @@ pub mod arrival;
 #[cfg(target_arch = "bpf")]
 pub mod atomic;
 #[cfg(target_arch = "bpf")]
+pub mod begun;
+#[cfg(target_arch = "bpf")]
 pub mod call;
 #[cfg(target_arch = "bpf")]
 pub mod clock;

@@ -62,8 +62,9 @@ pub fn means(
     scratch: &mut Scratch,
     scoped: bool,
 ) -> Option<(&'static mut Counters, u64)> {
+    let ingress = scratch.ingress != 0;
     if rule.action == ACTION_EXCEPT {
-        if scratch.skip == 0 && gate::test(skb, rule, &scratch.packet, &scratch.ends, scoped) == gate::PASS {
+        if scratch.skip == 0 && gate::test(skb, rule, &scratch.packet, &scratch.ends, scoped, ingress) == gate::PASS {
             scratch.skip = 1;
         }
         return None;
@@ -81,7 +82,7 @@ pub fn means(
         counters.rejected[REJECT_EXCEPT] += packets;
         return None;
     }
-    let verdict = gate::test(skb, rule, &scratch.packet, &scratch.ends, scoped);
+    let verdict = gate::test(skb, rule, &scratch.packet, &scratch.ends, scoped, ingress);
     if verdict != gate::PASS {
         reject(counters, verdict, packets);
         if verdict == REJECT_PEER {

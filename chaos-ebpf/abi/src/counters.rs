@@ -18,6 +18,8 @@ pub const REJECT_SCOPE: usize = 5;
 pub const REJECT_TIME: usize = 6;
 /// Named by `except`.
 pub const REJECT_EXCEPT: usize = 7;
+/// Of a connection that the node began to a port that it probes.
+pub const REJECT_NODE: usize = 8;
 
 /// The same places, for system calls. Another path.
 pub const REJECT_PATH: usize = REJECT_DIRECTION;
@@ -68,6 +70,6 @@ abi_struct! {
         /// Hits sampled (index of the next sample).
         pub samples: u64,
         /// By the first test that failed: `REJECT_*`.
-        pub rejected: [u64; 8],
+        pub rejected: [u64; 9],
     }
 }

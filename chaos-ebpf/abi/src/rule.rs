@@ -36,8 +36,13 @@ pub const RULE_PREFIXES: u32 = 1 << 4;
 pub const RULE_ADDRS: u32 = 1 << 5;
 /// The peer test consults the hash of addresses with ports.
 pub const RULE_ADDR_PORTS: u32 = 1 << 6;
-/// Packets from and to the node's own addresses are spared.
+/// Connections that the node begins to one of [`Rule::probes`] are spared.
 pub const RULE_SPARE_NODE: u32 = 1 << 7;
+/// The target has more probes than [`Rule::probes`] holds: those that the node begins to any port are spared.
+pub const RULE_ANY_PROBE: u32 = 1 << 8;
+
+/// Number of ports in [`Rule::probes`].
+pub const PROBES: usize = 16;
 
 /// [`Rule::protocol`]: any.
 pub const PROTO_ANY: u32 = 0x100;
@@ -102,6 +107,12 @@ abi_struct! {
         pub local_bounds: [u16; 2],
         /// Set of the addresses that the target's host names stand for; 0: none.
         pub learned: u32,
+        /// With `RULE_SPARE_NODE`: the id by which the target's network namespace calls the node's, plus 1; 0: it has none.
+        pub node: u32,
+        /// Unused.
+        pub reserved: u32,
+        /// With `RULE_SPARE_NODE`: the target's ports that its node probes; the rest is 0.
+        pub probes: [u16; PROBES],
         /// Hit every k-th matched packet; 0: unused.
         pub every: u64,
         /// Hit the n-th matched packet, from 1; 0: unused.

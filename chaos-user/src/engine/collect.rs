@@ -6,7 +6,7 @@ use crate::{
     observe::{Actions, FaultReport, HostAddresses, LatencyReport, MissedPeer, RejectedBy, Samples},
     plan::Plan,
 };
-use chaos_abi::{Counters, Flow, MissKey, RULE_CGROUP, maps};
+use chaos_abi::{Counters, Flow, MissKey, maps};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Samples shown of a fault.
@@ -82,13 +82,13 @@ fn actions(counters: &Counters) -> Actions {
 }
 
 fn rejected(counters: &Counters, calls: bool) -> RejectedBy {
-    let [direction, peer, protocol, port, connection, scope, time, except] = counters.rejected;
+    let [direction, peer, protocol, port, connection, scope, time, except, node] = counters.rejected;
     if calls {
         // Their places are those of what calls do not have: chaos-abi, `REJECT_PATH` and so on.
         let (path, fd, caller) = (direction, protocol, connection);
         return RejectedBy { peer, port, time, path, fd, caller, ..RejectedBy::default() };
     }
-    RejectedBy { direction, peer, protocol, port, connection, scope, time, except, ..RejectedBy::default() }
+    RejectedBy { direction, peer, protocol, port, connection, scope, time, except, node, ..RejectedBy::default() }
 }
 
 /// What host names stood for: those that are meant, and those that are spared.
@@ -111,14 +111,6 @@ fn hosts(session: &Session, plan: &Plan, placed: &Placed) -> Result<Vec<HostAddr
 pub fn counts(session: &Session, plan: &Plan, placed: &Placed, target: &str) -> Result<FaultReport, KernelError> {
     let counters = session.datapath.count(placed.id())?;
     let rule = &plan.rules[placed.plan];
-    let mut rejected = rejected(&counters, rule.call.is_some());
-    if rule.spares_node() && rejected.scope > 0 {
-        let placed = session.datapath.rules.get(&placed.id(), 0).map_err(|e| map_error("read map", maps::RULES, &e))?;
-        // Of a rule that knows no cgroup nothing else is out of its scope.
-        if placed.flags & RULE_CGROUP == 0 {
-            (rejected.node, rejected.scope) = (rejected.scope, 0);
-        }
-    }
     Ok(FaultReport {
         name: plan.faults[rule.fault].name.clone(),
         target: target.to_owned(),
@@ -132,7 +124,7 @@ pub fn counts(session: &Session, plan: &Plan, placed: &Placed, target: &str) -> 
         actions: actions(&counters),
         overflow: counters.overflow,
         skipped_by_lease: counters.skipped_by_lease,
-        rejected_by: rejected,
+        rejected_by: rejected(&counters, rule.call.is_some()),
         ..FaultReport::default()
     })
 }

@@ -9,11 +9,11 @@ use crate::{
         seam,
     },
     plan::Plan,
-    resolve::Target,
+    resolve::{Probed, Target},
 };
 use chaos_abi::{
-    ACTION_EXCEPT, CallArgs, CallState, LEASE_ID_STEP, MAX_LEASES, MAX_PORT_SETS, MAX_RULES, RULE_CGROUP, Rule, SET_V6,
-    State, maps,
+    ACTION_EXCEPT, CallArgs, CallState, LEASE_ID_STEP, MAX_LEASES, MAX_PORT_SETS, MAX_RULES, RULE_ANY_PROBE,
+    RULE_CGROUP, RULE_SPARE_NODE, Rule, SET_V6, State, maps,
 };
 use nix::errno::Errno;
 use std::collections::BTreeSet;
@@ -147,6 +147,9 @@ pub fn write(
                     (rule.cgroup, rule.level) = (scope.id, scope.level);
                     rule.flags |= RULE_CGROUP;
                 }
+                if rule.flags & RULE_SPARE_NODE != 0 {
+                    probed(&mut rule, &target.probed);
+                }
                 let id = ids.next().ok_or_else(|| EngineError::Failed("a rule was not reserved".into()))?;
                 put(&mut session.datapath, id, rule, state)?;
                 entry.ids.push(id);
@@ -165,6 +168,15 @@ fn call(rule: &mut Rule, (path, comm): (u32, u32), target: &Target) {
     }
 }
 
+/// What the target's node begins, for a rule that spares it.
+fn probed(rule: &mut Rule, probed: &Probed) {
+    rule.node = probed.node.map_or(0, |id| id.saturating_add(1));
+    rule.flags |= if probed.ports.len() > rule.probes.len() { RULE_ANY_PROBE } else { 0 };
+    for (to, port) in rule.probes.iter_mut().zip(&probed.ports) {
+        *to = *port;
+    }
+}
+
 fn put(datapath: &mut Datapath, id: u32, rule: Rule, state: State) -> Result<(), KernelError> {
     seam::run("fill map", maps::RULES, || {
         datapath.reset(id)?;
@@ -180,4 +192,22 @@ fn put(datapath: &mut Datapath, id: u32, rule: Rule, state: State) -> Result<(),
 pub fn gone(result: Result<(), aya::maps::MapError>, op: &'static str, name: &str) -> Result<(), KernelError> {
     let error = result.map_err(|e| map_error(op, name, &e));
     if error.as_ref().is_err_and(|e| e.errno == Errno::ENOENT) { Ok(()) } else { error }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ports_that_a_node_probes_stand_in_the_rule_and_more_than_fit_are_any() {
+        let written = |ports: std::ops::Range<u16>, node| {
+            let mut rule = Rule::zeroed();
+            probed(&mut rule, &Probed { ports: ports.collect(), node });
+            (rule.probes[0], rule.probes[15], rule.flags, rule.node)
+        };
+        assert_eq!(written(80..81, Some(0)), (80, 0, 0, 1));
+        assert_eq!(written(80..96, Some(6)), (80, 95, 0, 7));
+        assert_eq!(written(80..97, None), (80, 95, RULE_ANY_PROBE, 0));
+        assert_eq!(written(0..0, None), (0, 0, 0, 0));
+    }
 }

@@ -19,6 +19,7 @@ pub mod link;
 mod load;
 pub mod netlink;
 pub mod netns;
+pub mod netns_id;
 pub mod probe;
 pub mod qdisc;
 pub mod seam;

@@ -167,14 +167,14 @@ pub struct RejectedBy {
     pub port: u64,
     /// The wrong end of a connection's life.
     pub connection: u64,
-    /// Exempt: of another cgroup; with a cgroup of its own also traffic with the pod's node.
+    /// Exempt: of another cgroup.
     pub scope: u64,
     /// Outside of the time window.
     pub time: u64,
     /// Named in except.
     #[serde(default)]
     pub except: u64,
-    /// Spared as traffic of the pod with its own node.
+    /// Spared: of a connection that the pod's node begins to a port that it probes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub node: u64,
     /// Calls: another path.

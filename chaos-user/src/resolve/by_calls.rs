@@ -6,7 +6,7 @@ use super::{
     decide::{Members, too_large},
     error::Problem,
     local::{Finder, Needs},
-    target::{CgroupScope, NetnsRef, ScopedBy, Target, TargetKind},
+    target::{CgroupScope, NetnsRef, Probed, ScopedBy, Target, TargetKind},
 };
 
 /// The cgroup of services that name no other (systemd.special(7)).
@@ -72,6 +72,7 @@ fn of_scope(kind: TargetKind, name: &str, scope: CgroupScope, pids: Vec<i32>) ->
         interfaces: Vec::new(),
         pids,
         wanted: None,
+        probed: Probed::default(),
         dice: 0,
     })
 }

@@ -11,7 +11,7 @@ use super::{
     local::{Finder, Needs},
     process::Process,
     runtime,
-    target::{CgroupScope, NetnsRef, ScopedBy, Target, TargetKind},
+    target::{CgroupScope, NetnsRef, Probed, ScopedBy, Target, TargetKind},
 };
 
 /// The processes that are meant.
@@ -244,6 +244,7 @@ impl Finder<'_> {
             interfaces,
             pids: pids.into_iter().collect(),
             wanted: None,
+            probed: Probed::default(),
             dice: 0,
         })
     }

@@ -17,7 +17,7 @@ pub use error::{Reason, ResolveError};
 pub use host::Host;
 pub use interface::Interface;
 pub use local::{Needs, Resolution, Selector, Wanted, resolve_local};
-pub use target::{CgroupScope, NetnsRef, ScopedBy, Target, TargetKind};
+pub use target::{CgroupScope, NetnsRef, Probed, ScopedBy, Target, TargetKind};
 
 #[cfg(test)]
 mod tests;

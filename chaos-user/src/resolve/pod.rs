@@ -13,7 +13,7 @@ use super::{
     local::Interfaces,
     process::Process,
     runtime,
-    target::{CgroupScope, NetnsRef, ScopedBy, Target, TargetKind},
+    target::{CgroupScope, NetnsRef, Probed, ScopedBy, Target, TargetKind},
 };
 
 /// A pod as the API server names it.
@@ -109,6 +109,7 @@ impl Pods {
             kind: TargetKind::Pod,
             // The same name, the same dice, whichever pods are hit beside it.
             wanted: None,
+            probed: Probed::default(),
             dice: chaos_abi::name_hash(name.as_bytes()),
             name,
             netns: netns.clone(),

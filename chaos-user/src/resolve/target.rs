@@ -1,5 +1,8 @@
 //! A target: the processes or the network namespace that faults act on.
-use std::{fs::File, io, os::fd::OwnedFd, os::unix::fs::MetadataExt, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet, fs::File, io, os::fd::OwnedFd, os::unix::fs::MetadataExt, path::Path, path::PathBuf,
+    sync::Arc,
+};
 
 use super::{interface::Interface, local::Wanted};
 
@@ -98,6 +101,15 @@ pub enum ScopedBy {
     Cgroup,
 }
 
+/// What the target's node asks of it, as a kubelet does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Probed {
+    /// At these TCP ports.
+    pub ports: BTreeSet<u16>,
+    /// The id by which the target's network namespace calls the node's; none where it has none.
+    pub node: Option<u32>,
+}
+
 /// A target on this machine.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -120,6 +132,8 @@ pub struct Target {
     pub pids: Vec<i32>,
     /// By what it was selected, so that it can be found again; none where somebody else follows it.
     pub wanted: Option<Wanted>,
+    /// What its node asks of it.
+    pub probed: Probed,
     /// What its dice are thrown with beside the seed: its place among the targets, or what names it in a cluster.
     pub dice: u64,
 }

@@ -35,7 +35,7 @@ pub struct PacketMatch {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 15), regex(pattern = name::INTERFACE)))]
     pub interfaces: Vec<String>,
-    /// Also a pod's traffic with its own node (the kubelet's probes), which is otherwise exempt where no peer is named.
+    /// Also connections that a pod's own node begins to the ports of its probes, which are otherwise exempt where no peer is named.
     #[serde(default, skip_serializing_if = "is_default")]
     pub node: bool,
 }

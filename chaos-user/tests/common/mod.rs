@@ -155,6 +155,11 @@ impl Stage {
         self.netns.enter(|| packets.iter().map(|p| bpf::test_pass(stub.as_fd(), p).ok()).collect()).unwrap()
     }
 
+    /// What is attached for this point.
+    pub fn stub(&self, point: u32) -> &std::os::fd::OwnedFd {
+        &self.stubs[(point & 1) as usize]
+    }
+
     pub fn count(&self, rule: u32) -> Counters {
         self.datapath.count(rule).unwrap()
     }

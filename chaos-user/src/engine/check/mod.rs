@@ -16,7 +16,7 @@ use crate::{
         probe::{self, Stage},
     },
     observe::FaultReport,
-    resolve::{CgroupScope, NetnsRef, ScopedBy, Target, TargetKind},
+    resolve::{CgroupScope, NetnsRef, Probed, ScopedBy, Target, TargetKind},
 };
 pub use calls::{Bypass, CallRow};
 use case::{Case, cases};
@@ -289,6 +289,7 @@ fn start(
         interfaces: vec![stage.near.clone()],
         pids: Vec::new(),
         wanted: None,
+        probed: Probed::default(),
         dice: 0,
     };
     let command = "chaos check".to_owned();

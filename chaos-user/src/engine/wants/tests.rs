@@ -1,7 +1,7 @@
 //! Stacks of devices, most of which a test machine's kernel lacks.
 
 use super::{carries, twice};
-use crate::resolve::{Interface, NetnsRef, ScopedBy, Target, TargetKind};
+use crate::resolve::{Interface, NetnsRef, Probed, ScopedBy, Target, TargetKind};
 use std::path::Path;
 
 fn target(interfaces: Vec<Interface>) -> Target {
@@ -15,6 +15,7 @@ fn target(interfaces: Vec<Interface>) -> Target {
         interfaces,
         pids: Vec::new(),
         wanted: None,
+        probed: Probed::default(),
         dice: 0,
     }
 }

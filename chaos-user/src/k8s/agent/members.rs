@@ -5,6 +5,7 @@ use super::{
     part::{Member, Part, Stage},
     pods::PodFacts,
     policy::Policy,
+    probed,
     share::Taken,
     worker::Worker,
 };
@@ -51,7 +52,8 @@ impl Worker {
         for member in part.members.values_mut().filter(|member| member.admitted) {
             self.await_programs(member);
             match self.finder.locate(&ByNetlink, &member.facts.place, &containers) {
-                Ok(found) => {
+                Ok(mut found) => {
+                    probed::enter(&mut found, &member.facts.probes);
                     enter(member, targets.len(), &found);
                     targets.extend(found);
                 }
@@ -97,10 +99,11 @@ impl Worker {
         let known = |target: &Target| {
             member.indices.iter().any(|i| active.targets.get(*i).is_some_and(|t| t.key() == target.key()))
         };
-        let new: Vec<Target> = targets.into_iter().filter(|target| !known(target)).collect();
+        let mut new: Vec<Target> = targets.into_iter().filter(|target| !known(target)).collect();
         if new.is_empty() {
             return;
         }
+        probed::enter(&mut new, &member.facts.probes);
         let rules = Taken::of_rules(&active.plan, new.len());
         if let Err(text) = self.has_room(part, rules + Taken::by_part(part, &self.sets)) {
             if let Some(member) = part.members.get_mut(uid) {

@@ -12,6 +12,7 @@ pub(crate) mod notebook;
 mod part;
 mod pods;
 pub(crate) mod policy;
+mod probed;
 mod publish;
 mod room;
 mod share;

@@ -1,5 +1,6 @@
 //! What the agent knows of its node's pods, and which of them an experiment follows.
 
+use super::probed;
 use crate::{
     k8s::{api::Follow, draw::drawn},
     resolve::pod::PodRef,
@@ -30,6 +31,8 @@ pub struct PodFacts {
     pub annotations: BTreeMap<String, String>,
     /// Its node's addresses, as the kubelet says.
     pub hosts: BTreeSet<IpAddr>,
+    /// The TCP ports at which its node probes it.
+    pub probes: BTreeSet<u16>,
     /// It has ended: no container of it will run again.
     pub ended: bool,
 }
@@ -50,12 +53,13 @@ impl PodFacts {
                 name: pod.metadata.name?,
                 uid: uid.clone(),
                 mirrored,
-                host_network: pod.spec.and_then(|spec| spec.host_network).unwrap_or(false),
+                host_network: pod.spec.as_ref().and_then(|spec| spec.host_network).unwrap_or(false),
             },
             uid,
             labels: pod.metadata.labels.unwrap_or_default(),
             annotations,
             hosts: hosts.filter_map(|ip| ip.parse().ok()).collect(),
+            probes: pod.spec.as_ref().map(probed::ports).unwrap_or_default(),
             ended: matches!(phase.as_str(), "Succeeded" | "Failed"),
         })
     }

@@ -4,6 +4,7 @@ use super::{
     compile,
     notebook::Note,
     part::{Member, Part, Stage},
+    probed,
     share::Taken,
     worker::Worker,
 };
@@ -301,12 +302,7 @@ fn report(part: &Part, active: &Active, ending: &Ending) -> Report {
         gaps: part.gaps.get(&target.name).cloned().unwrap_or_default(),
     };
     let mut warnings = active.warnings.clone();
-    let spared = part.counted.iter().fold(0_u64, |sum, fault| sum.saturating_add(fault.rejected_by.node));
-    if spared > 0 {
-        warnings.push(format!(
-            "{spared} packets were spared as traffic with the pods' own node; match.node: true hits them"
-        ));
-    }
+    warnings.extend(probed::warnings(active, &part.counted));
     Report {
         experiment: active.plan.name.clone(),
         verdict,
