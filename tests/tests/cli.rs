@@ -180,6 +180,51 @@ fn plan_tells_and_attaches_nothing() {
 }
 
 #[test]
+fn plan_says_what_how_much_where_and_by_what() {
+    let Some(lab) = Lab::open() else { return };
+    let fault = "name: some, when: { nth: 3 }, network: { direction: both, match: { protocol: udp, ports: [7] }, loss: { percent: 2.5 } }";
+    let file = lab.experiment().duration("90s").fault(fault).fault(IDLE).write();
+    let path = file.path().to_string_lossy().into_owned();
+    let text = lab.chaos.command(&["plan", &path]).expect_code(0).stdout;
+    for part in ["1m 30s", "loss { percent: 2.5 }", "both", "protocol: udp", "when { nth: 3 }", "(both)"] {
+        assert!(text.contains(part), "{part} is missing:\n{text}");
+    }
+    let json = lab.chaos.command(&["plan", "-o", "json", &path]).expect_code(0).stdout;
+    let plan: serde_json::Value = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}"));
+    assert_eq!(plan["targets"][0]["name"], lab.hosts.a.ns.name(), "{plan}");
+    let fault =
+        plan["faults"].as_array().and_then(|all| all.iter().find(|one| one["name"] == "some")).expect("the fault");
+    assert_eq!((&fault["direction"], &fault["action"]), (&"both".into(), &"loss { percent: 2.5 }".into()), "{fault}");
+    assert!(!fault["mechanisms"].as_array().expect("mechanisms").is_empty(), "{fault}");
+    let place = &fault["places"][0];
+    assert_eq!((&place["target"], &place["direction"]), (&plan["targets"][0]["name"], &"both".into()), "{fault}");
+    assert!(lab.hosts.a.ns.ip("-o link show").contains(place["interface"].as_str().expect("a name")), "{fault}");
+}
+
+#[test]
+fn plan_refuses_what_run_refuses() {
+    let Some(lab) = Lab::open() else { return };
+    let experiment = lab.experiment().fault("network: { match: { interfaces: [eth9] }, partition: true }");
+    let file = experiment.write();
+    let path = file.path().to_string_lossy().into_owned();
+    let line = 1 + experiment.yaml().lines().position(|line| line.contains("eth9")).expect("the line");
+    for verb in ["plan", "run"] {
+        let text = lab.chaos.command(&[verb, &path]).expect_code(2).text();
+        assert!(text.contains(&format!("{path}:{line}")) && text.contains("eth9"), "{verb}: {text}");
+    }
+    let running = lab.inject(&Direction::Egress.fault(CUT));
+    let again = Experiment::on_netns(lab.hosts.a.ns.name()).fault(&Direction::Egress.fault(CUT));
+    let renamed = again.yaml().replace(again.name(), running.name());
+    let file = chaos_tests::product::experiment::SpecFile::with("taken", &renamed);
+    let path = file.path().to_string_lossy().into_owned();
+    for verb in ["plan", "run"] {
+        let text = lab.chaos.command(&[verb, &path]).expect_code(2).text();
+        assert!(text.contains("is active on this node"), "{verb}: {text}");
+    }
+    running.finish_any();
+}
+
+#[test]
 fn a_run_leaves_the_machine_as_it_was() {
     let Some(lab) = Lab::alone() else { return };
     let namespaces = [&lab.hosts.a.ns, &lab.hosts.b.ns];

@@ -134,3 +134,40 @@ fn what_is_no_experiment_is_refused() {
     }
     chaos.command(&["validate", "/nonexistent.yaml"]).expect_code(2);
 }
+
+/// A word that no kernel knows is a typo for every verb: 2, with file, line and remedy.
+#[test]
+fn a_call_that_does_not_exist_is_refused_by_the_first_verb() {
+    let Some(chaos) = chaos() else { return };
+    let experiment = with("syscall: { calls: [fsnyc], errno: EIO, match: { all: true } }");
+    let file = experiment.write();
+    let path = file.path().to_string_lossy().into_owned();
+    let line = 1 + experiment.yaml().lines().position(|line| line.contains("fsnyc")).unwrap();
+    let mut said = Vec::new();
+    for verb in ["validate", "plan", "run"] {
+        let output = chaos.command(&[verb, &path]).expect_code(2);
+        assert!(output.text().contains(&format!("{path}:{line}")), "{verb}: {}", output.text());
+        assert!(output.text().contains("spec.faults[0].syscall.calls[0]"), "{verb}: {}", output.text());
+        assert!(output.text().contains("did you mean fsync?"), "{verb}: {}", output.text());
+        said.push(output.stderr);
+    }
+    assert!(said.iter().all(|one| *one == said[0]), "the same answer: {said:?}");
+}
+
+#[test]
+fn programs_read_one_object_for_each_experiment() {
+    let Some(chaos) = chaos() else { return };
+    let good = with("network: { direction: ingress, match: { protocol: tcp, ports: [80] }, partition: true }").write();
+    let bad = with("network: { match: { all: true }, delay: 10ms }").write();
+    let paths = [good.path().to_string_lossy().into_owned(), bad.path().to_string_lossy().into_owned()];
+    let objects = |words: &[&str], code| -> Vec<serde_json::Value> {
+        let output = chaos.command(words).expect_code(code);
+        let read = serde_json::Deserializer::from_str(&output.stdout).into_iter();
+        read.map(|one| one.unwrap_or_else(|error| panic!("{error}: {}", output.text()))).collect()
+    };
+    let both = objects(&["validate", "-o", "json", "-f", &paths[0], "-f", &paths[1]], 2);
+    assert_eq!(both.len(), 2, "{both:?}");
+    assert!(both[0]["valid"] == true && both[0]["warnings"][0].to_string().contains("localPorts"), "{}", both[0]);
+    assert!(both[1]["valid"] == false && both[1]["problems"][0].to_string().contains("delay: 10ms"), "{}", both[1]);
+    assert_eq!(objects(&["validate", "-o", "json", &paths[0]], 0), both[..1], "one has the shape of the first of two");
+}

@@ -1,13 +1,14 @@
 //! Files become plans on targets. All problems of all files are said, one line each.
 
 use crate::{
-    engine::{Asker, Request},
+    engine::{Asker, Request, wants},
     kernel::interfaces::ByNetlink,
     observe::{ExitCode, combined},
     plan::{self, Plan},
     resolve::{self, Host, Needs, Reason, Selector, Target, Wanted},
     spec::{self, LocalTarget, Parsed},
 };
+use serde_json::json;
 use std::{
     collections::{BTreeSet, HashMap},
     fs,
@@ -37,37 +38,80 @@ fn text(file: &Path) -> io::Result<String> {
 
 /// Parses all files; the problems have been said.
 pub fn parse(files: &[PathBuf]) -> Result<Vec<Parsed>, ExitCode> {
+    let (all, mut codes) = (read(files), Vec::new());
+    let mut good = Vec::new();
+    for one in all {
+        match one {
+            Ok(parsed) => good.push(parsed),
+            Err(refused) => {
+                refused.lines.iter().for_each(|line| eprintln!("{line}"));
+                codes.push(refused.code);
+            }
+        }
+    }
+    if codes.is_empty() { Ok(good) } else { Err(combined(codes)) }
+}
+
+/// Why there is no experiment: a line for each problem.
+struct Refused {
+    file: String,
+    lines: Vec<String>,
+    code: ExitCode,
+}
+
+/// The experiments of all files. What no machine of this kind can plan is refused here already, by every verb.
+fn read(files: &[PathBuf]) -> Vec<Result<Parsed, Refused>> {
     let mut all = Vec::new();
-    let mut good = true;
     for file in files {
         let name = file.display().to_string();
         let parsed = text(file).map_err(|error| vec![format!("{name}: {error}")]).and_then(|text| {
             spec::parse(&name, &text).map_err(|problems| problems.iter().map(ToString::to_string).collect())
         });
         match parsed {
-            Ok(parsed) => all.extend(parsed),
-            Err(lines) => {
-                good = false;
-                lines.iter().for_each(|line| eprintln!("{line}"));
-            }
+            Ok(parsed) => all.extend(parsed.into_iter().map(planned)),
+            Err(lines) => all.push(Err(Refused { file: name, lines, code: ExitCode::Invalid })),
         }
     }
-    if good { Ok(all) } else { Err(ExitCode::Invalid) }
+    all
+}
+
+fn planned(parsed: Parsed) -> Result<Parsed, Refused> {
+    let Err(refusals) = plan::plan(&parsed.experiment, 0) else { return Ok(parsed) };
+    let code = combined(refusals.iter().map(|refusal| match refusal.invalid {
+        true => ExitCode::Invalid,
+        false => ExitCode::Unsupported,
+    }));
+    let line = |refusal: plan::Refusal| {
+        parsed.problem(spec::Finding::new(spec::Path::read(&refusal.path), refusal.message)).to_string()
+    };
+    Err(Refused { file: parsed.file().to_owned(), lines: refusals.into_iter().map(line).collect(), code })
 }
 
 /// `chaos validate`.
-pub fn validate(files: &[PathBuf]) -> ExitCode {
-    match parse(files) {
-        Ok(all) => {
-            for parsed in all {
+pub fn validate(files: &[PathBuf], json: bool) -> ExitCode {
+    let mut codes = Vec::new();
+    for one in read(files) {
+        let object = match &one {
+            Ok(parsed) => {
+                let name = &parsed.experiment.metadata.name;
+                json!({ "file": parsed.file(), "experiment": name, "valid": true, "warnings": parsed.warnings, "problems": [] })
+            }
+            Err(refused) => {
+                codes.push(refused.code);
+                json!({ "file": refused.file, "valid": false, "warnings": [], "problems": refused.lines })
+            }
+        };
+        match (&one, json) {
+            (_, true) => println!("{object:#}"),
+            (Ok(parsed), false) => {
                 let name = &parsed.experiment.metadata.name;
                 parsed.warnings.iter().for_each(|warning| eprintln!("warning: {name}: {warning}"));
                 println!("{}: Experiment/{name} is valid", parsed.file());
             }
-            ExitCode::Pass
+            (Err(refused), false) => refused.lines.iter().for_each(|line| eprintln!("{line}")),
         }
-        Err(code) => code,
     }
+    combined(codes)
 }
 
 fn wanted(target: &LocalTarget) -> Option<Wanted> {
@@ -104,13 +148,16 @@ fn request(host: &Host, mut parsed: Parsed, dry_run: bool, yes: bool) -> Result<
     }
     let seed = random_seed();
     let plan = plan::plan(&parsed.experiment, seed).map_err(|refusals| {
-        for refusal in refusals {
-            eprintln!("{} (Experiment/{}): {refusal}", parsed.file(), parsed.experiment.metadata.name);
-        }
+        // Those of an experiment as it was read have been said by now.
+        refusals.iter().for_each(|refusal| eprintln!("{}: {refusal}", parsed.file()));
         ExitCode::Unsupported
     })?;
     let (targets, mut warnings) = targets(host, &parsed, needs(&plan))?;
     refuse_host(&parsed, &targets, yes)?;
+    if let Some((path, text)) = targets.iter().find_map(|target| wants::absent(&plan, target)) {
+        eprintln!("{}", parsed.problem(spec::Finding::new(spec::Path::read(&path), text)));
+        return Err(ExitCode::Invalid);
+    }
     warnings.splice(0..0, parsed.warnings.iter().cloned());
     let command = std::env::args().collect::<Vec<_>>().join(" ");
     Ok(Request {

@@ -93,11 +93,17 @@ enum Command {
         /// Allow targets in the host's network namespace.
         #[arg(long)]
         yes: bool,
+        /// Format: table or json, an object for each experiment.
+        #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
+        output: String,
     },
     /// Validate experiments, nothing else.
     Validate {
         #[command(flatten)]
         files: Files,
+        /// Format: table or json, an object for each experiment or file that cannot be read.
+        #[arg(short, long, default_value = "table", value_parser = ["table", "json"])]
+        output: String,
     },
     /// What this kernel can do, tried in a scratch network namespace.
     Check {
@@ -235,8 +241,8 @@ pub fn main(arguments: Arguments) -> ExitCode {
 fn perform(command: Command) -> ExitCode {
     match command {
         Command::Run { files, output, dry_run, yes } => run::run(&files.all(), output, dry_run, yes),
-        Command::Plan { files, yes } => plan::plan(&files.all(), yes),
-        Command::Validate { files } => input::validate(&files.all()),
+        Command::Plan { files, yes, output } => plan::plan(&files.all(), yes, output == "json"),
+        Command::Validate { files, output } => input::validate(&files.all(), output == "json"),
         Command::Check { output } => check::check(output == "json"),
         Command::Wait { name, until, timeout } => wait::wait(&name, until, timeout),
         Command::Report { name, output } => report::report(&name, output),

@@ -279,6 +279,7 @@ fn report(plan: &Plan, targets: &[Target], warnings: &[String], state: &str, fau
         experiment: plan.name.clone(),
         seed: plan.seed,
         warnings: warnings.to_vec(),
+        asked: plan.faults.iter().map(|fault| (fault.name.clone(), fault.asked.line())).collect(),
         targets: targets.iter().map(target).collect(),
         faults,
         ..Report::default()

@@ -3,7 +3,7 @@
 use super::{
     Active, EngineError, Locked, Request, Session, arrivals,
     drain::drain,
-    journal::{self, Home},
+    journal::{self, Home, Journal},
     lease::Leases,
     lookup::{self, Known},
     prepare::{Asker, CLUSTER, all, note},
@@ -56,6 +56,15 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
     Ok((Engine { session: Arc::new(Mutex::new(session)), leases, home: Home::Node }, active))
 }
 
+/// What keeps these from starting here whatever the kernel can: the node's lock, and names that are taken.
+///
+/// # Errors
+/// As of a start.
+pub fn allowed(requests: &[Request]) -> Result<(), EngineError> {
+    permitted(&Home::Node)?;
+    taken(&journal::peek()?, requests.iter())
+}
+
 /// May an experiment start? `chaos stop --lock` locks the node; a scratch namespace is nobody's.
 fn permitted(home: &Home) -> Result<(), EngineError> {
     match (home, journal::locked_by()) {
@@ -77,7 +86,11 @@ pub(super) fn ready(session: &Session, requests: &[(Request, Known)]) -> Result<
 
 /// Two active experiments of a node never share a name; two of a cluster may where their namespaces differ.
 pub(super) fn check_names<'a>(locked: &Locked, requests: impl Iterator<Item = &'a Request>) -> Result<(), EngineError> {
-    let runs = locked.journal.runs.iter();
+    taken(&locked.journal, requests)
+}
+
+fn taken<'a>(journal: &Journal, requests: impl Iterator<Item = &'a Request>) -> Result<(), EngineError> {
+    let runs = journal.runs.iter().filter(|run| run.owner().is_alive());
     let mut known: Vec<(String, Option<String>)> =
         runs.map(|run| (run.name.clone(), run.namespace.clone().filter(|_| run.source == CLUSTER))).collect();
     for request in requests {

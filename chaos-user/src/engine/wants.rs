@@ -238,18 +238,21 @@ fn check_once(plan: &Plan, target: &Target) -> Result<(), String> {
 }
 
 fn check_names(plan: &Plan, target: &Target) -> Result<(), String> {
-    let there: Vec<&str> = target.interfaces.iter().map(|interface| interface.name.as_str()).collect();
-    for rule in &plan.rules {
-        if let Some(absent) = rule.condition.interfaces.iter().find(|name| !there.contains(&name.as_str())) {
-            return Err(format!(
-                "spec.faults[{}].network.match.interfaces: {} has no interface {absent:?}; it has {}",
-                rule.fault,
-                target.name,
-                there.join(", ")
-            ));
-        }
+    match absent(plan, target) {
+        Some((path, text)) => Err(format!("{path}: {text}")),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// An interface that is named and is not there: its field, and what there is.
+#[must_use]
+pub fn absent(plan: &Plan, target: &Target) -> Option<(String, String)> {
+    let there: Vec<&str> = target.interfaces.iter().map(|interface| interface.name.as_str()).collect();
+    plan.rules.iter().find_map(|rule| {
+        let absent = rule.condition.interfaces.iter().find(|name| !there.contains(&name.as_str()))?;
+        let text = format!("{} has no interface {absent:?}; it has {}", target.name, there.join(", "));
+        Some((format!("spec.faults[{}].network.match.interfaces", rule.fault), text))
+    })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ pub enum Format {
     /// For people.
     #[default]
     Table,
-    /// JSON: one object for one report, a list for several.
+    /// JSON: one object per report, one after another.
     Json,
     /// YAML: one document per report.
     Yaml,
@@ -44,11 +44,8 @@ pub fn render(reports: &[Report], format: Format) -> Result<String> {
         Format::Table => Ok(table::render(reports)),
         Format::Junit => junit::render(reports),
         Format::Json => {
-            let text = match reports {
-                [only] => serde_json::to_string_pretty(only)?,
-                several => serde_json::to_string_pretty(several)?,
-            };
-            Ok(text + "\n")
+            let objects: Result<Vec<String>, _> = reports.iter().map(serde_json::to_string_pretty).collect();
+            Ok(objects?.iter().map(|object| format!("{object}\n")).collect())
         }
         Format::Yaml => {
             let documents: Result<Vec<String>, _> = reports.iter().map(yaml_serde::to_string).collect();

@@ -3,6 +3,7 @@
 //! Field names are a contract: they may be added to, never renamed.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 use super::LatencyReport;
 
@@ -46,6 +47,9 @@ pub struct Report {
     pub started_at: String,
     /// The end of the revert, RFC 3339 in UTC; empty while it runs.
     pub ended_at: String,
+    /// What each fault asked, as it was read, by its name: `latency { delay: 100ms }, egress, match { all: true }`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub asked: BTreeMap<String, String>,
     /// Who was hit.
     pub targets: Vec<TargetReport>,
     /// What was done, one entry per fault and target.

@@ -129,6 +129,9 @@ fn listed(counts: &[(&str, u64)]) -> String {
 /// What does not fit into columns: refusals, our own losses, examples, addresses.
 fn notes(report: &Report) -> String {
     let mut text = String::new();
+    for (name, asked) in &report.asked {
+        text += &format!("{}: asked {}\n", printable(name), printable(asked));
+    }
     for (name, entries) in grouped(report) {
         let mut note = |what: &str, value: String| {
             if !value.is_empty() {

@@ -1,5 +1,6 @@
 //! Step 3: what to do. An experiment becomes rules that do not know their targets yet; pure.
 
+mod asked;
 pub mod call;
 mod condition;
 pub mod glob;
@@ -7,6 +8,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
+pub use asked::Asked;
 pub use condition::{Condition, PeerAddress};
 pub use rule::{RulePlan, compile};
 
@@ -50,6 +52,8 @@ pub struct FaultName {
     pub optional: bool,
     /// It counts calls, not packets.
     pub calls: bool,
+    /// What it asks.
+    pub asked: Asked,
 }
 
 /// What cannot be planned, with the field that says so.
@@ -59,6 +63,8 @@ pub struct Refusal {
     pub path: String,
     /// Why, and what to do.
     pub message: String,
+    /// The input is wrong on every machine of this kind; otherwise this build cannot do it.
+    pub invalid: bool,
 }
 
 impl std::fmt::Display for Refusal {
@@ -100,6 +106,7 @@ pub fn plan(experiment: &Experiment, seed: u64) -> Result<Plan, Vec<Refusal>> {
                 name: fault.display_name(index),
                 optional: fault.optional,
                 calls: fault.syscall.is_some(),
+                asked: Asked::of(fault),
             })
             .collect(),
     })

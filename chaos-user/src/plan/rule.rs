@@ -89,7 +89,7 @@ pub fn compile(index: usize, fault: &Fault, seed: u64, dry_run: bool) -> Result<
     let path = format!("spec.faults[{index}]");
     let Some(network) = &fault.network else { return syscall(index, fault, seed, dry_run) };
     let Some(compiled) = faults::compile(network) else {
-        return Err(Refusal { path: format!("{path}.network"), message: "has no action".to_owned() });
+        return Err(Refusal { path: format!("{path}.network"), message: "has no action".to_owned(), invalid: true });
     };
     let (excepts, except_of) = merged(network.matches.except.iter().map(Condition::of));
     if excepts.len() > MOST_EXCEPTS {
@@ -98,7 +98,7 @@ pub fn compile(index: usize, fault: &Fault, seed: u64, dry_run: bool) -> Result<
              differ in their peers alone count as one)",
             excepts.len()
         );
-        return Err(Refusal { path: format!("{path}.network.match.except"), message });
+        return Err(Refusal { path: format!("{path}.network.match.except"), message, invalid: false });
     }
     let mut rule = Rule { action: compiled.action, args: compiled.args, ..Rule::zeroed() };
     rule.seed = mix(seed ^ mix(index as u64));
@@ -125,11 +125,11 @@ pub fn compile(index: usize, fault: &Fault, seed: u64, dry_run: bool) -> Result<
 fn syscall(index: usize, fault: &Fault, seed: u64, dry_run: bool) -> Result<RulePlan, Refusal> {
     let path = format!("spec.faults[{index}]");
     let Some(syscall) = &fault.syscall else {
-        return Err(Refusal { path, message: "has neither network nor syscall".to_owned() });
+        return Err(Refusal { path, message: "has neither network nor syscall".to_owned(), invalid: true });
     };
     if fault.when.per != Per::Event {
         let message = "calls have no connection or peer of their own; leave it out".to_owned();
-        return Err(Refusal { path: format!("{path}.when.per"), message });
+        return Err(Refusal { path: format!("{path}.when.per"), message, invalid: true });
     }
     let call = call::plan(syscall, &format!("{path}.syscall"))?;
     let mut rule = Rule { action: ACTION_CALL, args: call.args.encode(), ..Rule::zeroed() };

@@ -174,8 +174,13 @@ impl Finder<'_> {
             read.is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
         };
         if pids.iter().any(forbidden) {
-            let text = "the network namespaces of its processes may not be read: run as root, with CAP_SYS_PTRACE";
-            return Problem::unsupported(format!("{place}: {text}"));
+            let remedy = if nix::unistd::geteuid().is_root() {
+                "this process lacks CAP_SYS_PTRACE, or a security module forbids it"
+            } else {
+                "run as root, with CAP_SYS_PTRACE"
+            };
+            let text = "the network namespaces of its processes may not be read";
+            return Problem::unsupported(format!("{place}: {text}: {remedy}"));
         }
         Problem::absent(format!("{place} holds no living process, so its network namespace is unknown: start it first"))
     }

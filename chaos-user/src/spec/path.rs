@@ -38,6 +38,16 @@ impl Path {
         names.split('.').fold(self.clone(), |path, name| path.key(name))
     }
 
+    /// From its printed form; keys are words without dots and brackets.
+    pub fn read(text: &str) -> Self {
+        text.split('.').fold(Self::root(), |path, step| {
+            let mut parts = step.split('[');
+            let path = path.key(parts.next().unwrap_or_default());
+            let indices = parts.filter_map(|part| part.strip_suffix(']')?.parse().ok());
+            indices.fold(path, |path, index| path.index(index))
+        })
+    }
+
     /// The entry with this key below, whatever characters the key has.
     pub fn key(&self, key: &str) -> Self {
         self.with(Step::Field(key.to_owned()))

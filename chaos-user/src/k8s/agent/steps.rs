@@ -311,6 +311,8 @@ fn report(part: &Part, active: &Active, ending: &Ending) -> Report {
         warnings,
         started_at: part.started_at.clone(),
         ended_at: now(),
+        // The experiment itself says it.
+        asked: std::collections::BTreeMap::new(),
         targets: active.targets.iter().map(target).collect(),
         faults: part.counted.clone(),
         probes: Vec::new(),

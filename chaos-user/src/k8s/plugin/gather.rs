@@ -1,6 +1,7 @@
 //! One report of an experiment, from what its nodes say.
 
 use super::words::moment;
+use crate::plan::Asked;
 use crate::{
     k8s::api::{Experiment, FaultSum, Injection, PodTarget, TargetRecord, TargetState},
     observe::{Report, TargetReport, Verdict, merged},
@@ -35,6 +36,13 @@ pub fn gather(experiment: &Experiment, injections: &[Injection]) -> Report {
         warnings,
         started_at: moment(status.started_at.as_ref()),
         ended_at: moment(status.ended_at.as_ref()),
+        asked: experiment
+            .spec
+            .faults
+            .iter()
+            .enumerate()
+            .map(|(index, fault)| (fault.display_name(index), Asked::of(fault).line()))
+            .collect(),
         targets,
         faults,
         probes: status.probes,

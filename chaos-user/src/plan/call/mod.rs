@@ -77,7 +77,7 @@ impl CallPlan {
 /// # Errors
 /// A call that does not exist; globs that need too many states.
 pub fn plan(syscall: &Syscall, path: &str) -> Result<CallPlan, Refusal> {
-    let refuse = |field: &str, message: String| Refusal { path: format!("{path}.{field}"), message };
+    let refuse = |field: &str, message: String| Refusal { path: format!("{path}.{field}"), message, invalid: false };
     let mut calls: Vec<String> = Vec::new();
     for (index, name) in syscall.calls.iter().enumerate() {
         if name.starts_with('@') {
@@ -85,7 +85,7 @@ pub fn plan(syscall: &Syscall, path: &str) -> Result<CallPlan, Refusal> {
         } else if table::find(name).is_some() {
             calls.push(name.clone());
         } else {
-            return Err(refuse(&format!("calls[{index}]"), unknown(name)));
+            return Err(Refusal { invalid: true, ..refuse(&format!("calls[{index}]"), unknown(name)) });
         }
     }
     let mut seen = BTreeSet::new();
