@@ -21,7 +21,7 @@ use chaos::{
         trial::{Trial, cgroup_root},
     },
     kernel::{
-        btf::Btf,
+        btf::KernelTypes,
         calls::{Stand, stand_empty},
     },
     plan::call::CallPlan,
@@ -123,7 +123,7 @@ fn measure(call: &str, stands: &[Stand], cgroup: &Cgroup, inside: &mut Victim, o
 /// A program at each of these places that does nothing.
 fn empty(stands: &[Stand]) -> Vec<OwnedFd> {
     let root = cgroup_root().expect("a cgroup2 tree");
-    let kernel = Btf::shared().as_ref().ok();
+    let kernel = KernelTypes::shared().as_ref().ok();
     stands.iter().flat_map(|stand| stand_empty(stand, kernel, &root).expect("an empty program")).collect()
 }
 

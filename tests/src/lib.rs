@@ -9,6 +9,7 @@ pub mod figure;
 pub mod lab;
 pub mod need;
 pub mod net;
+pub mod node;
 pub mod product;
 pub mod scene;
 pub mod stats;

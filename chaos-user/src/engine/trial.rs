@@ -5,7 +5,7 @@ mod sleep;
 
 use crate::{
     kernel::{
-        btf::Btf,
+        btf::KernelTypes,
         calls::{CgroupHook, ERROR, Stand, THREAD, Way, has_entry, stand_trial},
         error::KernelError,
     },
@@ -86,7 +86,7 @@ impl Trial {
     pub fn serves(&self, candidate: &Candidate) -> Result<(), String> {
         for stand in &candidate.stands {
             self.of(stand.way).clone()?;
-            let kernel = Btf::shared().as_ref();
+            let kernel = KernelTypes::shared().as_ref();
             let untyped = kernel.is_ok_and(|kernel| kernel.function(&stand.function).is_none());
             let absent = match stand.way {
                 Way::Cgroup(_) => false,
@@ -141,7 +141,7 @@ fn tried(stand: &Stand, call: &(dyn Fn() -> Result<(), Errno> + Sync)) -> Result
         return Err("programs for calls need Linux 5.17 (bpf_loop)".to_owned());
     }
     let root = cgroup_root().map_err(|e| e.to_string())?;
-    let _held = stand_trial(stand, Btf::shared().as_ref().ok(), &root).map_err(|error| error.to_string())?;
+    let _held = stand_trial(stand, KernelTypes::shared().as_ref().ok(), &root).map_err(|error| error.to_string())?;
     let outcome = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn_scoped(scope, call);
         thread.map(|thread| thread.join().unwrap_or(Ok(())))

@@ -2,6 +2,7 @@
 //! keeps the members of structs to itself. Format: Documentation/bpf/btf.rst.
 
 use super::error::KernelError;
+use chaos_abi::OFFSETS;
 use nix::errno::Errno;
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -40,12 +41,6 @@ impl Btf {
             error
         })?;
         Self::parse(bytes).ok_or_else(|| KernelError::malformed("read", PATH, "its types cannot be understood"))
-    }
-
-    /// The same, read once per process.
-    pub fn shared() -> &'static Result<Self, KernelError> {
-        static SHARED: OnceLock<Result<Btf, KernelError>> = OnceLock::new();
-        SHARED.get_or_init(Self::of_kernel)
     }
 
     pub(crate) fn parse(bytes: Vec<u8>) -> Option<Self> {
@@ -147,6 +142,42 @@ impl Btf {
             }
         }
         None
+    }
+}
+
+/// What programs need of the running kernel's type information: a hundredth of it, so that a process that lives long does not hold
+/// it all.
+pub struct KernelTypes {
+    functions: HashMap<String, u32>,
+    /// By index of [`OFFSETS`].
+    offsets: HashMap<i32, u32>,
+}
+
+impl KernelTypes {
+    /// Read once per process.
+    ///
+    /// # Errors
+    /// As [`Btf::of_kernel`].
+    pub fn shared() -> &'static Result<Self, KernelError> {
+        static SHARED: OnceLock<Result<KernelTypes, KernelError>> = OnceLock::new();
+        SHARED.get_or_init(|| Btf::of_kernel().map(Self::of))
+    }
+
+    fn of(types: Btf) -> Self {
+        let offsets = OFFSETS.iter().filter_map(|(index, paths)| Some((*index, types.offset(paths)?)));
+        Self { offsets: offsets.collect(), functions: types.functions }
+    }
+
+    /// As [`Btf::function`].
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.functions.get(name).copied()
+    }
+
+    /// In bytes, by index of [`OFFSETS`]; None where the kernel has no such field.
+    #[must_use]
+    pub fn offset(&self, index: i32) -> Option<u32> {
+        self.offsets.get(&index).copied()
     }
 }
 

@@ -31,7 +31,9 @@ impl Datapath {
     /// EPERM without CAP_BPF and CAP_NET_ADMIN or CAP_SYS_ADMIN; what the verifier says.
     pub fn load() -> Result<Self, KernelError> {
         seam::run("load", "network programs", || {
-            let mut ebpf = EbpfLoader::new().load(OBJECT).map_err(|e| load_error("load", "network programs", &e))?;
+            // Nothing in it goes by the kernel's types, which take more memory than all else to read.
+            let mut ebpf =
+                EbpfLoader::new().btf(None).load(OBJECT).map_err(|e| load_error("load", "network programs", &e))?;
             // Asked, not tried: a verifier that refuses takes seconds on a slow machine, and its complaint would hide the other's.
             let stamps = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_skb_set_tstamp)
                 .map_err(|e| load_error("probe helper", "bpf_skb_set_tstamp", &e))?;

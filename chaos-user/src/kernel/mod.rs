@@ -17,6 +17,7 @@ pub mod kill_switch;
 pub mod level;
 pub mod link;
 mod load;
+pub mod memory;
 pub mod netlink;
 pub mod netns;
 pub mod netns_id;

@@ -23,7 +23,10 @@ mod worker;
 use crate::{
     engine::{Engine, EngineError, own},
     k8s::{beat::Beat, lists::Lists, serve},
-    kernel::births::{self, Births, Reader},
+    kernel::{
+        births::{self, Births, Reader},
+        memory,
+    },
     resolve::{Host, pod::Pods},
 };
 use health::Health;
@@ -62,6 +65,7 @@ pub struct Options {
 /// # Errors
 /// What keeps it from working at all: no policy that can be read, no API server's address, no rights.
 pub fn run(options: Options) -> Result<(), EngineError> {
+    memory::be_frugal();
     let (policy, digest) = Policy::read(&options.policy).map_err(EngineError::Failed)?;
     let (engine, reaped) = Engine::open()?;
     if !reaped.runs.is_empty() {

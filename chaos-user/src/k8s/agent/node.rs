@@ -7,6 +7,7 @@ use crate::{
         api::{Capability, NodeAgent, NodeAgentStatus},
         time::time,
     },
+    kernel::memory,
 };
 use k8s_openapi::api::core::v1;
 use kube::{
@@ -61,6 +62,7 @@ impl Node {
             (status.active, status.locked) = (state.active.clone(), state.locked.clone());
             status.active.truncate(256);
             self.write((&api, &nodes), &mut status).await;
+            memory::give_back();
             let differs = |now: &NodeState| (&now.active, &now.locked) != (&state.active, &state.locked);
             let changed = tokio::time::timeout(HEARTBEAT, states.wait_for(differs)).await.map(|seen| seen.is_ok());
             match changed {

@@ -18,6 +18,10 @@ const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 /// (pkg/apis/core/validation, `ValidatePodSpecificAnnotationUpdates`).
 const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 
+/// Characters of an annotation's value that are kept: no selector has a longer one (the schema of [`LabelSelector`]'s values), so a longer
+/// value agrees with none before and after it is cut.
+const LONGEST: usize = 257;
+
 /// A pod of this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodFacts {
@@ -27,7 +31,7 @@ pub struct PodFacts {
     pub place: PodRef,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
+    /// Its annotations; of long values the begin.
     pub annotations: BTreeMap<String, String>,
     /// Its node's addresses, as the kubelet says.
     pub hosts: BTreeSet<IpAddr>,
@@ -57,12 +61,20 @@ impl PodFacts {
             },
             uid,
             labels: pod.metadata.labels.unwrap_or_default(),
-            annotations,
+            annotations: annotations.into_iter().map(|(key, value)| (key, bounded(value))).collect(),
             hosts: hosts.filter_map(|ip| ip.parse().ok()).collect(),
             probes: pod.spec.as_ref().map(probed::ports).unwrap_or_default(),
             ended: matches!(phase.as_str(), "Succeeded" | "Failed"),
         })
     }
+}
+
+fn bounded(mut value: String) -> String {
+    if let Some((end, _)) = value.char_indices().nth(LONGEST) {
+        value.truncate(end);
+        value.shrink_to_fit();
+    }
+    value
 }
 
 /// The UID of the static pod that a mirror pod of this node shows. Anybody who may patch pods can write annotations: they count where the
@@ -164,6 +176,19 @@ mod tests {
             };
             assert_eq!(uids(both), own, "{hash}");
         }
+    }
+
+    #[test]
+    fn of_a_long_annotation_the_begin_is_kept_and_no_selector_agrees_with_it() {
+        let value = "\u{e4}".repeat(256);
+        let with = |value: &str| {
+            let pod = json!({ "metadata": { "namespace": "shop", "name": "web", "uid": "u", "annotations": { "a": value } } });
+            PodFacts::of(serde_json::from_value(pod).unwrap(), "n").unwrap()
+        };
+        let longest = follow(json!({ "annotations": { "matchLabels": { "a": value } } }));
+        assert!(longest.takes(&with(&value), 1));
+        assert!(!longest.takes(&with(&format!("{value}x")), 1) && !longest.takes(&with(&value.repeat(100)), 1));
+        assert!(with(&value.repeat(100)).annotations["a"].len() < 1000);
     }
 
     fn follow(value: serde_json::Value) -> Follow {

@@ -3,7 +3,7 @@
 use super::{
     super::{
         bpf::{self, Program, Types},
-        btf::Btf,
+        btf::KernelTypes,
         error::KernelError,
     },
     CallMaps, Shared, Stand, Way, stand,
@@ -15,7 +15,6 @@ use nix::errno::Errno;
 use std::{
     collections::HashMap,
     os::fd::{AsFd, OwnedFd, RawFd},
-    sync::OnceLock,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/call"));
@@ -32,7 +31,7 @@ pub struct Image {
     functions: HashMap<String, Function>,
     types: OwnedFd,
     /// The running kernel's type information; the reason where it has none.
-    kernel: &'static Result<Btf, KernelError>,
+    kernel: &'static Result<KernelTypes, KernelError>,
     root: OwnedFd,
     /// The maps of this process.
     pub maps: CallMaps,
@@ -49,9 +48,7 @@ impl Image {
     /// What the kernel says of maps and types; ENOENT without a cgroup2 tree at `root`.
     pub fn new(shared: &Shared, root: &std::path::Path) -> Result<Self, KernelError> {
         let maps = CallMaps::new()?;
-        static PARSED: OnceLock<Result<Object, KernelError>> = OnceLock::new();
-        let parsed = PARSED.get_or_init(|| Object::parse(OBJECT).map_err(|e| error("read", &e)));
-        let mut object = parsed.clone()?;
+        let mut object = Object::parse(OBJECT).map_err(|e| error("read", &e))?;
         let features = BtfFeatures::new(true, true, true, true, false, false, false, false);
         let types = object.fixup_and_sanitize_btf(&features).map_err(|e| error("read types of", &e))?;
         let types = types.ok_or_else(|| KernelError::malformed("read types of", WHAT, "there are none"))?;
@@ -64,7 +61,7 @@ impl Image {
         let used = known.iter().map(|(name, map)| (name.as_str(), all.get(name.as_str()).copied().unwrap_or(-1), map));
         object.relocate_maps(used, &text).map_err(|e| error("link", &e))?;
         object.relocate_calls(&text).map_err(|e| error("link", &e))?;
-        let kernel = Btf::shared();
+        let kernel = KernelTypes::shared();
         let programs = object.programs.iter().filter_map(|(name, program)| {
             let mut function = object.functions.get(&program.function_key())?.clone();
             if let Ok(kernel) = kernel {
@@ -135,11 +132,11 @@ impl Image {
 }
 
 /// Writes the kernel's offsets over the placeholders. What this kernel lacks reads from address 0 on, which fails and gives zero.
-fn patch(function: &mut Function, kernel: &Btf) {
+fn patch(function: &mut Function, kernel: &KernelTypes) {
     for instruction in function.instructions.iter_mut().filter(|instruction| instruction.code == MOV) {
         let place = instruction.imm.wrapping_sub(OFFSET_MAGIC);
         if let Some((_, path)) = OFFSETS.iter().find(|(index, _)| *index == place) {
-            let offset = kernel.offset(path);
+            let offset = kernel.offset(place);
             debug_assert!(offset.is_some() || place == OFFSET_CS, "{path}");
             instruction.imm = offset.map_or(0, |offset| offset as i32);
         }

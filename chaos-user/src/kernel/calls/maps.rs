@@ -2,7 +2,7 @@
 
 use super::super::{
     bpf,
-    btf::Btf,
+    btf::KernelTypes,
     datapath::map_error,
     dist,
     error::KernelError,
@@ -110,8 +110,8 @@ fn notes() -> Result<HashMap<MapData, u32, Sleep>, MapError> {
 /// Sleeps on the way back, where the kernel knows such; of maps whose values it has a part in aya has no constructor either.
 fn later() -> Result<Option<OwnedFd>, KernelError> {
     let names = KFUNCS.iter().find(|(number, _)| *number == KFUNC_TASK_WORK).map_or(&[][..], |(_, names)| *names);
-    let known = |kernel: &Btf| names.iter().any(|name| kernel.function(name).is_some());
-    if !Btf::shared().as_ref().is_ok_and(known) {
+    let known = |kernel: &KernelTypes| names.iter().any(|name| kernel.function(name).is_some());
+    if !KernelTypes::shared().as_ref().is_ok_and(known) {
         return Ok(None);
     }
     bpf::create_work_array(MAX_LATER).map(Some)

@@ -4,7 +4,7 @@
 use super::{
     super::{
         bpf::{self, Program},
-        btf::Btf,
+        btf::KernelTypes,
         error::KernelError,
     },
     Stand, Way, stand,
@@ -72,7 +72,11 @@ fn code(way: Way) -> Vec<bpf_insn> {
 ///
 /// # Errors
 /// What the kernel says; `unsupported` where it lacks the function or lets nobody change what it returns.
-pub fn stand_trial(stand: &Stand, kernel: Option<&Btf>, root: &std::path::Path) -> Result<Vec<OwnedFd>, KernelError> {
+pub fn stand_trial(
+    stand: &Stand,
+    kernel: Option<&KernelTypes>,
+    root: &std::path::Path,
+) -> Result<Vec<OwnedFd>, KernelError> {
     put(stand, &code(stand.way), kernel, root)
 }
 
@@ -80,7 +84,11 @@ pub fn stand_trial(stand: &Stand, kernel: Option<&Btf>, root: &std::path::Path) 
 ///
 /// # Errors
 /// As [`stand_trial`].
-pub fn stand_empty(stand: &Stand, kernel: Option<&Btf>, root: &std::path::Path) -> Result<Vec<OwnedFd>, KernelError> {
+pub fn stand_empty(
+    stand: &Stand,
+    kernel: Option<&KernelTypes>,
+    root: &std::path::Path,
+) -> Result<Vec<OwnedFd>, KernelError> {
     let on = i32::from(matches!(stand.way, Way::Cgroup(_)));
     put(stand, &[bpf::insn(0xb7, 0, 0, 0, on), bpf::insn(0x95, 0, 0, 0, 0)], kernel, root)
 }
@@ -88,7 +96,7 @@ pub fn stand_empty(stand: &Stand, kernel: Option<&Btf>, root: &std::path::Path) 
 fn put(
     stand: &Stand,
     code: &[bpf_insn],
-    kernel: Option<&Btf>,
+    kernel: Option<&KernelTypes>,
     root: &std::path::Path,
 ) -> Result<Vec<OwnedFd>, KernelError> {
     let target = match stand.way {

@@ -1,0 +1,15 @@
+//! One node of a cluster, as far as an agent sees it: an API server that holds what it is told, pods that are cgroups and network
+//! namespaces of this machine, and the agent. For what a whole cluster would make slow or blur.
+
+mod agent;
+mod objects;
+mod pod;
+mod server;
+
+pub use agent::Agent;
+pub use objects::{injection, pod_object};
+pub use pod::LocalPod;
+pub use server::ApiServer;
+
+/// The node's name.
+pub const NODE: &str = "node1";
