@@ -2,11 +2,13 @@
 //! namespaces of this machine, and the agent. For what a whole cluster would make slow or blur.
 
 mod agent;
+mod knocks;
 mod objects;
 mod pod;
 mod server;
 
 pub use agent::Agent;
+pub use knocks::Knocks;
 pub use objects::{injection, pod_object};
 pub use pod::LocalPod;
 pub use server::ApiServer;

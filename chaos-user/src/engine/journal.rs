@@ -21,7 +21,8 @@ use std::{
 pub use super::folder::DIRECTORY;
 
 const JOURNAL: &str = "journal.json";
-const LOCK: &str = "journal.lock";
+/// Locked as a whole by who changes the journal, byte by byte by the processes of a node's agent.
+pub const LOCK: &str = "journal.lock";
 /// Bytes of a lock's reason that are read.
 const MOST_REASON: u64 = 4096;
 /// How long the lock is waited for: longer than hundreds of targets need.

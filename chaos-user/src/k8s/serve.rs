@@ -59,13 +59,17 @@ pub struct Ports {
 /// Answers from now on, until the runtime ends.
 ///
 /// # Errors
-/// A port is in use.
+/// A port is in use; then none is taken.
 pub async fn begin(ports: Ports, answers: Arc<dyn Answers>) -> Result<(), EngineError> {
+    let mut listeners = Vec::new();
     if let Some(port) = ports.all {
-        tokio::spawn(serve(listen(port, false, "--port").await?, Arc::clone(&answers)));
+        listeners.push(listen(port, false, "--port").await?);
     }
     if let Some(port) = ports.health {
-        tokio::spawn(serve(listen(port, ports.near, "--health-port").await?, answers));
+        listeners.push(listen(port, ports.near, "--health-port").await?);
+    }
+    for listener in listeners {
+        tokio::spawn(serve(listener, Arc::clone(&answers)));
     }
     Ok(())
 }

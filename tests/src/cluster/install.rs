@@ -76,7 +76,7 @@ impl Install {
     /// Whether an agent runs on a node, and is not the one with this number.
     #[must_use]
     pub fn has_agent(&self, node: &str, but: i32) -> bool {
-        super::process_of_node("chaos", node).is_some_and(|pid| pid != but)
+        super::processes_of_node("chaos", node).iter().any(|pid| *pid != but)
     }
 
     /// The pod that leads.

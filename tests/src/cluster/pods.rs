@@ -1,11 +1,15 @@
 //! Pods of a test in a namespace of their own, and what can be seen from inside them.
 
 use std::{
-    process::Command,
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::json;
 
 use super::{Cluster, first_process, kubectl::PATIENCE};
@@ -152,9 +156,14 @@ impl Pod {
     pub fn pings(&self, address: &str, count: u32) -> u32 {
         let mut ping = self.inside("ping");
         let output = ping.args(["-n", "-q", "-i", "0.02", "-W", "1", "-c", &count.to_string(), address]).output();
-        let text = String::from_utf8_lossy(&output.expect("ping").stdout).into_owned();
-        let received = text.split(", ").find_map(|part| part.strip_suffix(" received"));
-        received.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("ping says: {text}"))
+        counted(&String::from_utf8_lossy(&output.expect("ping").stdout)).1
+    }
+
+    /// Pings every 20 ms until they are ended.
+    pub fn begin_pings(&self, address: &str) -> Pings {
+        let mut ping = self.inside("ping");
+        ping.args(["-n", "-q", "-i", "0.02", "-W", "1", address]).stdout(Stdio::piped());
+        Pings(ping.spawn().expect("ping"))
     }
 
     /// Whether one of a few pings is answered.
@@ -182,5 +191,28 @@ impl Pod {
         let holds = || (self.pings(address, 1) > 0) == wanted;
         let what = if wanted { "reachable" } else { "out of reach" };
         assert!(wait_until(patience, holds), "{address} is not {what} from {}", self.name);
+    }
+}
+
+/// Sent and answered, as ping sums them up.
+#[track_caller]
+fn counted(text: &str) -> (u32, u32) {
+    let number =
+        |word: &str| text.split([',', '\n']).find_map(|part| part.trim().strip_suffix(word)?.trim().parse().ok());
+    let (sent, answered) = (number("packets transmitted"), number("received"));
+    sent.zip(answered).unwrap_or_else(|| panic!("ping says: {text}"))
+}
+
+/// Pings that go on.
+#[derive(Debug)]
+pub struct Pings(Child);
+
+impl Pings {
+    /// Ends them: how many were sent, and how many answered.
+    #[track_caller]
+    pub fn end(self) -> (u32, u32) {
+        let _sums_up = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGINT);
+        let output = self.0.wait_with_output().expect("ping");
+        counted(&String::from_utf8_lossy(&output.stdout))
     }
 }

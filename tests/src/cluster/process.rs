@@ -31,8 +31,15 @@ pub fn process_named(name: &str) -> Option<i32> {
 
 /// The process with this name in the network namespace of a node.
 pub fn process_of_node(name: &str, node: &str) -> Option<i32> {
-    let of_node = fs::metadata(format!("/run/netns/cluster-{node}")).ok()?.ino();
-    numbers().find(|pid| is_called(*pid, name) && netns(*pid) == Some(of_node))
+    processes_of_node(name, node).first().copied()
+}
+
+/// All processes with this name in the network namespace of a node.
+pub fn processes_of_node(name: &str, node: &str) -> Vec<i32> {
+    let Ok(of_node) = fs::metadata(format!("/run/netns/cluster-{node}")).map(|file| file.ino()) else {
+        return Vec::new();
+    };
+    numbers().filter(|pid| is_called(*pid, name) && netns(*pid) == Some(of_node)).collect()
 }
 
 /// The process that holds a pod's namespaces: the oldest in its network namespace.

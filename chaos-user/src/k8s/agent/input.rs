@@ -63,6 +63,8 @@ pub enum Output {
 pub struct NodeState {
     /// Everything was listed once.
     pub listed: bool,
+    /// This process owns the node's experiments.
+    pub owns: bool,
     /// Experiments that act, as namespace/name.
     pub active: Vec<String>,
     /// Their faults.

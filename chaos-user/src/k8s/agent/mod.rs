@@ -4,6 +4,7 @@
 //! to the API server. The lease has a thread of its own, as everywhere.
 
 mod compile;
+mod handover;
 mod health;
 mod input;
 mod members;
@@ -17,6 +18,8 @@ mod publish;
 mod room;
 mod share;
 mod steps;
+mod tell;
+mod turn;
 mod watch;
 mod worker;
 
@@ -40,11 +43,14 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
+        atomic::AtomicBool,
         mpsc::{Sender, channel},
     },
     thread,
+    time::{Duration, Instant},
 };
 use tokio::signal::unix::{SignalKind, signal};
+use turn::Turn;
 use worker::{Parts, Worker};
 
 /// What an agent is told on its command line.
@@ -60,12 +66,18 @@ pub struct Options {
     pub ports: serve::Ports,
 }
 
+/// How long the process before this one may take to let its ports go.
+const PORTS: Duration = Duration::from_secs(20);
+
 /// Runs until SIGTERM.
 ///
 /// # Errors
 /// What keeps it from working at all: no policy that can be read, no API server's address, no rights.
 pub fn run(options: Options) -> Result<(), EngineError> {
     memory::be_frugal();
+    // First of all: the process before this one waits for who stands by.
+    let turn = Arc::new(Turn::open()?);
+    let owns = turn.take()?;
     let (policy, digest) = Policy::read(&options.policy).map_err(EngineError::Failed)?;
     let (engine, reaped) = Engine::open()?;
     if !reaped.runs.is_empty() {
@@ -86,7 +98,14 @@ pub fn run(options: Options) -> Result<(), EngineError> {
     beat.now();
     let lists = Lists::default();
     let lease = Beat::new(engine.leases().renewed());
-    let health = Health { worker: beat.clone(), lease, state: states, lists: lists.clone() };
+    let health = Health {
+        worker: beat.clone(),
+        lease,
+        state: states.clone(),
+        lists: lists.clone(),
+        turn: Some(Arc::clone(&turn)),
+    };
+    let prepared = Arc::new(AtomicBool::new(false));
     let parts = Parts {
         engine,
         finder: Pods::new(host),
@@ -96,15 +115,19 @@ pub fn run(options: Options) -> Result<(), EngineError> {
         room,
         output,
         beat,
+        turn,
+        owns,
+        prepared: Arc::clone(&prepared),
     };
     let worker = named("engine", move || Worker::new(parts).run(&inputs))?;
     runtime.block_on(async {
-        serve::begin(options.ports, Arc::new(health)).await?;
-        let node = Node { name: options.node.clone(), policy: digest };
+        let answered = answer(options.ports, Arc::new(health), owns, states);
+        let node = Node { name: options.node.clone(), policy: digest, owns, prepared };
         let publisher = tokio::spawn(publish::publish(client.clone(), node, state, outputs));
         let scope = watch::Scope { node: options.node, namespace: options.namespace };
         tokio::select! {
             () = watch::watch(client, scope, to_worker.clone(), &lists) => {}
+            result = answered => result?,
             result = terminated() => result?,
         }
         // It may be gone already.
@@ -113,6 +136,25 @@ pub fn run(options: Options) -> Result<(), EngineError> {
         Ok::<(), EngineError>(())
     })?;
     worker.join().map_err(|_| EngineError::Failed("the engine's thread panicked".into()))
+}
+
+/// Answers over HTTP once this process owns: until then another one does, at the same ports, which it lets go as it ends.
+async fn answer(
+    ports: serve::Ports,
+    health: Arc<Health>,
+    owns: bool,
+    mut states: tokio::sync::watch::Receiver<NodeState>,
+) -> Result<(), EngineError> {
+    // Its sender goes with this process.
+    let _gone = owns || states.wait_for(|state| state.owns).await.is_ok();
+    let since = Instant::now();
+    loop {
+        match serve::begin(ports, Arc::<Health>::clone(&health)).await {
+            Ok(()) => return std::future::pending().await,
+            Err(error) if owns || since.elapsed() > PORTS => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
 }
 
 async fn terminated() -> Result<(), EngineError> {

@@ -15,7 +15,13 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
 use tokio::sync::watch;
 
 /// How often an agent that lives says so.
@@ -31,6 +37,10 @@ pub struct Node {
     pub name: String,
     /// Fingerprint of its policy.
     pub policy: String,
+    /// This process owns the node's experiments from the begin on: the NodeAgent is its own to write.
+    pub owns: bool,
+    /// To be set once all is known that takes long to find out.
+    pub prepared: Arc<AtomicBool>,
 }
 
 impl Node {
@@ -46,16 +56,22 @@ impl Node {
             policy: self.policy.clone(),
             ..NodeAgentStatus::default()
         };
-        // One that an older version left has no owner yet.
-        if let Err(error) = self.make(&api, &nodes).await {
-            tracing::warn!("node agent {}: {error}", self.name);
+        if self.owns {
+            self.appear((&api, &nodes), &mut status).await;
         }
-        self.write((&api, &nodes), &mut status).await;
         // By effect, in a scratch namespace: half a second, on a thread that may block.
         match tokio::task::spawn_blocking(check).await {
             Ok(Ok(check)) => status.capabilities = capabilities(&check),
             Ok(Err(error)) => tracing::error!("find out what this kernel can do: {error}"),
             Err(error) => tracing::error!("find out what this kernel can do: {error}"),
+        }
+        self.prepared.store(true, Ordering::Release);
+        if !self.owns {
+            memory::give_back();
+            if states.wait_for(|state| state.owns).await.is_err() {
+                return; // The worker is gone.
+            }
+            self.appear((&api, &nodes), &mut status).await;
         }
         loop {
             let state = states.borrow_and_update().clone();
@@ -71,6 +87,15 @@ impl Node {
                 Err(_heartbeat) => {}
             }
         }
+    }
+
+    /// The first that is said of it.
+    async fn appear(&self, apis: (&Api<NodeAgent>, &Api<v1::Node>), status: &mut NodeAgentStatus) {
+        // One that an older version left has no owner yet.
+        if let Err(error) = self.make(apis.0, apis.1).await {
+            tracing::warn!("node agent {}: {error}", self.name);
+        }
+        self.write(apis, status).await;
     }
 
     fn head(&self) -> Value {

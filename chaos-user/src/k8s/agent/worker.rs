@@ -2,12 +2,14 @@
 
 use super::{
     compile::PeerSets,
-    input::{Input, Kind, NodeState, Output},
+    handover::GLANCE,
+    input::{Input, Kind, Output},
     notebook::Notebook,
     part::{Part, Stage},
     pods::PodFacts,
     policy::Policy,
     room::{self, Room},
+    turn::Turn,
 };
 use crate::{
     engine::{Engine, EngineError, journal, own},
@@ -21,6 +23,7 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
+        atomic::AtomicBool,
         mpsc::{Receiver, RecvTimeoutError},
     },
     time::{Duration, Instant},
@@ -54,6 +57,12 @@ pub struct Parts {
     pub output: UnboundedSender<Output>,
     /// That its thread lives.
     pub beat: Beat,
+    /// Whose turn it is.
+    pub turn: Arc<Turn>,
+    /// That it is this process's from the begin on.
+    pub owns: bool,
+    /// All else that is done before this process can take over.
+    pub prepared: Arc<AtomicBool>,
 }
 
 /// The worker.
@@ -65,7 +74,11 @@ pub struct Worker {
     pub(super) births: Option<Births>,
     room: Arc<Room>,
     pub(super) output: UnboundedSender<Output>,
-    beat: Beat,
+    pub(super) beat: Beat,
+    pub(super) turn: Arc<Turn>,
+    /// This process owns the node's experiments; else it hears, and does nothing.
+    pub(super) owns: bool,
+    pub(super) prepared: Arc<AtomicBool>,
     pub(super) pods: BTreeMap<String, PodFacts>,
     pub(super) sets: PeerSets,
     /// Sets that cannot be read as they are now, and why; one that was readable before keeps its addresses.
@@ -86,7 +99,7 @@ impl Worker {
     /// With what earlier processes of this agent wrote down.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { engine, finder, policy, addresses, births, room, output, beat } = parts;
+        let Parts { engine, finder, policy, addresses, births, room, output, beat, turn, owns, prepared } = parts;
         Self {
             engine,
             finder,
@@ -96,12 +109,15 @@ impl Worker {
             room,
             output,
             beat,
+            turn,
+            owns,
+            prepared,
             pods: BTreeMap::new(),
             sets: PeerSets::new(),
             unread: BTreeMap::new(),
             halts: BTreeMap::new(),
             parts: BTreeMap::new(),
-            notebook: Notebook::open(),
+            notebook: if owns { Notebook::open() } else { Notebook::default() },
             errors: BTreeMap::new(),
             listed: BTreeSet::new(),
             dirty: BTreeSet::new(),
@@ -133,9 +149,23 @@ impl Worker {
         self.end();
     }
 
+    /// Everything was listed once.
+    pub(super) fn has_listed(&self) -> bool {
+        self.listed.len() == KINDS
+    }
+
+    /// Parts of which something is made.
+    pub(super) fn running(&self) -> Vec<String> {
+        self.parts.iter().filter(|(_, part)| part.active.is_some()).map(|(uid, _)| uid.clone()).collect()
+    }
+
     fn patience(&self) -> Duration {
         let acts = |part: &Part| matches!(part.stage, Stage::Running | Stage::Paused | Stage::Prepared);
-        if self.parts.values().any(acts) { TICK } else { NOTE }
+        match self.owns {
+            false => GLANCE,
+            true if self.parts.values().any(acts) => TICK,
+            true => NOTE,
+        }
     }
 
     fn hear(&mut self, input: Input) {
@@ -191,14 +221,19 @@ impl Worker {
         }
     }
 
+    /// Nothing is to be remembered of an Injection that is gone.
+    pub(super) fn forget_part(&mut self, uid: &str) {
+        self.notebook.parts.remove(uid);
+        self.save();
+    }
+
     fn gone(&mut self, kind: Kind, name: &str) {
         match kind {
             Kind::Injection => {
                 if let Some(mut part) = self.parts.remove(name) {
                     self.finish(&mut part, Ending::Aborted("the experiment was deleted".to_owned()));
                 }
-                self.notebook.parts.remove(name);
-                self.save();
+                self.forget_part(name);
             }
             Kind::Pod => {
                 self.pods.remove(name);
@@ -224,7 +259,7 @@ impl Worker {
     }
 
     fn work(&mut self) {
-        if self.listed.len() < KINDS {
+        if !self.has_listed() || !self.is_our_turn() {
             return;
         }
         if !self.halts.is_empty() {
@@ -236,8 +271,7 @@ impl Worker {
         for uid in std::mem::take(&mut self.dirty) {
             self.with(&uid, Self::step);
         }
-        let running: Vec<String> =
-            self.parts.iter().filter(|(_, part)| part.active.is_some()).map(|(u, _)| u.clone()).collect();
+        let running = self.running();
         for uid in &running {
             self.with(uid, Self::watch);
         }
@@ -299,43 +333,6 @@ impl Worker {
         }
     }
 
-    fn tell(&mut self, uid: &str) {
-        let Some(part) = self.parts.get(uid) else { return };
-        let now = part.active.as_ref().map_or(Ok(Vec::new()), |active| self.engine.counts(active));
-        let now = now.unwrap_or_else(|error| {
-            tracing::warn!("count {}: {error}", part.title());
-            Vec::new()
-        });
-        let (namespace, name) = part.place();
-        let status = Box::new(part.status(now));
-        // The other end goes only with the process.
-        let _ending = self.output.send(Output::Status { namespace, name, status });
-    }
-
-    fn tell_node(&self) {
-        let mut state = NodeState {
-            listed: self.listed.len() == KINDS,
-            locked: self.locked(),
-            errors: self.errors.clone(),
-            ..NodeState::default()
-        };
-        // What is over is told until its Injection is gone, so that no scrape misses the last counts.
-        for part in self.parts.values() {
-            if let Some(active) = &part.active {
-                state.active.push(part.title());
-                state.faults += active.plan.faults.len();
-                state.targets += active.targets.len();
-            }
-            let now = part.active.as_ref().map_or(Ok(Vec::new()), |active| self.engine.counts(active));
-            for fault in part.status(now.unwrap_or_default()).faults {
-                // What is placed at peers counts for the same fault.
-                let sum = state.counts.entry((part.title(), fault.name)).or_default();
-                *sum = (sum.0 + fault.matched, sum.1 + fault.injected, sum.2 + fault.skipped);
-            }
-        }
-        let _ending = self.output.send(Output::Node(state));
-    }
-
     /// Why nothing may start here.
     pub(super) fn locked(&self) -> Option<String> {
         let halt = self.halts.iter().next().map(|(name, reason)| format!("Halt {name}: {reason}"));
@@ -345,8 +342,7 @@ impl Worker {
     /// Holds the kill switch: everything of this node is off, whoever owns it.
     fn halt(&mut self) {
         let Some(reason) = self.locked() else { return };
-        let active: Vec<String> =
-            self.parts.iter().filter(|(_, part)| part.active.is_some()).map(|(u, _)| u.clone()).collect();
+        let active = self.running();
         if active.is_empty() {
             return;
         }
@@ -358,25 +354,11 @@ impl Worker {
         }
     }
 
-    /// Writes down what is, so that the next process goes on from it, and takes everything away.
-    fn end(mut self) {
-        let running: Vec<String> =
-            self.parts.iter().filter(|(_, part)| part.active.is_some()).map(|(u, _)| u.clone()).collect();
-        self.note(&running);
-        for uid in &running {
-            self.notebook.parts.entry(uid.clone()).and_modify(|note| note.in_order = true);
-        }
-        self.save();
-        for uid in &running {
-            if let Some(active) = self.parts.get_mut(uid).and_then(|part| part.active.take())
-                && let Err(error) = self.engine.leave(&active)
-            {
-                tracing::error!("take away at the end: {error}; the next start removes what is left");
-            }
-        }
-    }
-
     pub(super) fn save(&mut self) {
+        // It is the owner's.
+        if !self.owns {
+            return;
+        }
         if let Err(error) = self.notebook.save() {
             self.failed(&error);
             tracing::error!("{error}");
