@@ -170,6 +170,17 @@ pub const RULES: &[(&[&str], &[Rule])] = &[
     ),
 ];
 
+/// Networks: the message holds the remedy, which a pattern of the schema could not. In the peers of exceptions the rule would
+/// cost too much, and so would a message that is computed.
+pub const NETWORKS: &[&str] = &["faults[].network.match.peers[].cidr", "faults[].syscall.match.peers[].cidr"];
+
+/// kubernetes.io/docs/reference/using-api/cel: the libraries of IP addresses and networks.
+pub const IS_NETWORK: &str = "isCIDR(self) && cidr(self) == cidr(self).masked()";
+
+/// What is said where it does not hold.
+pub const NO_NETWORK: &str =
+    "is no network; write an address and its prefix, the bits behind it zero: 10.0.0.0/8, 2001:db8::/32";
+
 /// Where exactly one of some fields must stand, and CEL would cost too much: `oneOf` of the schema.
 pub const ONE_OF: &[(&str, &[&str])] =
     &[("faults[].network.match.except[].peers[]", &["cidr", "host", "service", "pods"])];

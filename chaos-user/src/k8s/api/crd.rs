@@ -99,6 +99,12 @@ fn experiment() -> Value {
             }
         }
     }
+    for place in cel::NETWORKS {
+        if let Some(node) = at(&mut spec, place) {
+            add_rules(node, &[(cel::IS_NETWORK, cel::NO_NETWORK)]);
+            node.as_object_mut().map(|schema| schema.remove("pattern"));
+        }
+    }
     for (place, fields) in cel::ONE_OF {
         if let Some(node) = at(&mut spec, place) {
             node["oneOf"] = fields.iter().map(|field| json!({ "required": [field] })).collect();
@@ -234,7 +240,7 @@ mod tests {
         let mut spec = schema_of::<ExperimentSpec>();
         let places =
             cel::RULES.iter().flat_map(|(places, _)| *places).chain(cel::ONE_OF.iter().map(|(place, _)| place));
-        for place in places.chain(cel::REQUIREMENTS_OF_PEERS) {
+        for place in places.chain(cel::REQUIREMENTS_OF_PEERS).chain(cel::NETWORKS) {
             assert!(at(&mut spec, place).is_some(), "the schema has no {place}");
         }
     }
