@@ -18,7 +18,7 @@ pub const LET: i32 = 1;
 /// Verdict: drop. The sender does not learn of it.
 pub const TAKE: i32 = 0;
 /// Loopback has this index in every netns (drivers/net/loopback.c, `loopback_net_init`).
-const LOOPBACK: u32 = 1;
+pub const LOOPBACK: u32 = 1;
 
 /// The whole program; `LEGACY`: as in [`decide`].
 #[inline(always)]
@@ -84,6 +84,7 @@ fn one<const LEGACY: bool>(skb: Skb, id: u32, depth: u32) -> u32 {
     if !rule::hit(id, rule, event, &decision, counters, scratch) {
         return ON;
     }
+    rule::injected(counters, &event);
     counters.lost += event.packets;
     DROP
 }

@@ -1,7 +1,7 @@
 //! One flipped bit.
 
 use crate::{
-    parse::{Packet, proto},
+    parse::{Packet, WHOLE, proto},
     skb::Skb,
 };
 use aya_ebpf::helpers::generated::bpf_l4_csum_replace;
@@ -21,7 +21,7 @@ pub enum Outcome {
 /// Offset of the payload and of the checksum over it; None where there is nothing to corrupt for the application.
 #[inline(always)]
 pub fn payload(packet: &Packet) -> Option<(u32, u32)> {
-    if packet.transport == 0 {
+    if packet.transport != WHOLE {
         return None;
     }
     let checksum = match packet.protocol {

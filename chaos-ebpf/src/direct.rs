@@ -2,7 +2,7 @@
 //! left to [`crate::parse`], which costs two calls of a helper more.
 
 use crate::{
-    parse::{IPV4, IPV6, Packet, proto},
+    parse::{IPV4, IPV6, Packet, WHOLE, proto},
     skb::Skb,
 };
 
@@ -76,7 +76,7 @@ fn transport(l4: usize, end: usize, protocol: u8, packet: &mut Packet) -> bool {
     packet.protocol = protocol;
     packet.source_port = u16::from_be(read(l4));
     packet.destination_port = u16::from_be(read(l4 + 2));
-    packet.transport = 1;
+    packet.transport = WHOLE;
     if is_tcp {
         packet.tcp_flags = read::<u8>(l4 + 13) & 0x3f;
         packet.payload = packet.l4 + u32::from(read::<u8>(l4 + 12) >> 4) * 4;

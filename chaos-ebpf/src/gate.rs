@@ -3,7 +3,7 @@
 use crate::{
     begun::begun,
     maps::{CHAOS_ADDRPORTS, CHAOS_ADDRS, CHAOS_PORTSETS, CHAOS_PREFIXES},
-    parse::{Packet, proto, tcp},
+    parse::{Packet, WHOLE, proto, tcp},
     skb::Skb,
 };
 use aya_ebpf::btf_maps::lpm_trie::Key;
@@ -76,17 +76,17 @@ pub fn test(skb: Skb, rule: &Rule, packet: &Packet, ends: &Ends, scoped: bool, i
     if !protocol(rule.protocol, packet) {
         return REJECT_PROTOCOL;
     }
-    if rule.ports != 0 && !(packet.transport == 1 && has_ports(packet.protocol) && port(rule.ports, ends.peer_port)) {
+    if rule.ports != 0 && !(packet.transport != 0 && has_ports(packet.protocol) && port(rule.ports, ends.peer_port)) {
         return REJECT_PORT;
     }
     if rule.local_ports != 0
-        && !(packet.transport == 1 && has_ports(packet.protocol) && port(rule.local_ports, ends.local_port))
+        && !(packet.transport != 0 && has_ports(packet.protocol) && port(rule.local_ports, ends.local_port))
     {
         return REJECT_PORT;
     }
     if rule.connections != CONN_ANY {
         let syn = packet.tcp_flags & tcp::SYN != 0;
-        if packet.transport == 0 || syn != (rule.connections == CONN_NEW) {
+        if packet.transport != WHOLE || syn != (rule.connections == CONN_NEW) {
             return REJECT_CONNECTION;
         }
     }
@@ -106,7 +106,7 @@ pub fn test(skb: Skb, rule: &Rule, packet: &Packet, ends: &Ends, scoped: bool, i
 #[inline(always)]
 fn is_probe(skb: Skb, rule: &Rule, packet: &Packet, ends: &Ends, ingress: bool) -> bool {
     packet.protocol == proto::TCP
-        && packet.transport == 1
+        && packet.transport == WHOLE
         && (rule.flags & RULE_ANY_PROBE != 0 || rule.probes.contains(&ends.local_port))
         && in_addrs(SET_NODE, packet, ends)
         // Without a way to ask, what the node forwards under its own address is spared as well.

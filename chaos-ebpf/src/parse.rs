@@ -73,9 +73,14 @@ pub struct Packet {
     pub protocol: u8,
     /// TCP flags.
     pub tcp_flags: u8,
-    /// 1: the transport header was read (not for later fragments and truncated packets).
+    /// How much of the transport header was read: 0 (of later fragments and truncated packets), [`WHOLE`] or [`PORTS_ALONE`].
     pub transport: u8,
 }
+
+/// [`Packet::transport`]: all that rules ask for.
+pub const WHOLE: u8 = 1;
+/// [`Packet::transport`]: the ports, of a TCP header that goes on in the next fragment.
+pub const PORTS_ALONE: u8 = 2;
 
 #[repr(C)]
 struct Ip4 {
@@ -244,12 +249,16 @@ fn transport(skb: Skb, packet: &mut Packet) -> Option<()> {
     packet.transport = 0;
     match packet.protocol {
         proto::TCP => {
-            if let Some(words) = skb.load::<[u16; 8]>(packet.l4) {
+            // A first fragment may be shorter than the header, and yet have the ports: it must not get past a rule by that.
+            if let Some(words) = skb.load::<[u16; 2]>(packet.l4) {
                 packet.source_port = u16::from_be(words[0]);
                 packet.destination_port = u16::from_be(words[1]);
-                packet.tcp_flags = (u16::from_be(words[6]) & 0x3f) as u8;
-                packet.payload = packet.l4 + (u32::from(u16::from_be(words[6])) >> 12) * 4;
-                packet.transport = 1;
+                packet.transport = PORTS_ALONE;
+            }
+            if let Some(word) = skb.load::<u16>(packet.l4 + 12) {
+                packet.tcp_flags = (u16::from_be(word) & 0x3f) as u8;
+                packet.payload = packet.l4 + (u32::from(u16::from_be(word)) >> 12) * 4;
+                packet.transport = WHOLE;
             }
         }
         proto::UDP | proto::SCTP => {
@@ -257,12 +266,12 @@ fn transport(skb: Skb, packet: &mut Packet) -> Option<()> {
                 packet.source_port = u16::from_be(words[0]);
                 packet.destination_port = u16::from_be(words[1]);
                 packet.payload = packet.l4 + 8;
-                packet.transport = 1;
+                packet.transport = WHOLE;
             }
         }
         proto::ICMP => {
             packet.payload = packet.l4 + 8;
-            packet.transport = 1;
+            packet.transport = WHOLE;
         }
         proto::ICMP6 => {
             let kind: u8 = skb.load(packet.l4)?;
@@ -271,7 +280,7 @@ fn transport(skb: Skb, packet: &mut Packet) -> Option<()> {
                 return None;
             }
             packet.payload = packet.l4 + 8;
-            packet.transport = 1;
+            packet.transport = WHOLE;
         }
         _ => {}
     }

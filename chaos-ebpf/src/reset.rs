@@ -1,8 +1,9 @@
 //! TCP RST to both ends, which both accept: each carries exactly the receiver's next sequence number (RFC 5961, 3.2).
 
 use crate::{
+    arrival::LOOPBACK,
     delay::{DONE, MARK},
-    parse::{Packet, proto, tcp},
+    parse::{Packet, WHOLE, proto, tcp},
     skb::{INGRESS, RECOMPUTE, Skb},
 };
 use aya_ebpf::helpers::generated::bpf_l3_csum_replace;
@@ -25,7 +26,7 @@ struct Tcp {
 #[inline(always)]
 pub fn eligible(packet: &Packet) -> bool {
     packet.protocol == proto::TCP
-        && packet.transport == 1
+        && packet.transport == WHOLE
         && packet.tcp_flags & tcp::RST == 0
         && (packet.family == 4 || packet.l4 == packet.l3 + 40)
 }
@@ -37,17 +38,21 @@ pub enum Outcome {
     Forward,
     /// There is no receiver to tell (a first SYN): drop it.
     Drop,
-    /// The kernel refused; the packet is what it was or a RST.
+    /// The packet is the answer to its sender now and goes on past the later rules; its receiver has been told by a copy.
+    Answer,
+    /// The kernel refused; the packet is what it was.
+    Refused,
+    /// The same, half-way: drop it.
     Failed,
 }
 
-/// Answers the sender with a RST and turns the packet into one for the receiver.
+/// Answers the sender with a RST and turns the packet into one for the receiver; on loopback the other way round.
 ///
 /// A function of its own in BPF, for its stack.
 #[inline(never)]
 pub fn reset(skb: Skb, packet: &Packet, slot: *mut Slot, id: u32, point: &Point) -> Outcome {
     let (l2_len, ingress) = (point.l2_len, point.flags & POINT_INGRESS != 0);
-    let Some(old) = skb.load::<Tcp>(packet.l4) else { return Outcome::Failed };
+    let Some(old) = skb.load::<Tcp>(packet.l4) else { return Outcome::Refused };
     let end = if skb.gso_segs() > 1 { skb.len() } else { packet.end };
     let header = u32::from(old.offset >> 4) * 4;
     let flags = packet.tcp_flags;
@@ -55,7 +60,10 @@ pub fn reset(skb: Skb, packet: &Packet, slot: *mut Slot, id: u32, point: &Point)
         end.saturating_sub(packet.l4 + header) + u32::from(flags & tcp::SYN != 0) + u32::from(flags & tcp::FIN != 0);
     let (sequence, acknowledgement) = (u32::from_be(old.sequence), u32::from_be(old.acknowledgement));
     let acknowledged = flags & tcp::ACK != 0;
-    if !skb.change_tail(packet.l4 + 20) || !shorten(skb, packet) {
+    if !skb.change_tail(packet.l4 + 20) {
+        return Outcome::Refused;
+    }
+    if !shorten(skb, packet) {
         return Outcome::Failed;
     }
     let back = Tcp {
@@ -69,16 +77,6 @@ pub fn reset(skb: Skb, packet: &Packet, slot: *mut Slot, id: u32, point: &Point)
         check: 0,
         urgent: 0,
     };
-    if !write(skb, packet, back) || !turn(skb, packet, l2_len) {
-        return Outcome::Failed;
-    }
-    let sent = send_back(skb, slot, id, ingress);
-    if !turn(skb, packet, l2_len) || !sent {
-        return Outcome::Failed;
-    }
-    if !acknowledged {
-        return Outcome::Drop;
-    }
     let on = Tcp {
         source: old.source,
         destination: old.destination,
@@ -90,6 +88,25 @@ pub fn reset(skb: Skb, packet: &Packet, slot: *mut Slot, id: u32, point: &Point)
         check: 0,
         urgent: 0,
     };
+    if point.ifindex == LOOPBACK && !ingress {
+        // What is redirected into the receive path loses its route, and without one an address of our own is no source there
+        // (net/ipv4/route.c, `ip_route_input_slow`). What is sent out of loopback keeps it.
+        skb.set_tc_index(MARK | DONE);
+        if acknowledged && !(write(skb, packet, on) && again(skb, slot, id + 1)) {
+            return Outcome::Failed;
+        }
+        return if write(skb, packet, back) && turn(skb, packet, l2_len) { Outcome::Answer } else { Outcome::Failed };
+    }
+    if !write(skb, packet, back) || !turn(skb, packet, l2_len) {
+        return Outcome::Failed;
+    }
+    let sent = send_back(skb, slot, id, ingress);
+    if !turn(skb, packet, l2_len) || !sent {
+        return Outcome::Failed;
+    }
+    if !acknowledged {
+        return Outcome::Drop;
+    }
     if write(skb, packet, on) { Outcome::Forward } else { Outcome::Failed }
 }
 
@@ -97,20 +114,26 @@ pub fn reset(skb: Skb, packet: &Packet, slot: *mut Slot, id: u32, point: &Point)
 #[inline(always)]
 fn send_back(skb: Skb, slot: *mut Slot, point: u32, ingress: bool) -> bool {
     if ingress {
-        // Our egress program meets it on this CPU; attach points come in pairs, egress first.
-        // SAFETY: this CPU's map value.
-        unsafe {
-            (*slot).guard = point;
-            (*slot).resume = DONE;
-        }
-        let sent = skb.clone_to(skb.ifindex(), 0);
-        // SAFETY: as above.
-        unsafe { (*slot).guard = 0 }
-        return sent == 0;
+        // Attach points come in pairs, egress first.
+        return again(skb, slot, point);
     }
     skb.set_tc_index(MARK | DONE);
     let sent = skb.clone_to(skb.ifindex(), INGRESS);
     skb.set_tc_index(0);
+    sent == 0
+}
+
+/// A copy out of the same device, past the rules of the attach point whose guard this is: its program meets it on this CPU.
+#[inline(always)]
+fn again(skb: Skb, slot: *mut Slot, guard: u32) -> bool {
+    // SAFETY: this CPU's map value.
+    unsafe {
+        (*slot).guard = guard;
+        (*slot).resume = DONE;
+    }
+    let sent = skb.clone_to(skb.ifindex(), 0);
+    // SAFETY: as above.
+    unsafe { (*slot).guard = 0 }
     sent == 0
 }
 

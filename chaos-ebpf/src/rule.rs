@@ -27,8 +27,10 @@ use chaos_abi::{
 pub const ON: u32 = 0;
 /// Silent drop.
 pub const DROP: u32 = 0xffff_ffff;
+/// The packet goes on, past all later rules.
+pub const THROUGH: u32 = 0xffff_fffe;
 
-/// Runs rule `id`, which stands at `place`: [`ON`] or [`DROP`].
+/// Runs rule `id`, which stands at `place`: [`ON`], [`DROP`] or [`THROUGH`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn chaos_rule(ctx: *mut __sk_buff, id: u32, place: u32, depth: u32) -> u32 {
@@ -73,16 +75,28 @@ pub fn means(
         scratch.skip = 0;
         return None;
     };
+    let jiffies = clock::jiffies();
+    if jiffies >= lease.end {
+        // Over: nobody looked at this packet.
+        scratch.skip = 0;
+        return None;
+    }
     // SAFETY: this CPU's map value.
     let counters = unsafe { &mut *CHAOS_COUNTERS.get_ptr_mut(id)? };
     let packets = skb.packets();
-    counters.seen += packets;
+    // After that nothing is looked at either; but what would have been meant is counted, since it explains a fault without effect.
+    let lapsed = jiffies >= lease.until;
+    counters.seen += if lapsed { 0 } else { packets };
     if scratch.skip != 0 {
         scratch.skip = 0;
-        counters.rejected[REJECT_EXCEPT] += packets;
+        counters.rejected[REJECT_EXCEPT] += if lapsed { 0 } else { packets };
         return None;
     }
     let verdict = gate::test(skb, rule, &scratch.packet, &scratch.ends, scoped, ingress);
+    if lapsed {
+        counters.skipped_by_lease += if verdict == gate::PASS { packets } else { 0 };
+        return None;
+    }
     if verdict != gate::PASS {
         reject(counters, verdict, packets);
         if verdict == REJECT_PEER {
@@ -105,6 +119,13 @@ pub fn running(slot: u32, generation: u64) -> Option<&'static Lease> {
     if stop_of(lease.id, stop) == 0 { Some(lease) } else { None }
 }
 
+/// Does the lease in a slot hold just now?
+#[inline(always)]
+pub fn holds(slot: u32, generation: u64) -> bool {
+    let jiffies = clock::jiffies();
+    running(slot, generation).is_some_and(|lease| jiffies < lease.end && jiffies < lease.until)
+}
+
 /// Counts a packet that the rule does not mean.
 #[inline(always)]
 pub fn pass_over(id: u32, verdict: usize, packets: u64) {
@@ -122,19 +143,9 @@ fn reject(counters: &mut Counters, verdict: usize, packets: u64) {
     }
 }
 
-/// Lease, deadline and time window; the time in ns, where this rule needs it: reading that clock costs as much as all the rest.
+/// The time window; the time in ns, where this rule needs it: reading that clock costs as much as all the rest.
 #[inline(always)]
 fn in_time(lease: &Lease, rule: &Rule, packets: u64, counters: &mut Counters) -> Option<u64> {
-    let jiffies = clock::jiffies();
-    if jiffies >= lease.end {
-        // Over: nobody looked at this packet.
-        counters.seen = counters.seen.wrapping_sub(packets);
-        return None;
-    }
-    if jiffies >= lease.until {
-        counters.skipped_by_lease += packets;
-        return None;
-    }
     let timed = rule.flags & RULE_WINDOW != 0 || rule.action == ACTION_BANDWIDTH;
     let now = if timed { clock::now() } else { 0 };
     if rule.flags & RULE_WINDOW != 0 {
@@ -160,45 +171,51 @@ fn matched<const LEGACY: bool>(
     scratch: &mut Scratch,
 ) -> u32 {
     let packets = skb.packets();
-    let bytes = scratch.packet.wire_bytes(skb, scratch.ingress != 0);
+    // The length on the wire stays what it was when a buffer is cut (include/net/sch_generic.h, `qdisc_skb_cb`).
+    let bytes =
+        if scratch.cut != 0 { u64::from(skb.len()) } else { scratch.packet.wire_bytes(skb, scratch.ingress != 0) };
     let event = Event { packets, bytes, now, eligible: eligible(rule, scratch) };
     let decision = decide::<LEGACY>(id, rule, &scratch.packet, &scratch.ends.peer, event);
     if !hit(id, rule, event, &decision, counters, scratch) {
         return ON;
     }
     match rule.action {
-        ACTION_RESET => act_reset(skb, counters, scratch, depth),
-        ACTION_DUPLICATE => act_duplicate(skb, counters, scratch, place, depth),
-        ACTION_CORRUPT => act_corrupt(skb, rule, counters, scratch, &decision),
+        ACTION_RESET => act_reset(skb, &event, counters, scratch, depth),
+        ACTION_DUPLICATE => act_duplicate(skb, &event, counters, scratch, place, depth),
+        ACTION_CORRUPT => act_corrupt(skb, rule, &event, counters, scratch, &decision),
         ACTION_LATENCY => {
             if decision.reordered {
+                injected(counters, &event);
                 counters.reordered += packets;
             } else {
-                counters.delayed += packets;
-                scratch.plan.latency(id, &rule.args, &decision);
+                // Counted where it departs.
+                scratch.plan.latency(id, place, &rule.args, &decision, &event);
             }
             ON
         }
         ACTION_BANDWIDTH => {
             if decision.departure - now > Bandwidth::decode(&rule.args).limit {
+                injected(counters, &event);
                 counters.overflow += packets;
                 return DROP;
             }
             if decision.departure > now {
-                counters.delayed += packets;
-                scratch.plan.bandwidth(id, decision.departure);
+                scratch.plan.bandwidth(id, place, decision.departure, &event);
+            } else {
+                injected(counters, &event);
             }
             ON
         }
         // new-fault: action
         _ => {
+            injected(counters, &event);
             counters.lost += packets;
             DROP
         }
     }
 }
 
-/// Counts the decision; false: the packet stays as it is.
+/// Counts the decision, and those whom it spares; false: the packet stays as it is. What is done is counted when it is done.
 #[inline(always)]
 pub fn hit(
     id: u32,
@@ -210,15 +227,31 @@ pub fn hit(
 ) -> bool {
     counters.matched += event.packets;
     counters.skbs += 1;
-    if !decision.hit || rule.flags & RULE_DRY_RUN != 0 {
+    if !decision.hit {
         counters.skipped += event.packets;
-        counters.would_inject += if decision.hit { event.packets } else { 0 };
         return false;
     }
-    counters.injected += event.packets;
-    counters.bytes += event.bytes;
+    if rule.flags & RULE_DRY_RUN != 0 {
+        counters.would_inject += event.packets;
+        return false;
+    }
     sample::hit(id, counters, &scratch.packet);
     true
+}
+
+/// Counts a packet on which the fault has acted.
+#[inline(always)]
+pub fn injected(counters: &mut Counters, event: &Event) {
+    counters.injected += event.packets;
+    counters.bytes += event.bytes;
+}
+
+/// Counts one on which the kernel let it not act.
+#[inline(always)]
+fn refused(counters: &mut Counters, event: &Event) -> u32 {
+    counters.skipped += event.packets;
+    counters.errors += event.packets;
+    ON
 }
 
 /// Can the action act on this packet at all?
@@ -234,51 +267,69 @@ fn eligible(rule: &Rule, scratch: &Scratch) -> bool {
 }
 
 #[inline(always)]
-fn act_duplicate(skb: Skb, counters: &mut Counters, scratch: &Scratch, place: u32, depth: u32) -> u32 {
+fn act_duplicate(skb: Skb, event: &Event, counters: &mut Counters, scratch: &Scratch, place: u32, depth: u32) -> u32 {
     let Some(slot) = CHAOS_SLOT.get_ptr_mut(0) else { return ON };
-    let packets = skb.packets();
     if duplicate(skb, slot, scratch.point, scratch.ingress != 0, place + 1, depth) {
-        counters.duplicated += packets;
-    } else {
-        counters.errors += packets;
+        injected(counters, event);
+        counters.duplicated += event.packets;
+        return ON;
     }
-    ON
+    refused(counters, event)
 }
 
 #[inline(always)]
-fn act_corrupt(skb: Skb, rule: &Rule, counters: &mut Counters, scratch: &Scratch, decision: &Decision) -> u32 {
+fn act_corrupt(
+    skb: Skb,
+    rule: &Rule,
+    event: &Event,
+    counters: &mut Counters,
+    scratch: &Scratch,
+    decision: &Decision,
+) -> u32 {
     let mode = Corrupt::decode(&rule.args).mode;
     match corrupt(skb, &scratch.packet, mode, decision.random, counters) {
-        corrupt::Outcome::Damaged => ON,
-        corrupt::Outcome::Drop => DROP,
-        corrupt::Outcome::Failed => {
-            counters.errors += skb.packets();
+        corrupt::Outcome::Damaged => {
+            injected(counters, event);
             ON
         }
+        corrupt::Outcome::Drop => {
+            injected(counters, event);
+            DROP
+        }
+        corrupt::Outcome::Failed => refused(counters, event),
     }
 }
 
 #[inline(always)]
-fn act_reset(skb: Skb, counters: &mut Counters, scratch: &Scratch, depth: u32) -> u32 {
+fn act_reset(skb: Skb, event: &Event, counters: &mut Counters, scratch: &mut Scratch, depth: u32) -> u32 {
     let (Some(slot), Some(point)) = (CHAOS_SLOT.get_ptr_mut(0), CHAOS_POINTS.get(scratch.point)) else { return ON };
-    // The segments that it was, before it is cut to a header.
-    let packets = skb.packets();
     // SAFETY: this CPU's map value. A packet that re-enters meanwhile works one level deeper.
     unsafe { (*slot).depth = depth + 1 }
     let outcome = reset(skb, &scratch.packet, slot, scratch.point, point);
     // SAFETY: as above.
     unsafe { (*slot).depth = depth }
+    if outcome == reset::Outcome::Refused {
+        return refused(counters, event);
+    }
+    // All the segments that it was; what later rules see is one.
+    injected(counters, event);
+    (scratch.packets, scratch.cut) = (1, 1);
     match outcome {
         reset::Outcome::Forward => {
-            counters.reset += packets;
+            counters.reset += event.packets;
             ON
         }
         reset::Outcome::Drop => {
-            counters.reset += packets;
+            counters.reset += event.packets;
             DROP
         }
-        reset::Outcome::Failed => {
-            counters.errors += packets;
+        reset::Outcome::Answer => {
+            counters.reset += event.packets;
+            THROUGH
+        }
+        _ => {
+            counters.lost += event.packets;
+            counters.errors += event.packets;
             DROP
         }
     }

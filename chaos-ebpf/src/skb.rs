@@ -3,8 +3,8 @@
 use aya_ebpf::{
     bindings::__sk_buff,
     helpers::generated::{
-        bpf_clone_redirect, bpf_redirect, bpf_set_hash, bpf_skb_ancestor_cgroup_id, bpf_skb_change_tail,
-        bpf_skb_load_bytes, bpf_skb_set_tstamp, bpf_skb_store_bytes,
+        bpf_clone_redirect, bpf_redirect, bpf_set_hash, bpf_skb_ancestor_cgroup_id, bpf_skb_change_head,
+        bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_set_tstamp, bpf_skb_store_bytes,
     },
 };
 use chaos_abi::NO_DEVICE;
@@ -16,6 +16,8 @@ pub const NEXT: i32 = -1;
 pub const SHOT: i32 = 2;
 /// `bpf_redirect`, `bpf_clone_redirect`: into the receive path.
 pub const INGRESS: u64 = 1;
+/// Bytes of an Ethernet header.
+const ETHERNET: u32 = 14;
 /// `bpf_skb_store_bytes`: keep a hardware checksum over the whole packet (CHECKSUM_COMPLETE) right.
 pub const RECOMPUTE: u64 = 1;
 
@@ -106,6 +108,16 @@ impl Skb {
     pub fn change_tail(self, len: u32) -> bool {
         // SAFETY: no packet pointer is held across.
         unsafe { bpf_skb_change_tail(self.0, len, 0) == 0 }
+    }
+
+    /// An Ethernet header in front of a packet of a device that has none: a redirect to a device that has one asks for it
+    /// (net/core/filter.c, `__bpf_redirect_common`), and the way back takes it off (`__bpf_redirect_no_mac`). The receiver sees no
+    /// more of it than the EtherType.
+    #[inline(always)]
+    pub fn push_ethernet(self) -> bool {
+        let kind = self.protocol() as u16;
+        // SAFETY: no packet pointer is held across.
+        unsafe { bpf_skb_change_head(self.0, ETHERNET, 0) == 0 && self.store(ETHERNET - 2, &kind, 0) }
     }
 
     /// A copy without its socket to `ifindex`. Positive and `-ENOBUFS`: the queue dropped it.

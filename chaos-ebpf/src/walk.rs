@@ -1,11 +1,11 @@
 //! One pass over the rules of an attach point, in the order in which user space put them.
 
 use crate::{
-    delay::{DONE, Departure, MARK, MARK_MASK, depart},
+    delay::{DONE, DROPPED, Departure, MARK, MARK_MASK, chaos_book, depart},
     gate::{self, Ends},
     maps::{CHAOS_CONTROL, CHAOS_POINTS, CHAOS_SCRATCH, CHAOS_SLOT},
     parse::{Packet, parse},
-    rule::{self, DROP, chaos_rule, chaos_rule_legacy},
+    rule::{self, DROP, ON, THROUGH, chaos_rule, chaos_rule_legacy},
     sample,
     skb::{NEXT, Skb, drop_silently},
 };
@@ -38,6 +38,12 @@ pub struct Scratch {
     pub lease: u32,
     /// 1: it runs.
     pub running: u32,
+    /// 1: a reset has cut the buffer to a header.
+    pub cut: u32,
+    /// Unused.
+    pub reserved: u32,
+    /// Wire packets of the buffer.
+    pub packets: u64,
 }
 
 /// The whole program; `LEGACY`: without helpers that kernels before 5.18 lack.
@@ -68,20 +74,24 @@ pub fn run<const LEGACY: bool>(skb: Skb) -> i32 {
     scratch.point = id;
     scratch.ingress = u32::from(ingress);
     scratch.skip = 0;
-    if !rules::<LEGACY>(skb, point, scratch, start, depth) {
+    let verdict = rules::<LEGACY>(skb, point, scratch, start, depth);
+    if verdict == DROP {
+        if scratch.plan.rule != 0 {
+            chaos_book(depth, DROPPED);
+        }
         return drop_silently(ingress);
     }
-    if scratch.plan.rule == 0 {
+    if verdict == THROUGH || scratch.plan.rule == 0 {
         return NEXT;
     }
-    depart::<LEGACY>(skb, point, ingress, &scratch.plan)
+    depart::<LEGACY>(skb, point, &scratch.plan, depth)
 }
 
-/// False: the packet is dropped. Most rules of a packet do not mean it, and mostly that is seen at the attach point already.
+/// [`ON`], [`DROP`] or [`THROUGH`]. Most rules of a packet do not mean it, and mostly that is seen at the attach point already.
 #[inline(always)]
-fn rules<const LEGACY: bool>(skb: Skb, point: &Point, scratch: &mut Scratch, start: u32, depth: u32) -> bool {
-    let packets = skb.packets();
+fn rules<const LEGACY: bool>(skb: Skb, point: &Point, scratch: &mut Scratch, start: u32, depth: u32) -> u32 {
     (scratch.start, scratch.lease, scratch.running) = (start, 0, 0);
+    (scratch.packets, scratch.cut) = (skb.packets(), 0);
     for place in 0..MAX_RULES_PER_POINT as u32 {
         // Volatile, as in `gate::quick`, and for the same reason.
         // SAFETY: fields of map values.
@@ -99,20 +109,21 @@ fn rules<const LEGACY: bool>(skb: Skb, point: &Point, scratch: &mut Scratch, sta
             if verdict != gate::PASS {
                 if entry.lease != scratch.lease {
                     scratch.lease = entry.lease;
-                    scratch.running = u32::from(rule::running(entry.lease, scratch.generation).is_some());
+                    scratch.running = u32::from(rule::holds(entry.lease, scratch.generation));
                 }
                 if scratch.running != 0 {
-                    rule::pass_over(entry.rule, verdict, packets);
+                    rule::pass_over(entry.rule, verdict, scratch.packets);
                 }
                 continue;
             }
         }
         let rule = if LEGACY { chaos_rule_legacy } else { chaos_rule };
-        if rule(skb.0, entry.rule, place, depth) == DROP {
-            return false;
+        let verdict = rule(skb.0, entry.rule, place, depth);
+        if verdict == DROP || verdict == THROUGH {
+            return verdict;
         }
     }
-    true
+    ON
 }
 
 /// Where the walk starts; None for a packet that is through already.

@@ -9,6 +9,7 @@ pub mod netns;
 pub mod offload;
 pub mod onlooker;
 pub mod owner;
+pub mod tun;
 pub mod vlan;
 
 pub use cgroup::Cgroup;

@@ -26,6 +26,18 @@ pub fn get_option(fd: BorrowedFd<'_>, level: i32, name: i32, value: &mut [u8]) -
     check(result).map(|_| length as usize)
 }
 
+/// Makes the open `/dev/net/tun` a tun device of this name, without packet information (tun(4) of the kernel's documentation).
+pub fn make_tun(fd: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    // SAFETY: ifreq is plain integers, for which all zeroes is a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, byte) in request.ifr_name.iter_mut().zip(name.bytes().take(libc::IFNAMSIZ - 1)) {
+        *to = byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+    // SAFETY: the kernel reads and writes an ifreq, which lives across the call.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) }).map(drop)
+}
+
 /// A packet socket for every protocol, bound to one interface of the calling thread's network namespace.
 pub fn packet_socket(ifindex: u32) -> io::Result<OwnedFd> {
     let every_protocol = (libc::ETH_P_ALL as u16).to_be();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chaos_tests::clock::wait_until;
 use chaos_tests::lab::Lab;
 use chaos_tests::need;
-use chaos_tests::net::{Counters, Family};
+use chaos_tests::net::{Counters, Family, tun};
 use chaos_tests::product::Leftovers;
 use chaos_tests::scene::{Direction, PORT};
 use chaos_tests::stats::quantile::median;
@@ -299,4 +299,84 @@ fn a_reset_takes_the_delay_that_its_packet_would_have_had() {
     assert_eq!(&got, b"one");
     assert_eq!(await_end(&pair.server, Duration::from_secs(5)), Some(ErrorKind::ConnectionReset));
     assert_eq!(running.finish().fault("f").action("reset"), 1);
+}
+
+#[test]
+fn a_device_without_a_link_header_is_delayed_too() {
+    let Some(lab) = Lab::delaying() else { return };
+    let Some(_link) = tun::join(&lab.hosts) else { return };
+    let rtt_ms = |family| {
+        let to = tun::at(2, family);
+        let answers = Ping::to(to).count(20).interval(Duration::from_millis(20)).run(&lab.hosts.a.ns);
+        assert_eq!(answers.received(), 20, "{family}: a delay loses nothing: {answers:?}");
+        median(&answers.rtts_ms())
+    };
+    let without = Family::BOTH.map(rtt_ms);
+    for (direction, delay_ms) in [("egress", 50.0), ("ingress", 50.0), ("both", 100.0)] {
+        let running = lab.inject(&format!(
+            "name: f, network: {{ direction: {direction}, match: {{ interfaces: [tun0] }}, latency: {{ delay: 50ms }} }}"
+        ));
+        for (family, without) in Family::BOTH.into_iter().zip(without) {
+            assert_about(&format!("{direction} {family}"), rtt_ms(family) - without, delay_ms);
+        }
+        let outcome = Flow::to((tun::at(2, Family::V4), PORT).into()).count(100).run(&lab.hosts.a.ns, &lab.hosts.b.ns);
+        assert_eq!((outcome.lost(), outcome.duplicates), (0, 0), "{direction}");
+        let report = running.finish();
+        let fault = report.only_fault();
+        fault.assert_adds_up();
+        assert_eq!(
+            (fault.action("delayed"), fault.action("errors")),
+            (fault.injected(), 0),
+            "{direction}: {}",
+            fault.json
+        );
+        assert!(fault.injected() >= 40, "{direction}: {}", fault.json);
+    }
+}
+
+/// What goes to loopback without its route is lost there: a delay that is a partition is none.
+#[test]
+fn loopback_is_refused_or_left_alone() {
+    let Some(lab) = Lab::delaying() else { return };
+    for matches in ["interfaces: [lo]", "peers: [{ cidr: 127.0.0.1/32 }]", "peers: [{ cidr: '::1/128' }]"] {
+        for action in ["latency: { delay: 50ms }", "bandwidth: { rate: 1mbit }"] {
+            let fault = format!("name: f, network: {{ match: {{ {matches} }}, {action} }}");
+            for verb in ["run", "plan"] {
+                let output = lab.chaos.on_file(verb, &lab.experiment().duration("1s").fault(&fault));
+                let text = output.text();
+                assert!(text.contains("loopback") && text.contains("partition or reset"), "{verb} {fault}: {text}");
+                output.expect_code(3);
+            }
+        }
+    }
+    let fault = "name: f, network: { match: { peers: [{ cidr: 10.77.0.0/24 }] }, latency: { delay: 50ms } }";
+    let running = lab.inject(fault);
+    let own = Ping::to(lab.hosts.a.ip(Family::V4)).count(10).interval(Duration::from_millis(20)).run(&lab.hosts.a.ns);
+    assert_eq!(own.received(), 10, "its own address: {own:?}");
+    assert!(median(&own.rtts_ms()) < 25.0, "{own:?}");
+    let other = Ping::to(lab.hosts.b.ip(Family::V4)).count(10).interval(Duration::from_millis(20)).run(&lab.hosts.a.ns);
+    assert_eq!(other.received(), 10);
+    let report = running.finish();
+    assert_eq!(report.only_fault().action("delayed"), 10, "{}", report.json);
+    let said = report.json["warnings"].to_string();
+    assert!(said.contains("loopback") && said.contains("not held back"), "{said}");
+}
+
+#[test]
+fn what_finds_the_queue_full_is_lost_once_and_said() {
+    let Some(lab) = Lab::delaying() else { return };
+    for direction in Direction::BOTH {
+        let play = direction.play(&lab, "latency: { delay: 700ms, limit: 100 }", |flow| flow.count(300));
+        let fault = play.report.only_fault();
+        let lost = play.sum(|outcome| outcome.lost());
+        assert!(lost > 0, "{direction}: nothing was over the limit");
+        play.assert_counts(600);
+        assert_eq!((fault.count("overflow"), fault.count("dropped")), (lost, 0), "{direction}: {}", fault.json);
+        assert_eq!(fault.action("delayed"), 600 - lost, "{direction}: {}", fault.json);
+        let said = play.report.json["warnings"].to_string();
+        assert!(
+            said.contains(&format!("{lost} packets")) && said.contains("raise latency.limit"),
+            "{direction}: {said}"
+        );
+    }
 }

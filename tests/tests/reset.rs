@@ -1,6 +1,7 @@
 //! Resets: both ends learn of it at once, by segments that any TCP must believe.
 
 use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use chaos_tests::lab::Lab;
@@ -140,4 +141,65 @@ fn other_traffic_is_not_reset() {
     }
     let ended = running.finish_any();
     assert_eq!(ended.report().verdict(), "NoEffect");
+}
+
+/// On loopback a packet keeps the route that it had: what is sent into the receive path anew has none, and is no answer there.
+#[test]
+fn on_loopback_both_ends_are_reset_too() {
+    let Some(lab) = Lab::open() else { return };
+    let ns = &lab.hosts.a.ns;
+    let own = Family::BOTH.map(|family| lab.hosts.a.ip(family));
+    let local = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    for address in local.into_iter().chain(own) {
+        for direction in ["egress", "both"] {
+            let what = format!("{address} {direction}");
+            let at = SocketAddr::new(address, PORT);
+            let pair = Pair::open(ns, ns, at);
+            let _listener = listener(ns, SocketAddr::new(address, PORT + 1));
+            let running = lab.inject(&format!(
+                "name: f, network: {{ direction: {direction}, match: {{ protocol: tcp, interfaces: [lo] }}, {ACTION} }}"
+            ));
+            let refused = attempt(ns, 0, SocketAddr::new(address, PORT + 1), LIMIT);
+            assert!(refused.ending.is_refused(), "{what}: {refused:?}");
+            (&pair.client).write_all(b"during").unwrap();
+            assert_eq!(await_end(&pair.client, LIMIT), Some(ErrorKind::ConnectionReset), "{what}: the sender");
+            assert_eq!(await_end(&pair.server, LIMIT), Some(ErrorKind::ConnectionReset), "{what}: the receiver");
+            let report = running.finish();
+            let fault = report.only_fault();
+            fault.assert_adds_up();
+            assert_eq!(
+                (fault.action("reset"), fault.injected(), fault.action("errors")),
+                (2, 2, 0),
+                "{what}: {}",
+                fault.json
+            );
+        }
+    }
+}
+
+/// A buffer of many segments is reset whole, and what later faults see of it is one RST, whether they mean it or not.
+#[test]
+fn later_faults_see_one_packet_of_a_buffer_that_was_reset() {
+    let Some(lab) = Lab::open() else { return };
+    let (a, b) = (&lab.hosts.a.ns, &lab.hosts.b);
+    let pair = Pair::open(a, &b.ns, b.at(Family::V4, PORT));
+    let later = |name: &str, port: u16| {
+        format!(
+            "name: {name}, optional: true, network: {{ match: {{ protocol: tcp, ports: [{port}] }}, duplicate: {{ percent: 0.001 }} }}"
+        )
+    };
+    let experiment = lab
+        .experiment()
+        .fault(&Direction::Egress.fault_on("tcp", ACTION))
+        .fault(&later("meant", PORT))
+        .fault(&later("other", PORT + 1));
+    let running = lab.chaos.run(&experiment);
+    // Within the window that a connection begins with (RFC 6928).
+    (&pair.client).write_all(&[7; 9 * 1448]).unwrap();
+    assert_eq!(await_end(&pair.client, LIMIT), Some(ErrorKind::ConnectionReset));
+    let report = running.finish_any().report().clone();
+    let reset = report.fault("f");
+    assert!(reset.action("reset") > reset.skbs(), "no buffer of several segments: {}", reset.json);
+    assert_eq!([report.fault("meant").seen(), report.fault("other").seen()], [reset.skbs(); 2], "{}", report.json);
+    assert_eq!(report.fault("meant").matched(), reset.skbs());
 }

@@ -35,11 +35,11 @@ abi_struct! {
         pub seen: u64,
         /// Packets that passed every test.
         pub matched: u64,
-        /// Packets hit.
+        /// Packets on which the fault acted, counted once it had.
         pub injected: u64,
         /// Packets matched and not hit.
         pub skipped: u64,
-        /// Packets that a dry run would have hit (part of `skipped`).
+        /// Packets that a dry run would have hit.
         pub would_inject: u64,
         /// Decisions: skbs that matched.
         pub skbs: u64,
@@ -59,7 +59,7 @@ abi_struct! {
         pub reordered: u64,
         /// TCP segments answered with RST.
         pub reset: u64,
-        /// The kernel refused an operation; the packet went on untouched.
+        /// The kernel refused an operation: the packet went on untouched, and is one of `skipped`; a reset half-way: one of `lost`.
         pub errors: u64,
         /// Dropped because the queue was full or the wait beyond `limit`.
         pub overflow: u64,

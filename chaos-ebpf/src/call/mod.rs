@@ -181,13 +181,18 @@ pub unsafe extern "C" fn chaos_call_rule(id: u32, generation: u64, call: *const 
     if jiffies >= lease.end {
         return 0;
     }
-    if jiffies >= lease.until {
-        count!(counters, skipped_by_lease);
-        return 0;
+    let lapsed = jiffies >= lease.until;
+    if !lapsed {
+        count!(counters, seen);
     }
-    count!(counters, seen);
     let args = CallArgs::decode(&rule.args);
     let why = rejected(rule, &args, lease, call);
+    if lapsed {
+        if why >= 8 {
+            count!(counters, skipped_by_lease);
+        }
+        return 0;
+    }
     if why < 8 {
         count!(counters, rejected[why & 7]);
         return 0;
@@ -248,7 +253,6 @@ fn apply(id: u32, rule: &Rule, args: &CallArgs, call: &Call, counters: *mut Coun
         return 0;
     };
     if rule.flags & RULE_DRY_RUN != 0 {
-        count!(counters, skipped);
         count!(counters, would_inject);
         return 0;
     }

@@ -7,13 +7,13 @@ use crate::{
         lookup::Known,
         mechanism::mechanism,
         possible::reduce,
-        run,
+        queue, run,
         trial::Trial,
         wants::{self, Around},
     },
     kernel::netns::Netns,
-    observe::{ExitCode, combined},
-    plan::{Asked, RulePlan},
+    observe::{ExitCode, combined, count as figure},
+    plan::{Asked, Plan, RulePlan},
     resolve::Target,
     spec::Direction,
 };
@@ -61,8 +61,20 @@ struct PlannedFault {
     asked: Asked,
     /// `tcx+fq`; several where targets differ; none where the fault cannot act.
     mechanisms: Vec<String>,
+    /// Of a delay: how much its queue holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<Limit>,
     /// Where packets would be met: target, interface, direction.
     places: Vec<Place>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Limit {
+    /// How many packets wait at once; those beyond are lost.
+    packets: u32,
+    /// How many packets per second fill it.
+    met_at_per_second: u64,
 }
 
 #[derive(Serialize)]
@@ -121,15 +133,20 @@ fn describe(request: &mut Request, interfaces: &LazyCell<Interfaces>) -> (Planne
             (Ok(_), Ok(interfaces)) => means(rule, request, interfaces),
             _ => Vec::new(),
         },
+        limit: queue::rate(rule)
+            .zip(rule.queue)
+            .map(|(rate, queue)| Limit { packets: queue.packets, met_at_per_second: rate }),
         places: request.targets.iter().flat_map(|target| places(request, rule, target)).collect(),
     });
+    // What cannot be looked at now is met with its reason by the run.
+    let own = request.targets.iter().flat_map(|target| own_addresses(plan, target).unwrap_or_default());
     let mut planned = Planned {
         experiment: plan.name.clone(),
         duration: humantime::format_duration(plan.duration).to_string(),
         dry_run: plan.dry_run,
         targets: request.targets.iter().map(target).collect(),
         faults: faults.collect(),
-        warnings: request.warnings.clone(),
+        warnings: own.chain(request.warnings.iter().cloned()).collect(),
         left_out: possible.as_ref().map_or_else(|_| Vec::new(), Clone::clone),
         refused: Vec::new(),
     };
@@ -147,6 +164,16 @@ fn target(target: &Target) -> PlannedTarget {
         interfaces: names.collect(),
         processes: target.pids.len(),
     }
+}
+
+/// Faults that do not hold back what a target sends to itself, by its addresses as they are now.
+fn own_addresses(plan: &Plan, target: &Target) -> Result<Vec<String>, EngineError> {
+    if plan.rules.iter().all(|rule| rule.queue.is_none()) {
+        return Ok(Vec::new());
+    }
+    let netns = Netns::from_fd(Arc::clone(&target.netns.fd), target.name.clone())?;
+    let local = wants::local_addresses(plan, &netns)?;
+    Ok(queue::spared(plan, target, Around { local: &local, known: &Known::default() }))
 }
 
 /// `tcx+fq`; several where targets differ.
@@ -197,6 +224,10 @@ fn text(planned: &Planned) -> String {
             fault.places.iter().map(|one| format!("{} of {} ({})", one.interface, one.target, one.direction)).collect();
         if !on.is_empty() {
             lines.push(format!("    on {}", on.join(", ")));
+        }
+        if let Some(limit) = &fault.limit {
+            let (packets, rate) = (figure(limit.packets.into()), figure(limit.met_at_per_second));
+            lines.push(format!("    limit {packets} packets that wait at once, met at {rate} per second"));
         }
     }
     lines.extend(planned.warnings.iter().map(|warning| format!("  warning: {warning}")));

@@ -5,7 +5,7 @@ use super::{
     progress::Progress,
 };
 use crate::{
-    engine::{Active, Engine, EngineError, Request, kept, lease::Fate},
+    engine::{Active, Engine, EngineError, Request, kept, lease::Fate, queue},
     observe::{self, Ending, FaultPlanned, FaultReport, Report, TargetReport, Verdict, planned},
     plan::Plan,
     probe::{Phase, Probes},
@@ -233,7 +233,8 @@ fn revert(engine: &Engine, active: &Active, mut followed: Followed, ending: Endi
     if let (Ending::Finished, Some(why)) = (&ending, followed.failed.take()) {
         ending = Ending::Error(why);
     }
-    let warnings = [active.warnings.clone(), unlearned(&faults), followed.warnings.clone()].concat();
+    let full = queue::overflowed(&active.plan, &faults);
+    let warnings = [active.warnings.clone(), unlearned(&faults), full, followed.warnings.clone()].concat();
     let mut report = report(&active.plan, &active.targets, &warnings, state, faults);
     followed.fill(&mut report.targets);
     report.reason = followed.warnings.join("; ");

@@ -8,12 +8,13 @@ use super::{
     sets::PlanSets,
 };
 use crate::{
+    faults,
     kernel::netns::Netns,
     observe::FaultReport,
     plan::{Plan, call::Candidate},
     resolve::Target,
 };
-use chaos_abi::State;
+use chaos_abi::{ACTION_LATENCY, State};
 use std::{collections::HashMap, time::SystemTime};
 
 /// An experiment that is applied.
@@ -148,7 +149,11 @@ fn add_drops(active: &Active, placed: &[&Placed], reports: &mut [FaultReport]) {
             .iter()
             .zip(reports.iter())
             .filter(|(placed, _)| inode_of(placed) == Some(*inode))
-            .map(|(_, report)| if report.actions.delayed > 0 { report.overflow } else { 0 })
+            .map(|(placed, report)| {
+                // A rate drops what is over its limit before the queue.
+                let queues = active.plan.rules[placed.plan].phase == faults::phase(ACTION_LATENCY);
+                if queues { report.overflow } else { 0 }
+            })
             .sum();
         let booked = placed
             .iter()

@@ -27,6 +27,7 @@ pub mod owner;
 pub mod possible;
 mod prepare;
 mod private;
+pub mod queue;
 pub mod reap;
 pub mod release;
 pub mod rules;

@@ -1,6 +1,6 @@
 //! What this kernel lacks is refused before anything is attached.
 
-use super::{EngineError, arrivals, calls::without_cgroup, limit, trial::Trial};
+use super::{EngineError, arrivals, calls::without_cgroup, limit, queue, trial::Trial};
 use crate::{
     kernel::{error::KernelError, probe},
     plan::Plan,
@@ -37,6 +37,7 @@ pub fn possible(plan: &Plan, targets: &[Target]) -> Result<(), EngineError> {
     for target in targets {
         arrivals::possible(plan, target)
             .and_then(|()| limit::possible(plan, target))
+            .and_then(|()| queue::possible(plan, target))
             .map_err(EngineError::Unsupported)?;
     }
     Ok(())

@@ -5,6 +5,7 @@ use super::{
     lookup::{self, Known},
     never::Never,
     owner::Owner,
+    queue,
     rules::{self, Remembered, Slots},
     sets,
     trial::Trial,
@@ -205,6 +206,8 @@ fn wanted(active: &mut Active, first: usize) -> Result<Vec<(u64, Vec<Want>)>, En
         let ns = Netns::from_fd(Arc::clone(&target.netns.fd), target.name.clone())?;
         let local = wants::local_addresses(&active.plan, &ns)?;
         let around = Around { local: &local, known: &active.known };
+        let said = queue::spared(&active.plan, target, around);
+        active.warnings.extend(said.into_iter().filter(|text| !active.warnings.contains(text)).collect::<Vec<_>>());
         let wants = wants::wants(&active.plan, &active.placed, index, target, around)
             .map_err(|text| EngineError::Invalid(vec![text]))?;
         all.push((inode, wants));

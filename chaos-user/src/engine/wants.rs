@@ -1,6 +1,6 @@
 //! Which interfaces of a target get which rules, in which direction.
 
-use super::{arrivals, lookup::Known, rules::Placed};
+use super::{arrivals, lookup::Known, queue, rules::Placed};
 use crate::{
     faults::Queue,
     kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
@@ -96,6 +96,16 @@ pub struct Around<'a> {
 /// Does a rule go onto this interface? Loopback only where it is named, or a peer is a local address.
 #[must_use]
 pub fn goes_on(rule: &RulePlan, target: &Target, interface: &Interface, around: Around) -> bool {
+    queue::can_be_on(rule, interface) && means(rule, target, interface, around)
+}
+
+/// Would it go onto loopback, if its packets could be held back there?
+#[must_use]
+pub fn means_loopback(rule: &RulePlan, target: &Target, interface: &Interface, around: Around) -> bool {
+    interface.loopback && means(rule, target, interface, around)
+}
+
+fn means(rule: &RulePlan, target: &Target, interface: &Interface, around: Around) -> bool {
     let condition = &rule.condition;
     if !condition.interfaces.is_empty() {
         return condition.interfaces.contains(&interface.name);

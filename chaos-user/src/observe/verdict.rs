@@ -116,7 +116,7 @@ fn no_effect(planned: &FaultPlanned, dry_run: bool, faults: &[FaultReport]) -> O
     let injected = total(|fault| fault.injected);
     // Of calls it is the effect that is counted there: errors that they returned.
     let refused = if planned.unit == Unit::Packets { total(|fault| fault.actions.errors) } else { 0 };
-    let effect = if dry_run { total(|fault| fault.would_inject) } else { injected.saturating_sub(refused) };
+    let effect = if dry_run { total(|fault| fault.would_inject) } else { injected };
     if effect > 0 {
         return None;
     }
@@ -129,8 +129,8 @@ fn no_effect(planned: &FaultPlanned, dry_run: bool, faults: &[FaultReport]) -> O
         format!("no {} of the target was seen while the fault was active", unit.one())
     } else if matched == 0 {
         rejected(unit, seen, &mine)
-    } else if injected > 0 && !dry_run {
-        format!("{} chosen, but the kernel refused to act on any of them", unit.counted(injected))
+    } else if refused > 0 && !dry_run {
+        format!("{} chosen, but the kernel refused to act on any of them", unit.counted(refused))
     } else {
         let not = if dry_run { "none would have been injected" } else { "none was injected" };
         format!("{} matched, but percent or when let all pass: {not}", unit.counted(matched))

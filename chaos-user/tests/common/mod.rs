@@ -61,6 +61,11 @@ impl Stage {
         stage
     }
 
+    /// The device to which delayed packets go takes them, or drops them all.
+    pub fn queue_is_up(&self, up: bool) {
+        self.netns.enter(|| link::set_up(&mut Rtnl::open().unwrap(), self.ifindex, up).unwrap()).unwrap();
+    }
+
     /// Lease 1 holds, or has lapsed.
     pub fn lease(&mut self, holds: bool) {
         self.lease_of(1, holds);

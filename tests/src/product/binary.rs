@@ -91,6 +91,13 @@ impl Chaos {
         self.command(&[&["run", "-o", "json"], more, &[path.as_str()]].concat())
     }
 
+    /// Runs a verb on the file of an experiment: `plan`.
+    #[track_caller]
+    pub fn on_file(&self, verb: &str, experiment: &Experiment) -> Output {
+        let file = experiment.write();
+        self.command(&[verb, &file.path().to_string_lossy()])
+    }
+
     /// Starts a command of the product with its output kept.
     pub fn start(&self, args: &[&str]) -> Child {
         Command::new(&self.path)

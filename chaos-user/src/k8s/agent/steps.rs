@@ -9,7 +9,7 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    engine::{Active, Asker, EngineError, Remembered, Request, kept, lease::Fate, possible::reduce},
+    engine::{Active, Asker, EngineError, Remembered, Request, kept, lease::Fate, possible::reduce, queue},
     k8s::api::{InjectionPhase, InjectionSpec, Stop},
     kernel::clock::monotonic,
     observe::{Ending, Gap, Report, TargetReport, condensed, judge, merged, planned},
@@ -303,6 +303,7 @@ fn report(part: &Part, active: &Active, ending: &Ending) -> Report {
     };
     let mut warnings = active.warnings.clone();
     warnings.extend(probed::warnings(active, &part.counted));
+    warnings.extend(queue::overflowed(&active.plan, &part.counted));
     Report {
         experiment: active.plan.name.clone(),
         verdict,
