@@ -6,6 +6,7 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{Arc, Mutex},
     thread,
 };
 
@@ -85,6 +86,50 @@ fn said(program: &Path, kubeconfig: &Path, args: &[&str]) -> (i32, String) {
 
 fn chaos() -> Option<Chaos> {
     need::product().then(|| Chaos::find().expect("it was found a moment ago"))
+}
+
+/// Answers with an empty list, and keeps the heads of the requests.
+fn listing() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = Arc::clone(&heads);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let (mut request, mut byte) = (Vec::new(), [0]);
+            while !request.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+                request.push(byte[0]);
+            }
+            kept.lock().unwrap().push(String::from_utf8_lossy(&request).to_ascii_lowercase());
+            let body = r#"{"kind":"ExperimentList","apiVersion":"chaos-ebpf.dev/v1alpha1","metadata":{},"items":[]}"#;
+            let head = "HTTP/1.1 200 X\r\ncontent-type: application/json\r\nconnection: close\r\n";
+            let _gone = stream.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
+        }
+    });
+    (address, heads)
+}
+
+#[test]
+fn habits_of_kubectl_are_known() {
+    let Some(chaos) = chaos() else { return };
+    let folder = Folder::new("habits");
+    let (address, heads) = listing();
+    let kubeconfig = folder.kubeconfig(&address).to_string_lossy().into_owned();
+    let options = ["--kubeconfig", &kubeconfig, "--as", "eve", "--as-group", "ops", "-l", "app=web", "-o", "json"];
+    let elsewhere = folder.0.join("no-such-file");
+    let (code, text) = said(chaos.path(), &elsewhere, &[&["kubectl", "list"], &options[..]].concat());
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("\"kind\": \"List\""), "{text}");
+    let heads = heads.lock().unwrap().join("");
+    for part in
+        ["labelselector=app%3dweb", "impersonate-user: eve", "impersonate-group: ops", "/namespaces/shop/experiments"]
+    {
+        assert!(heads.contains(part), "{part}: {heads}");
+    }
+    let local = Experiment::on_netns("web").fault("network: { match: { all: true }, partition: true }").write();
+    let path = local.path().to_string_lossy().into_owned();
+    let (code, text) = said(chaos.path(), &elsewhere, &["kubectl", "run", "-f", &path]);
+    assert!(code == 2 && text.contains(&path) && text.contains("local targets"), "{text}");
 }
 
 #[test]

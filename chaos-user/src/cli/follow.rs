@@ -76,7 +76,7 @@ impl Follow {
     /// Those of an experiment that is about to start.
     pub fn new(active: &Active) -> Self {
         let each = active.targets.iter().enumerate().filter_map(|(index, target)| {
-            let wanted = target.wanted.clone()?;
+            let wanted = target.wanted.clone().filter(|wanted| !matches!(wanted, Wanted::Command(..)))?;
             let process = match &wanted {
                 Wanted::Pid(pid) => Some(Owner::of(pid.cast_unsigned()).unwrap_or(Owner { pid: 0, start: 0 })),
                 _ => None,
@@ -299,7 +299,7 @@ impl One {
                 .unified
                 .as_ref()
                 .is_ok_and(|tree| cgroup::join(&tree.mount, path).is_some_and(|directory| directory.is_dir())),
-            Wanted::Pid(_) => false,
+            Wanted::Pid(_) | Wanted::Command(..) => false,
             Wanted::Unit(_) | Wanted::Container(_) => true,
         }
     }

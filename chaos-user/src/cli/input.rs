@@ -1,7 +1,8 @@
 //! Files become plans on targets. All problems of all files are said, one line each.
 
+use super::command::Command;
 use crate::{
-    engine::{Asker, Request, wants},
+    engine::{Asker, Request, made, wants},
     kernel::interfaces::ByNetlink,
     observe::{ExitCode, combined},
     plan::{self, Plan},
@@ -11,11 +12,22 @@ use crate::{
 use serde_json::json;
 use std::{
     collections::{BTreeSet, HashMap},
+    ffi::OsString,
     fs,
     io::{self, Read},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+
+/// What a command line names.
+pub struct Files {
+    /// Experiments.
+    pub all: Vec<PathBuf>,
+    /// A command that is to be started, word by word; empty: none.
+    pub command: Vec<OsString>,
+    /// They are for a cluster, whose machines may have other system calls than this one.
+    pub elsewhere: bool,
+}
 
 /// The text of a file, and no more of it than the parser takes: one byte beyond that lets the parser say so.
 fn text(file: &Path) -> io::Result<String> {
@@ -37,7 +49,7 @@ fn text(file: &Path) -> io::Result<String> {
 }
 
 /// Parses all files; the problems have been said.
-pub fn parse(files: &[PathBuf]) -> Result<Vec<Parsed>, ExitCode> {
+pub fn parse(files: &Files) -> Result<Vec<Parsed>, ExitCode> {
     let (all, mut codes) = (read(files), Vec::new());
     let mut good = Vec::new();
     for one in all {
@@ -60,14 +72,16 @@ struct Refused {
 }
 
 /// The experiments of all files. What no machine of this kind can plan is refused here already, by every verb.
-fn read(files: &[PathBuf]) -> Vec<Result<Parsed, Refused>> {
+fn read(files: &Files) -> Vec<Result<Parsed, Refused>> {
     let mut all = Vec::new();
-    for file in files {
+    let parse = if files.command.is_empty() { spec::parse } else { spec::parse_for_command };
+    for file in &files.all {
         let name = file.display().to_string();
         let parsed = text(file).map_err(|error| vec![format!("{name}: {error}")]).and_then(|text| {
-            spec::parse(&name, &text).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+            parse(&name, &text).map_err(|problems| problems.iter().map(ToString::to_string).collect())
         });
         match parsed {
+            Ok(parsed) if files.elsewhere => all.extend(parsed.into_iter().map(Ok)),
             Ok(parsed) => all.extend(parsed.into_iter().map(planned)),
             Err(lines) => all.push(Err(Refused { file: name, lines, code: ExitCode::Invalid })),
         }
@@ -88,7 +102,7 @@ fn planned(parsed: Parsed) -> Result<Parsed, Refused> {
 }
 
 /// `chaos validate`.
-pub fn validate(files: &[PathBuf], json: bool) -> ExitCode {
+pub fn validate(files: &Files, json: bool) -> ExitCode {
     let mut codes = Vec::new();
     for one in read(files) {
         let object = match &one {
@@ -114,7 +128,10 @@ pub fn validate(files: &[PathBuf], json: bool) -> ExitCode {
     combined(codes)
 }
 
-fn wanted(target: &LocalTarget) -> Option<Wanted> {
+fn wanted(target: &LocalTarget, command: Option<&Command>) -> Option<Wanted> {
+    if target.command {
+        return Some(Wanted::Command(command?.name(), made::of_command()));
+    }
     let text = |value: &Option<String>, wrap: fn(String) -> Wanted| value.clone().map(wrap);
     text(&target.cgroup, Wanted::Cgroup)
         .or_else(|| text(&target.netns, Wanted::Netns))
@@ -124,15 +141,26 @@ fn wanted(target: &LocalTarget) -> Option<Wanted> {
 }
 
 /// Files to requests; the problems have been said.
-pub fn requests(files: &[PathBuf], dry_run: bool, yes: bool) -> Result<Vec<Request>, ExitCode> {
+pub fn requests(files: &Files, dry_run: bool, yes: bool) -> Result<Vec<Request>, ExitCode> {
     let parsed = parse(files)?;
+    let command = Command::of(&files.command).map_err(|text| {
+        eprintln!("{text}");
+        ExitCode::Invalid
+    })?;
+    let selects = |one: &Parsed| one.experiment.spec.selector.local.iter().any(|target| target.command);
+    if command.is_some() && !parsed.iter().any(selects) {
+        eprintln!(
+            "no experiment selects the command; write selector: {{ local: [ {{ command: true }} ] }}, or leave the selector out"
+        );
+        return Err(ExitCode::Invalid);
+    }
     let host = Host::this().map_err(|problem| {
         eprintln!("{}", problem.text);
         ExitCode::Unsupported
     })?;
     let (mut requests, mut codes) = (Vec::new(), Vec::new());
     for one in parsed {
-        match request(&host, one, dry_run, yes) {
+        match request(&host, one, command.as_ref(), dry_run, yes) {
             Ok(request) => requests.push(request),
             Err(code) => codes.push(code),
         }
@@ -140,10 +168,22 @@ pub fn requests(files: &[PathBuf], dry_run: bool, yes: bool) -> Result<Vec<Reque
     if codes.is_empty() { Ok(requests) } else { Err(combined(codes)) }
 }
 
-fn request(host: &Host, mut parsed: Parsed, dry_run: bool, yes: bool) -> Result<Request, ExitCode> {
+fn request(
+    host: &Host,
+    mut parsed: Parsed,
+    command: Option<&Command>,
+    dry_run: bool,
+    yes: bool,
+) -> Result<Request, ExitCode> {
     parsed.experiment.spec.dry_run |= dry_run;
     if let Err(finding) = spec::require_local(&parsed.experiment) {
         eprintln!("{}", parsed.problem(finding));
+        return Err(ExitCode::Invalid);
+    }
+    let mut local = parsed.experiment.spec.selector.local.iter();
+    if let Some(index) = local.position(|target| target.command).filter(|_| command.is_none()) {
+        let path = spec::Path::root().field("spec.selector.local").index(index).field("command");
+        eprintln!("{}", parsed.problem(spec::Finding::new(path, "there is no command; add -- CMD behind the file")));
         return Err(ExitCode::Invalid);
     }
     let seed = random_seed();
@@ -152,7 +192,7 @@ fn request(host: &Host, mut parsed: Parsed, dry_run: bool, yes: bool) -> Result<
         refusals.iter().for_each(|refusal| eprintln!("{}: {refusal}", parsed.file()));
         ExitCode::Unsupported
     })?;
-    let (targets, mut warnings) = targets(host, &parsed, needs(&plan))?;
+    let (targets, mut warnings) = targets(host, &parsed, command, needs(&plan))?;
     refuse_host(&parsed, &targets, yes)?;
     if let Some((path, text)) = targets.iter().find_map(|target| wants::absent(&plan, target)) {
         eprintln!("{}", parsed.problem(spec::Finding::new(spec::Path::read(&path), text)));
@@ -176,11 +216,16 @@ pub fn needs(plan: &Plan) -> Needs {
     if plan.needs_network() { Needs::Network } else { Needs::Cgroup }
 }
 
-fn targets(host: &Host, parsed: &Parsed, needs: Needs) -> Result<(Vec<Target>, Vec<String>), ExitCode> {
+fn targets(
+    host: &Host,
+    parsed: &Parsed,
+    command: Option<&Command>,
+    needs: Needs,
+) -> Result<(Vec<Target>, Vec<String>), ExitCode> {
     let local = parsed.experiment.spec.selector.local.iter().enumerate();
     let selectors: Vec<Selector> = local
         .filter_map(|(index, target)| {
-            wanted(target).map(|wanted| Selector { field: format!("spec.selector.local[{index}]"), wanted })
+            wanted(target, command).map(|wanted| Selector { field: format!("spec.selector.local[{index}]"), wanted })
         })
         .collect();
     let resolution = resolve::resolve_local(host, &ByNetlink, needs, &selectors).map_err(|errors| {

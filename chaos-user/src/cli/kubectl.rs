@@ -22,14 +22,34 @@ pub struct Plugin {
 /// What the plugin is told.
 #[derive(Debug, Args)]
 pub struct Arguments {
+    /// The kubeconfig; that of KUBECONFIG, or ~/.kube/config, if left out.
+    #[arg(long, global = true, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
     /// A context of the kubeconfig; its current one if left out.
     #[arg(long, global = true)]
     context: Option<String>,
     /// The namespace; the context's if left out.
     #[arg(short, long, global = true)]
     namespace: Option<String>,
+    /// Act as this user, which needs the right to impersonate.
+    #[arg(long = "as", global = true, value_name = "USER")]
+    user: Option<String>,
+    /// With --as: of this group; may be repeated.
+    #[arg(long = "as-group", global = true, value_name = "GROUP", requires = "user")]
+    groups: Vec<String>,
     #[command(subcommand)]
     verb: Verb,
+}
+
+/// The files of experiments.
+#[derive(Debug, Args)]
+struct Given {
+    /// Experiments; `-` is stdin.
+    #[arg(required_unless_present = "named", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The same, as kubectl takes it.
+    #[arg(short = 'f', long = "filename", value_name = "FILE", hide = true)]
+    named: Vec<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -38,9 +58,8 @@ enum Verb {
     ///
     /// An experiment that is left behind ends by its own deadline.
     Run {
-        /// Experiments; `-` is stdin.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
+        #[command(flatten)]
+        files: Given,
         /// Format of the report: table, json, yaml or junit.
         #[arg(short, long, default_value = "table", value_parser = format)]
         output: Format,
@@ -56,12 +75,18 @@ enum Verb {
     },
     /// Show what would happen: what the API server says, pods, nodes, refusals. Makes nothing.
     Plan {
-        /// Experiments; `-` is stdin.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
+        #[command(flatten)]
+        files: Given,
     },
     /// Experiments as a table.
+    #[command(alias = "get", alias = "ls")]
     List {
+        /// Only those with these labels, as kubectl writes them: app=web,tier!=cache.
+        #[arg(short = 'l', long, value_name = "SELECTOR")]
+        selector: Option<String>,
+        /// Format: table, json, yaml or name.
+        #[arg(short, long, default_value = "table", value_parser = ["table", "wide", "json", "yaml", "name"])]
+        output: String,
         /// Of all namespaces.
         #[arg(short = 'A', long)]
         all_namespaces: bool,
@@ -129,7 +154,7 @@ pub fn is_plugin(program: &OsStr) -> bool {
 
 /// Runs a verb.
 pub fn kubectl(arguments: Arguments) -> ExitCode {
-    let Arguments { context, namespace, verb } = arguments;
+    let Arguments { kubeconfig, context, namespace, user, groups, verb } = arguments;
     let parsed = match &verb {
         Verb::Run { files, .. } | Verb::Plan { files } => match parse(files) {
             Ok(parsed) => parsed,
@@ -142,7 +167,7 @@ pub fn kubectl(arguments: Arguments) -> ExitCode {
         Err(error) => return fail(&EngineError::Failed(format!("start the runtime: {error}"))),
     };
     runtime.block_on(async {
-        match Cluster::find(&Options { context, namespace }).await {
+        match Cluster::find(&Options { kubeconfig, context, namespace, user, groups }).await {
             Ok(cluster) => perform(&cluster, verb, &parsed).await,
             Err(error) => fail(&error),
         }
@@ -150,8 +175,12 @@ pub fn kubectl(arguments: Arguments) -> ExitCode {
 }
 
 /// Files to experiments of a cluster; the problems have been said.
-fn parse(files: &[PathBuf]) -> Result<Vec<Parsed>, ExitCode> {
-    let parsed = input::parse(files)?;
+fn parse(given: &Given) -> Result<Vec<Parsed>, ExitCode> {
+    let parsed = input::parse(&input::Files {
+        all: given.files.iter().chain(&given.named).cloned().collect(),
+        command: Vec::new(),
+        elsewhere: true,
+    })?;
     let local = parsed.iter().filter_map(|one| Some(one.problem(spec::require_pods(&one.experiment).err()?)));
     let local: Vec<String> = local.map(|problem| problem.to_string()).collect();
     local.iter().for_each(|line| eprintln!("{line}"));
@@ -168,8 +197,8 @@ async fn perform(cluster: &Cluster, verb: Verb, parsed: &[Parsed]) -> ExitCode {
             }
         }
         Verb::Plan { .. } => answer(plugin::plan(cluster, parsed)).await,
-        Verb::List { all_namespaces } => {
-            let code = plugin::list(cluster, all_namespaces).await;
+        Verb::List { all_namespaces, selector, output } => {
+            let code = plugin::list(cluster, all_namespaces, selector.as_deref(), &output).await;
             if code.as_ref().is_ok_and(|answer| answer.text.is_empty()) {
                 let place = if all_namespaces { String::new() } else { format!(" in namespace {}", cluster.namespace) };
                 eprintln!("there are no experiments{place}");
@@ -245,7 +274,19 @@ mod tests {
     fn all_and_lock_go_together() {
         let parses = |line: &str| Plugin::try_parse_from(line.split(' ')).is_ok();
         assert!(parses("kubectl-chaos stop cut -n shop") && parses("kubectl-chaos -n shop stop --all -A --lock why"));
-        for wrong in ["stop", "stop cut --all", "stop cut --lock why", "stop cut -A", "run", "run x --keep --delete"] {
+        assert!(parses("kubectl-chaos run -f cut.yaml --kubeconfig x --as eve --as-group ops"));
+        assert!(parses("kubectl-chaos list -l app=web -o json") && parses("kubectl-chaos get -A -o name"));
+        for wrong in [
+            "list -o xml",
+            "list --as-group ops",
+            "plan",
+            "stop",
+            "stop cut --all",
+            "stop cut --lock why",
+            "stop cut -A",
+            "run",
+            "run x --keep --delete",
+        ] {
             assert!(!parses(&format!("kubectl-chaos {wrong}")), "{wrong}");
         }
     }

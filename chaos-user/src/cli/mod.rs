@@ -4,6 +4,7 @@ mod agent;
 mod before;
 mod check;
 mod cleanup;
+mod command;
 mod controller;
 mod crd;
 mod follow;
@@ -26,7 +27,7 @@ use crate::{
     say,
 };
 use clap::{Parser, Subcommand, ValueEnum};
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 const EXIT_CODES: &str = "Exit codes: 0 Pass, 1 error of chaos, 2 invalid input, 3 not possible here, 4 NoEffect, 5 Aborted, \
     6 Fail, 7 Refused.";
@@ -62,11 +63,18 @@ struct Files {
     /// The same, as kubectl takes it.
     #[arg(short = 'f', long = "filename", value_name = "FILE", hide = true)]
     named: Vec<PathBuf>,
+    /// A command to start in a cgroup of its own, which is hit: `-- CMD ARG...`. Its output goes to stderr.
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
 }
 
 impl Files {
-    fn all(self) -> Vec<PathBuf> {
-        self.files.into_iter().chain(self.named).collect()
+    fn read(self) -> input::Files {
+        input::Files {
+            all: self.files.into_iter().chain(self.named).collect(),
+            command: self.command,
+            elsewhere: false,
+        }
     }
 }
 
@@ -240,9 +248,9 @@ pub fn main(arguments: Arguments) -> ExitCode {
 
 fn perform(command: Command) -> ExitCode {
     match command {
-        Command::Run { files, output, dry_run, yes } => run::run(&files.all(), output, dry_run, yes),
-        Command::Plan { files, yes, output } => plan::plan(&files.all(), yes, output == "json"),
-        Command::Validate { files, output } => input::validate(&files.all(), output == "json"),
+        Command::Run { files, output, dry_run, yes } => run::run(&files.read(), output, dry_run, yes),
+        Command::Plan { files, yes, output } => plan::plan(&files.read(), yes, output == "json"),
+        Command::Validate { files, output } => input::validate(&files.read(), output == "json"),
         Command::Check { output } => check::check(output == "json"),
         Command::Wait { name, until, timeout } => wait::wait(&name, until, timeout),
         Command::Report { name, output } => report::report(&name, output),

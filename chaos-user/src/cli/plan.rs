@@ -18,7 +18,7 @@ use crate::{
     spec::Direction,
 };
 use serde::Serialize;
-use std::{cell::LazyCell, collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{cell::LazyCell, collections::BTreeSet, sync::Arc};
 
 /// How programs are attached to interfaces, or why they cannot be.
 type Interfaces = Result<&'static str, String>;
@@ -85,7 +85,7 @@ struct Place {
 }
 
 /// Says what would happen: on whom, what, how, by what means, and what this kernel cannot do. Attaches nothing to a target.
-pub fn plan(files: &[PathBuf], yes: bool, json: bool) -> ExitCode {
+pub fn plan(files: &input::Files, yes: bool, json: bool) -> ExitCode {
     let mut requests = match input::requests(files, false, yes) {
         Ok(requests) => requests,
         Err(code) => return code,

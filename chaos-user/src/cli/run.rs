@@ -1,19 +1,22 @@
 //! `chaos run`.
 
-use super::{before, fail, input, watch};
+use super::{
+    before,
+    command::Command,
+    fail,
+    input::{self, Files},
+    watch,
+};
 use crate::{
     engine::{self, EngineError, possible::reduce},
     observe::{self, ExitCode, Format, Report, combined},
     say,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::{
-    path::PathBuf,
-    sync::{Arc, atomic::AtomicUsize},
-};
+use std::sync::{Arc, atomic::AtomicUsize};
 
 /// `chaos run`.
-pub fn run(files: &[PathBuf], output: Format, dry_run: bool, yes: bool) -> ExitCode {
+pub fn run(files: &Files, output: Format, dry_run: bool, yes: bool) -> ExitCode {
     let mut requests = match input::requests(files, dry_run, yes) {
         Ok(requests) => requests,
         Err(code) => return code,
@@ -22,8 +25,7 @@ pub fn run(files: &[PathBuf], output: Format, dry_run: bool, yes: bool) -> ExitC
         Ok(signal) => signal,
         Err(error) => return fail(&EngineError::Failed(format!("catch signals: {error}"))),
     };
-    // Goes when this function ends.
-    let _made = match engine::made::units(&mut requests) {
+    let made = match engine::made::for_targets(&mut requests) {
         Ok(made) => made,
         Err(error) => return fail(&error),
     };
@@ -49,6 +51,10 @@ pub fn run(files: &[PathBuf], output: Format, dry_run: bool, yes: bool) -> ExitC
         }
         Err(error) => return fail(&error),
     }
+    let mut command = match Command::of(&files.command) {
+        Ok(command) => command,
+        Err(text) => return fail(&EngineError::Invalid(vec![text])),
+    };
     let (engine, mut active) = match engine::prepare(requests) {
         Ok(prepared) => prepared,
         Err(error) => return fail(&error),
@@ -57,7 +63,20 @@ pub fn run(files: &[PathBuf], output: Format, dry_run: bool, yes: bool) -> ExitC
         one.warnings.iter().skip(said).for_each(|warning| eprintln!("warning: {}: {warning}", one.plan.name));
     }
     let started = engine.start(&mut active);
-    print(&watch::watch(&engine, active, probes, started, &signal), output, Vec::new())
+    let place = made.iter().find(|made| made.is_of_command());
+    if let (Ok(()), Some(command), Some(place)) = (&started, &mut command, place) {
+        command.start(&place.directory);
+    }
+    let mut reports = watch::watch(&engine, active, probes, started, command.as_mut(), &signal);
+    if let Some(command) = command.map(|command| command.finish(&signal)) {
+        for report in &mut reports {
+            report.command = Some(command.clone());
+            watch::keep(report);
+        }
+    }
+    // With what the command has started and left.
+    drop(made);
+    print(&reports, output, Vec::new())
 }
 
 /// The reports on stdout; the gravest of their verdicts and of what else went wrong.

@@ -1,6 +1,7 @@
 //! From the first injection to the reports: each experiment is watched, reverted when it has ended, and asked about afterwards.
 
 use super::{
+    command::Command,
     follow::{Follow, Followed},
     progress::Progress,
 };
@@ -58,6 +59,7 @@ pub fn watch(
     active: Vec<Active>,
     probes: Vec<Probes>,
     started: Result<(), EngineError>,
+    mut command: Option<&mut Command>,
     signal: &AtomicUsize,
 ) -> Vec<Report> {
     let failed = started.err().map(|error| Ending::Error(error.to_string()));
@@ -70,8 +72,9 @@ pub fn watch(
     let mut reports = Vec::new();
     while !all.is_empty() {
         let mut index = 0;
+        let over = command.as_deref_mut().is_some_and(Command::is_over);
         while index < all.len() {
-            match all[index].step(engine, signal, &mut progress) {
+            match all[index].step(engine, signal, over, &mut progress) {
                 None => index += 1,
                 Some(report) => {
                     keep(&report);
@@ -120,7 +123,7 @@ impl Watched {
     }
 
     /// Looks once; the report when all is over.
-    fn step(&mut self, engine: &Engine, signals: &AtomicUsize, progress: &mut Progress) -> Option<Report> {
+    fn step(&mut self, engine: &Engine, signals: &AtomicUsize, over: bool, progress: &mut Progress) -> Option<Report> {
         let signal = signals.load(Ordering::Relaxed);
         match self.stage.take()? {
             Stage::During { mut active, mut follow, phase } => {
@@ -128,6 +131,8 @@ impl Watched {
                     let index = phase.as_ref()?.failed()?;
                     Some(Ending::Aborted(format!("stopped because probe {} failed", self.probes.name(index))))
                 });
+                // It ends with its command.
+                let ending = ending.or(over.then_some(Ending::Finished));
                 let Some(ending) = ending else {
                     follow.look(engine, &mut active, signals);
                     self.stage = Some(Stage::During { active, follow, phase });

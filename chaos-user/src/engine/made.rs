@@ -24,6 +24,13 @@ const COMMAND: &str = "chaos-run-";
 /// How long the end of killed processes is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The name of the cgroup of this process's command.
+#[must_use]
+pub fn of_command() -> String {
+    let me = Owner::me();
+    format!("{COMMAND}{}-{}", me.pid, me.start)
+}
+
 /// One in the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -56,15 +63,6 @@ impl Made {
         Ok(made)
     }
 
-    /// One for a command, below the cgroup of this process, whose limits it keeps.
-    ///
-    /// # Errors
-    /// As [`Made::new`].
-    pub fn for_command(own: &Path) -> Result<Self, EngineError> {
-        let me = Owner::me();
-        Self::new(&own.join(format!("{COMMAND}{}-{}", me.pid, me.start)))
-    }
-
     fn while_locked(locked: &mut Locked, directory: &Path) -> Result<Self, EngineError> {
         let failed = |error: io::Error| {
             let remedy = match error.kind() {
@@ -86,6 +84,14 @@ impl Made {
                 Err(failed(error))
             }
         }
+    }
+}
+
+impl Made {
+    /// Is it that of a command?
+    #[must_use]
+    pub fn is_of_command(&self) -> bool {
+        is_of_command(&self.directory)
     }
 }
 
@@ -169,11 +175,11 @@ fn remove_below(directory: &Path) -> io::Result<()> {
     })
 }
 
-/// Makes the cgroups of units that are still to be started, so that their first calls are hit.
+/// Makes the cgroups of what is still to be started, units and a command, so that their first calls are hit.
 ///
 /// # Errors
 /// As [`Made::new`].
-pub fn units(requests: &mut [Request]) -> Result<Vec<Made>, EngineError> {
+pub fn for_targets(requests: &mut [Request]) -> Result<Vec<Made>, EngineError> {
     let mut all = Vec::new();
     for target in requests.iter_mut().flat_map(|request| &mut request.targets) {
         let Some(scope) = target.cgroup.as_mut().filter(|scope| scope.id == 0) else { continue };

@@ -1,4 +1,5 @@
-//! How: the only place with netlink, setns, bpf(2) and `unsafe`. No program is ever executed here.
+//! How: the only place with netlink, setns, bpf(2) and `unsafe`. No program is ever executed here, but for the
+//! command that `chaos run FILE -- CMD` was given.
 pub mod acting;
 pub mod address;
 pub mod births;
@@ -6,6 +7,7 @@ pub mod bpf;
 pub mod btf;
 pub mod calls;
 pub mod clock;
+pub mod command;
 pub mod counters;
 pub mod datapath;
 pub mod dist;

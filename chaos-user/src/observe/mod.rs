@@ -23,8 +23,8 @@ pub use percentile::{LatencyReport, percentile};
 pub use progress::{FaultProgress, line, lines};
 pub use render::{Format, render};
 pub use report::{
-    Actions, FaultReport, Gap, HostAddresses, MissedPeer, PhaseReport, ProbeReport, RejectedBy, Report, Samples,
-    TargetReport, Verdict,
+    Actions, CommandReport, FaultReport, Gap, HostAddresses, MissedPeer, PhaseReport, ProbeReport, RejectedBy, Report,
+    Samples, TargetReport, Verdict,
 };
 pub use verdict::{Ending, FaultPlanned, Unit, judge, planned};
 

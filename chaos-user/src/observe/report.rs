@@ -50,6 +50,9 @@ pub struct Report {
     /// What each fault asked, as it was read, by its name: `latency { delay: 100ms }, egress, match { all: true }`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub asked: BTreeMap<String, String>,
+    /// How the command ended that was started for it; absent where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandReport>,
     /// Who was hit.
     pub targets: Vec<TargetReport>,
     /// What was done, one entry per fault and target.
@@ -57,6 +60,36 @@ pub struct Report {
     /// What the probes saw.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub probes: Vec<ProbeReport>,
+}
+
+/// A command that was started, and how it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CommandReport {
+    /// Its words.
+    pub words: Vec<String>,
+    /// Its exit code; absent where a signal ended it, or it could not be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The signal that ended it, such as SIGKILL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+    /// Why it could not be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl CommandReport {
+    /// How it ended, in words.
+    #[must_use]
+    pub fn ending(&self) -> String {
+        match (&self.error, self.exit_code, &self.signal) {
+            (Some(error), _, _) => format!("not started: {error}"),
+            (None, Some(code), _) => format!("exit code {code}"),
+            (None, None, Some(signal)) => format!("ended by {signal}"),
+            (None, None, None) => "its end is not known".to_owned(),
+        }
+    }
 }
 
 /// One target.

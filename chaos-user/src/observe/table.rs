@@ -19,6 +19,9 @@ fn one(report: &Report) -> String {
         ("started", report.started_at.clone()),
         ("ended", report.ended_at.clone()),
     ];
+    if let Some(command) = &report.command {
+        head.push(("command", format!("{}: {}", command.words.join(" "), command.ending())));
+    }
     head.extend(report.warnings.iter().map(|warning| ("warning", warning.clone())));
     let mut text = String::new();
     for (name, value) in head.iter().filter(|(_, value)| !value.is_empty()) {

@@ -31,6 +31,30 @@ impl Finder<'_> {
         of_scope(kind, name, scope, pids.into_iter().collect())
     }
 
+    /// A command that is still to be started: in a cgroup below our own, whose limits it keeps, and in our network namespace.
+    pub(super) fn command(&self, name: &str, group: &str) -> Result<Target, Problem> {
+        let tree = self.unified()?;
+        let own = cgroup::own(tree).and_then(|directory| cgroup::scope(tree, &directory));
+        let above = own.ok_or_else(|| {
+            Problem::unsupported("our own cgroup is not below the cgroup2 mount, so a command can have none of its own")
+        })?;
+        let scope = CgroupScope {
+            path: format!("{}/{group}", above.path.trim_end_matches('/')),
+            directory: above.directory.join(group),
+            id: 0,
+            level: above.level + 1,
+            depth: above.depth,
+        };
+        let target = of_scope(TargetKind::Command, name, scope, Vec::new())?;
+        if self.needs == Needs::Cgroup {
+            return Ok(target);
+        }
+        let path = self.host.proc.join("self/ns/net");
+        let netns = NetnsRef::open(&path).map_err(|e| Problem::unsupported(format!("{}: {e}", path.display())))?;
+        let interfaces = self.kernel.interfaces(&netns)?;
+        Ok(Target { shares_host_netns: true, interfaces, netns, ..target })
+    }
+
     /// A service that systemd knows and has not started: its cgroup is to be made before, so that its first call is hit.
     pub(super) fn not_started(&self, unit: &str) -> Result<Option<Target>, Problem> {
         if self.needs != Needs::Cgroup || !unit.ends_with(".service") || unit.contains(['/', '@']) {

@@ -219,7 +219,7 @@ impl Finder<'_> {
         };
         Problem::refused(format!(
             "the cgroup of process {} ({}) also holds processes that are not its descendants: {others}; they would be hit \
-             too{root}. Start it with `systemd-run --scope -u NAME CMD` and name that as unit: NAME.scope{instead}",
+             too{root}. Start it with `chaos run FILE -- CMD`, or with `systemd-run --scope -u NAME CMD` and name that as unit: NAME.scope{instead}",
             process.pid, process.comm
         ))
     }

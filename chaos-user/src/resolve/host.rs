@@ -30,6 +30,8 @@ pub struct Host {
     pub legacy: Vec<LegacyTree>,
     /// Folders of systemd's units (systemd.unit(5)).
     pub units: Vec<PathBuf>,
+    /// Below which container runtimes keep their state, normally `/`.
+    pub root: PathBuf,
 }
 
 /// Those that people and packages write.
@@ -64,6 +66,7 @@ impl Host {
             unified: unified(&mounts, level),
             legacy: legacy.collect(),
             units: UNITS.iter().map(PathBuf::from).collect(),
+            root: PathBuf::from("/"),
         })
     }
 

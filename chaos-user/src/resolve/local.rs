@@ -12,6 +12,7 @@ use super::{
     error::{Problem, ResolveError},
     host::Host,
     interface::Interface,
+    names_of_containers::{self, Named},
     near::did_you_mean,
     process::Processes,
     runtime,
@@ -31,6 +32,8 @@ pub enum Wanted {
     Unit(String),
     /// A container's id or a unique beginning of it.
     Container(String),
+    /// The command of this name, which is still to be started in the cgroup of this last component below our own.
+    Command(String, String),
 }
 
 impl Wanted {
@@ -42,6 +45,7 @@ impl Wanted {
             Self::Pid(_) => TargetKind::Pid,
             Self::Unit(_) => TargetKind::Unit,
             Self::Container(_) => TargetKind::Container,
+            Self::Command(..) => TargetKind::Command,
         }
     }
 }
@@ -50,7 +54,11 @@ impl fmt::Display for Wanted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pid(pid) => write!(f, "pid {pid}"),
-            Self::Cgroup(name) | Self::Netns(name) | Self::Unit(name) | Self::Container(name) => {
+            Self::Cgroup(name)
+            | Self::Netns(name)
+            | Self::Unit(name)
+            | Self::Container(name)
+            | Self::Command(name, _) => {
                 write!(f, "{} {name}", self.kind().as_str())
             }
         }
@@ -142,6 +150,9 @@ fn merge(found: Vec<(&Selector, Target)>) -> Resolution {
     resolution
 }
 
+/// Characters of an id as runtimes show it.
+const SHORT: usize = 12;
+
 pub(super) struct Finder<'a> {
     pub(super) host: &'a Host,
     pub(super) kernel: &'a dyn Interfaces,
@@ -159,6 +170,7 @@ impl Finder<'_> {
             Wanted::Cgroup(path) => self.cgroup(path),
             Wanted::Unit(name) => self.unit(name),
             Wanted::Container(id) => self.container(id),
+            Wanted::Command(name, group) => self.command(name, group),
         }
     }
 
@@ -236,12 +248,18 @@ impl Finder<'_> {
         let fits: Vec<&String> = ids.iter().filter(|id| !prefix.is_empty() && id.starts_with(&prefix)).collect();
         let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
         let id = match fits[..] {
+            // A short beginning may be somebody's name, too: db is one.
+            [id] if prefix.len() < SHORT => match self.by_name(runtime::bare_id(wanted), &ids) {
+                Ok(other) if other != *id => {
+                    let (id, other) = (short(id), short(&other));
+                    let text =
+                        format!("{wanted:?} begins the id {id} and is the name of {other}; write one of these ids");
+                    return Err(Problem::absent(text));
+                }
+                _ => id,
+            },
             [id] => id,
-            [] => {
-                let near = did_you_mean(&short(&prefix), ids.iter().filter_map(|id| id.get(..12)));
-                let text = format!("no cgroup of a container {wanted:?} of Docker, containerd or CRI-O{near}");
-                return Err(Problem::absent(text));
-            }
+            [] => &self.by_name(runtime::bare_id(wanted), &ids)?,
             _ => {
                 let all: Vec<String> = fits.iter().take(5).map(|id| short(id)).collect();
                 let text =
@@ -253,6 +271,33 @@ impl Finder<'_> {
             Some(members) => self.decide(TargetKind::Container, &short(id), members),
             None => Err(Problem::absent(format!("the container {wanted:?} has just ended"))),
         }
+    }
+
+    /// The id of the one container that has this name and runs.
+    fn by_name(&self, wanted: &str, running: &BTreeSet<String>) -> Result<String, Problem> {
+        // As of the programs that are protected: root's files, or our own in a test.
+        let trusted = |uid: u32| uid == 0 || uid == nix::unistd::geteuid().as_raw();
+        let known = names_of_containers::all(&self.host.root, trusted);
+        let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
+        let fits: Vec<&Named> = known.iter().filter(|one| one.name == wanted).collect();
+        let run: BTreeSet<&String> = fits.iter().filter_map(|one| running.get(&one.id)).collect();
+        let text = match (fits.first(), run.len()) {
+            (Some(_), 1) => return Ok(run.into_iter().next().cloned().unwrap_or_default()),
+            (Some(one), 0) => format!("the container {wanted:?} ({}) does not run", short(&one.id)),
+            (Some(_), many) => {
+                let ids: Vec<String> = run.iter().take(5).map(|id| short(id)).collect();
+                format!("{wanted:?} is the name of {many} containers: {}; write one of these ids", ids.join(", "))
+            }
+            (None, _) => {
+                let names = known.iter().map(|one| one.name.as_str());
+                let near = did_you_mean(wanted, names.chain(running.iter().filter_map(|id| id.get(..12))));
+                format!(
+                    "no cgroup of a container {wanted:?} of Docker, Podman, containerd or CRI-O, by id or by name{near}; \
+                     docker ps, podman ps, nerdctl ps or crictl ps show the ids"
+                )
+            }
+        };
+        Err(Problem::absent(text))
     }
 
     fn pid(&self, pid: i32) -> Result<Target, Problem> {

@@ -7,6 +7,7 @@ pub mod host;
 pub mod interface;
 pub mod local;
 pub mod names;
+mod names_of_containers;
 mod near;
 pub mod pod;
 pub mod process;

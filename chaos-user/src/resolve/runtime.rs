@@ -38,8 +38,12 @@ pub(super) fn container_id(directory: &Path) -> Option<&str> {
         Some(scope) => scope.rsplit_once('-')?,
         None => ("", name),
     };
-    let is_id = id.len() == ID_LENGTH && id.bytes().all(|b| b.is_ascii_hexdigit());
-    (is_id && !prefix.contains("conmon")).then_some(id)
+    (is_id(id) && !prefix.contains("conmon")).then_some(id)
+}
+
+/// Has it the form of a whole id?
+pub(super) fn is_id(id: &str) -> bool {
+    id.len() == ID_LENGTH && id.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 /// An id as it may be written, without the runtime in front: `containerd://3f2a...`, as kubectl shows it.

@@ -21,6 +21,8 @@ pub enum TargetKind {
     Container,
     /// A pod, or a container of one.
     Pod,
+    /// The command that `chaos run` starts.
+    Command,
 }
 
 impl TargetKind {
@@ -33,6 +35,7 @@ impl TargetKind {
             Self::Unit => "unit",
             Self::Container => "container",
             Self::Pod => "pod",
+            Self::Command => "command",
         }
     }
 }

@@ -41,7 +41,7 @@ pub use fault::Fault;
 pub use label::{LabelSelector, Operator, Requirement};
 pub use network::{Direction, Network, NetworkMatch};
 pub use packet::{Connections, PacketMatch};
-pub use parse::{Checked, Parsed, check, parse, require_local, require_pods};
+pub use parse::{Checked, Parsed, check, parse, parse_for_command, require_local, require_pods};
 pub use path::Path;
 pub use peer::{Peer, PeerPods, PeerService};
 pub use pods::{Phase, PodSelector, PodTargets, SelectMode, Workload};

@@ -42,7 +42,7 @@ pub(crate) fn remedy(pattern: &str) -> &'static str {
         OBJECT_KIND => "write a kind such as Deployment, StatefulSet, DaemonSet or Job",
         INTERFACE => "write a device's name, without '/', ':' and blanks, such as eth0",
         UNIT => "write a unit's name such as nginx.service",
-        CONTAINER => "write a container's id or a unique prefix of it, such as 3f2a9c",
+        CONTAINER => "write a container's id or a unique prefix of it, such as 3f2a9c, or its name",
         CALL => "write a system call in lower case such as openat, or a group: @file, @network, @memory, @process",
         ABSOLUTE => "write a path from the root, such as /var/lib/db/**",
         URL => "write an address such as http://shop.example.com/health",

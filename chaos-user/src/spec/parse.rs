@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::yaml::{self, Document};
 use super::{Experiment, Finding, Path, Problem, rules, schema, walk};
@@ -46,7 +46,25 @@ pub struct Checked {
 /// and tags, unknown fields, wrong types, values out of range, broken rules, names that two documents share. A text
 /// without any experiment is a problem too. Nothing panics, whatever the text.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Parsed>, Vec<Problem>> {
-    let documents: Vec<Document> = yaml::read(text).into_iter().filter(|document| !document.is_empty()).collect();
+    read(file, yaml::read(text))
+}
+
+/// The same where a command is to be started: an experiment without a selector means that command.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_for_command(file: &str, text: &str) -> Result<Vec<Parsed>, Vec<Problem>> {
+    let mut documents = yaml::read(text);
+    for document in &mut documents {
+        if let Some(spec) = document.value.get_mut("spec").and_then(Value::as_object_mut) {
+            spec.entry("selector").or_insert_with(|| json!({ "local": [{ "command": true }] }));
+        }
+    }
+    read(file, documents)
+}
+
+fn read(file: &str, documents: Vec<Document>) -> Result<Vec<Parsed>, Vec<Problem>> {
+    let documents: Vec<Document> = documents.into_iter().filter(|document| !document.is_empty()).collect();
     if documents.is_empty() {
         let message = "holds no experiment; see the samples".to_owned();
         return Err(vec![Problem { file: file.to_owned(), line: 1, experiment: None, path: String::new(), message }]);

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::PodTargets;
 use super::name;
+use super::{PodTargets, is_default};
 
 /// Who is hit: exactly one of pods and local.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
@@ -39,8 +39,11 @@ pub struct LocalTarget {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255), regex(pattern = name::UNIT))]
     pub unit: Option<String>,
-    /// A container of docker, containerd or cri-o, by its id or a unique prefix of it.
+    /// A container of docker, podman, containerd or cri-o, by its id, a unique prefix of it, or its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128), regex(pattern = name::CONTAINER))]
     pub container: Option<String>,
+    /// The command that chaos run FILE -- CMD starts; only true has a meaning. It is also what a file without a selector means there.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub command: bool,
 }

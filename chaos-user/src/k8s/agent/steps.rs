@@ -314,6 +314,7 @@ fn report(part: &Part, active: &Active, ending: &Ending) -> Report {
         ended_at: now(),
         // The experiment itself says it.
         asked: std::collections::BTreeMap::new(),
+        command: None,
         targets: active.targets.iter().map(target).collect(),
         faults: part.counted.clone(),
         probes: Vec::new(),

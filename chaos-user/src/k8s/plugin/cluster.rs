@@ -9,10 +9,10 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::{
     Api, Client, Config, Resource, ResourceExt,
     api::{ListParams, Patch, PatchParams},
-    config::KubeConfigOptions,
+    config::{KubeConfigOptions, Kubeconfig},
 };
 use serde::de::DeserializeOwned;
-use std::{fmt::Debug, future::Future, time::Duration};
+use std::{fmt::Debug, future::Future, path::PathBuf, time::Duration};
 
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -31,6 +31,12 @@ pub struct Options {
     pub context: Option<String>,
     /// The namespace; the context's if absent.
     pub namespace: Option<String>,
+    /// The kubeconfig; the one that kubectl would use if absent.
+    pub kubeconfig: Option<PathBuf>,
+    /// Whom to impersonate; nobody if absent.
+    pub user: Option<String>,
+    /// The groups of whom.
+    pub groups: Vec<String>,
 }
 
 /// A cluster and a namespace of it.
@@ -53,6 +59,10 @@ impl Cluster {
     pub fn of(options: &Options, config: Config) -> Result<Self, EngineError> {
         let mut config = config;
         config.connect_timeout = Some(CONNECT);
+        if let Some(user) = &options.user {
+            config.auth_info.impersonate = Some(user.clone());
+            config.auth_info.impersonate_groups = Some(options.groups.clone()).filter(|groups| !groups.is_empty());
+        }
         let server = config.cluster_url.to_string();
         let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| {
@@ -67,13 +77,21 @@ impl Cluster {
     /// As [`Cluster::of`].
     pub async fn find(options: &Options) -> Result<Self, EngineError> {
         let wanted = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
-        let config = match Config::from_kubeconfig(&wanted).await {
+        let found = match &options.kubeconfig {
+            Some(path) => match Kubeconfig::read_from(path) {
+                Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &wanted).await,
+                Err(error) => Err(error),
+            },
+            None => Config::from_kubeconfig(&wanted).await,
+        };
+        let config = match found {
             Ok(config) => config,
             // A context is one of a kubeconfig; without one it may be a pod that asks.
             Err(error) => match Config::incluster() {
-                Ok(config) if options.context.is_none() => config,
+                Ok(config) if options.context.is_none() && options.kubeconfig.is_none() => config,
                 _ => {
-                    let text = format!("find a cluster: {error}; set KUBECONFIG, or see kubectl config view");
+                    let text =
+                        format!("find a cluster: {error}; set KUBECONFIG or --kubeconfig, or see kubectl config view");
                     return Err(EngineError::Unsupported(text));
                 }
             },
@@ -126,10 +144,27 @@ impl Cluster {
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
     {
+        self.list_by(api, namespace, None).await
+    }
+
+    /// The same of those with some labels, as kubectl writes them.
+    ///
+    /// # Errors
+    /// As [`Cluster::call`].
+    pub async fn list_by<K>(
+        &self,
+        api: &Api<K>,
+        namespace: Option<&str>,
+        labels: Option<&str>,
+    ) -> Result<Vec<K>, EngineError>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
         let resource = K::plural(&());
         let asked = Asked { verb: "list", resource: &resource, namespace };
         let mut all = Vec::new();
-        let mut parameters = ListParams::default().limit(PAGE);
+        let mut parameters =
+            ListParams { label_selector: labels.map(str::to_owned), ..ListParams::default().limit(PAGE) };
         loop {
             let page = self.call(asked, api.list(&parameters)).await?;
             all.extend(page.items);

@@ -43,6 +43,7 @@ pub fn gather(experiment: &Experiment, injections: &[Injection]) -> Report {
             .enumerate()
             .map(|(index, fault)| (fault.display_name(index), Asked::of(fault).line()))
             .collect(),
+        command: None,
         targets,
         faults,
         probes: status.probes,

@@ -11,19 +11,40 @@ use crate::{
     observe::{ExitCode, aligned, row},
 };
 use kube::ResourceExt;
+use serde_json::json;
 use std::time::SystemTime;
 
 /// The experiments of the namespace, or of all, the newest last.
 ///
 /// # Errors
 /// The API server's.
-pub async fn list(cluster: &Cluster, everywhere: bool) -> Result<Answer, EngineError> {
+pub async fn list(
+    cluster: &Cluster,
+    everywhere: bool,
+    labels: Option<&str>,
+    output: &str,
+) -> Result<Answer, EngineError> {
     let namespace = (!everywhere).then_some(cluster.namespace.as_str());
-    let mut all = cluster.list::<Experiment>(&cluster.api(namespace), namespace).await?;
+    let mut all = cluster.list_by::<Experiment>(&cluster.api(namespace), namespace, labels).await?;
     all.sort_by_key(|one| (one.creation_timestamp().map(|time| time.0), one.namespace(), one.name_any()));
+    if let Some(text) = for_programs(&all, output)? {
+        return Ok(Answer { text, code: ExitCode::Pass });
+    }
     let mut text = if all.is_empty() { String::new() } else { table(&all, SystemTime::now()) };
     all.iter().filter_map(unreadable).for_each(|line| text += &format!("{line}\n"));
     Ok(Answer { text, code: ExitCode::Pass })
+}
+
+/// As kubectl prints a list; none of a table.
+fn for_programs(all: &[Experiment], output: &str) -> Result<Option<String>, EngineError> {
+    let failed = |error: &dyn std::fmt::Display| EngineError::Failed(format!("print the experiments: {error}"));
+    let items = || json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": all });
+    match output {
+        "name" => Ok(Some(all.iter().map(|one| format!("experiment.chaos-ebpf.dev/{}\n", one.name_any())).collect())),
+        "json" => Ok(Some(format!("{:#}\n", items()))),
+        "yaml" => yaml_serde::to_string(&items()).map(Some).map_err(|error| failed(&error)),
+        _ => Ok(None),
+    }
 }
 
 fn table(all: &[Experiment], now: SystemTime) -> String {
@@ -47,7 +68,6 @@ fn table(all: &[Experiment], now: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
     use std::time::Duration;
 
     #[test]
@@ -69,5 +89,11 @@ shop       cut   Finished  Pass           3         2  eve         5m
 shop       new   Pending   -              0         0  -           5m
 ";
         assert_eq!(text, expected);
+        let said = |output| for_programs(&all, output).unwrap();
+        assert_eq!(said("name").unwrap(), "experiment.chaos-ebpf.dev/cut\nexperiment.chaos-ebpf.dev/new\n");
+        let list: serde_json::Value = serde_json::from_str(&said("json").unwrap()).unwrap();
+        assert_eq!((&list["kind"], &list["items"][1]["metadata"]["name"]), (&json!("List"), &json!("new")));
+        assert_eq!(yaml_serde::from_str::<serde_json::Value>(&said("yaml").unwrap()).unwrap(), list);
+        assert_eq!(said("wide"), None);
     }
 }

@@ -67,3 +67,57 @@ fn one_that_is_only_in_v1_is_scoped_by_netns_or_not_at_all() {
     machine.process_in(12, 1, "moved", ["/x/y", &format!("/docker/{}", id("cc"))], "host");
     assert_eq!(machine.target(container("cc")).scope().unwrap().path, "/x/y");
 }
+
+fn names(machine: &Machine) {
+    for (number, of) in [(0x10, "aa"), (0x11, "bb"), (0x12, "cc"), (0x13, "dd"), (0x14, "ee")] {
+        machine.process(number, 1, "app", &format!("/docker/{}", id(of)), &format!("box-{of}"));
+    }
+    let docker = |of: &str, text: &str| {
+        machine.state_file(&format!("var/lib/docker/containers/{}/config.v2.json", id(of)), text)
+    };
+    docker("aa", r#"{ "Name": "/web-1", "Config": {} }"#);
+    docker("0a", r#"{ "Name": "/stopped" }"#);
+    machine.state_file(
+        "var/lib/containers/storage/overlay-containers/containers.json",
+        &format!(r#"[ {{ "id": "{}", "names": ["db-1"] }}, 7, {{ "id": "..", "names": ["x"] }} ]"#, id("bb")),
+    );
+    let task = |namespace: &str, of: &str, name: &str, value: &str| {
+        let path = format!("run/containerd/io.containerd.runtime.v2.task/{namespace}/{}/config.json", id(of));
+        machine.state_file(&path, &format!(r#"{{ "annotations": {{ "{name}": "{value}" }} }}"#));
+    };
+    task("k8s.io", "cc", "io.kubernetes.cri.container-name", "app");
+    task("k8s.io", "dd", "io.kubernetes.cri.container-name", "app");
+    task("default", "ee", "nerdctl/name", "cache");
+}
+
+#[test]
+fn names_by_the_runtimes_own_state() {
+    let machine = Machine::unified();
+    names(&machine);
+    for (name, of) in [("web-1", "aa"), ("db-1", "bb"), ("cache", "ee")] {
+        assert_eq!(machine.target(container(name)).name, id(of)[..12], "{name}");
+    }
+    machine.refuses(container("app"), Reason::Absent, &["the name of 2 containers: cc0000000000, dd0000000000"]);
+    machine.refuses(container("stopped"), Reason::Absent, &["does not run"]);
+    machine.refuses(container("web-2"), Reason::Absent, &["did you mean \"web-1\"", "podman ps"]);
+}
+
+#[test]
+fn names_are_what_others_write() {
+    let machine = Machine::unified();
+    names(&machine);
+    let task = |of: &str, text: &str| {
+        let path = format!("run/containerd/io.containerd.runtime.v2.task/k8s.io/{}/config.json", id(of));
+        machine.state_file(&path, text);
+    };
+    // The name of a tenant's container is no other's id, and a beginning that is one is not guessed at.
+    task("cc", r#"{ "annotations": { "io.kubernetes.cri.container-name": "aa0000000000" } }"#);
+    assert_eq!(machine.target(container("aa0000000000")).name, "aa0000000000");
+    task("cc", r#"{ "annotations": { "io.kubernetes.cri.container-name": "aa" } }"#);
+    machine.refuses(container("aa"), Reason::Absent, &["begins the id aa0000000000 and is the name of cc0000000000"]);
+    for text in ["", "[", "{}", r#"{ "annotations": 7 }"#, &"[".repeat(100_000)] {
+        task("dd", text);
+        machine.refuses(container("app"), Reason::Absent, &["no cgroup of a container"]);
+        assert_eq!(machine.target(container("web-1")).name, "aa0000000000");
+    }
+}

@@ -125,6 +125,11 @@ impl Machine {
         symlink(self.root.join("bin").join(name), link).unwrap();
     }
 
+    /// Writes a file of a container runtime.
+    pub(super) fn state_file(&self, path: &str, text: &str) {
+        self.write(&format!("root/{path}"), text);
+    }
+
     /// Writes the file of a unit.
     pub(super) fn unit_file(&self, name: &str, text: &str) {
         self.write(&format!("units/{name}"), text);
@@ -185,7 +190,11 @@ impl Machine {
         let is_in_it = path("is-in-it").exists();
         let level =
             |id: u64| (is_in_it && id == root).then_some(LEVEL).ok_or("this process is not below it".to_owned());
-        Host { units: vec![path("units")], ..Host::at(&path("proc"), &path("netns"), &level).unwrap() }
+        Host {
+            units: vec![path("units")],
+            root: path("root"),
+            ..Host::at(&path("proc"), &path("netns"), &level).unwrap()
+        }
     }
 
     /// Resolves a list as `spec.selector.local`.

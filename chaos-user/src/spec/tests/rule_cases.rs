@@ -43,7 +43,13 @@ pub(super) const OF_SELECTORS: &[Case] = &[
     (
         SELECTOR,
         "local: [ {} ]",
-        &["6 spec.selector.local[0]: names no target; write one of cgroup, netns, pid, unit and container"],
+        &["6 spec.selector.local[0]: names no target; write one of cgroup, netns, pid, unit, container and command"],
+    ),
+    (SELECTOR, "local: [ { command: true } ]", &[]),
+    (
+        SELECTOR,
+        "local: [ { command: false } ]",
+        &["6 spec.selector.local[0].command: only true has a meaning; write command: true, or remove it"],
     ),
     (
         SELECTOR,

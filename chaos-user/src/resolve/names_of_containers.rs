@@ -1,0 +1,89 @@
+//! Names of containers, by what their runtimes write to disk: no socket is asked. Others may have a hand in it: names of pods' containers are
+//! their authors', so a name never stands before an id.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Read,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::Path,
+};
+
+use nix::libc;
+use serde_json::Value;
+
+use super::runtime::is_id;
+
+/// Where Docker keeps a folder for each container (moby/daemon/container, `config.v2.json`).
+const DOCKER: &str = "var/lib/docker/containers";
+/// Where Podman and CRI-O list theirs (containers/storage, `containers.json`), and where those are that are gone after a reboot.
+const STORAGE: [&str; 2] = [
+    "var/lib/containers/storage/overlay-containers/containers.json",
+    "var/lib/containers/storage/overlay-containers/volatile-containers.json",
+];
+/// Where containerd has a bundle for each task, by its own namespaces (containerd/core/runtime/v2, `config.json`).
+const CONTAINERD: &str = "run/containerd/io.containerd.runtime.v2.task";
+/// Annotations that have a container's name: of containerd's and of CRI-O's part for Kubernetes, and of nerdctl.
+const ANNOTATIONS: [&str; 3] = ["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"];
+/// Bytes of a file that are read; longer ones are passed over.
+const MOST: u64 = 4 << 20;
+/// Entries of a folder, or of a list, that are looked at.
+const MOST_ENTRIES: usize = 4096;
+/// A longer name is none.
+const MOST_OF_NAME: usize = 256;
+
+/// A name, and the id of a container that has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Named {
+    pub(super) name: String,
+    pub(super) id: String,
+}
+
+/// All that can be read; `trusted` says whose files count.
+pub(super) fn all(root: &Path, trusted: impl Fn(u32) -> bool) -> Vec<Named> {
+    let mut found = Vec::new();
+    let mut add = |id: &str, name: &str| {
+        let name = name.trim_start_matches('/');
+        if is_id(id) && !name.is_empty() && name.len() <= MOST_OF_NAME {
+            found.push(Named { name: name.to_owned(), id: id.to_owned() });
+        }
+    };
+    for id in folders(&root.join(DOCKER)) {
+        let Some(config) = read(&root.join(DOCKER).join(&id).join("config.v2.json"), &trusted) else { continue };
+        add(&id, config["Name"].as_str().unwrap_or_default());
+    }
+    for list in STORAGE {
+        let list = read(&root.join(list), &trusted).unwrap_or_default();
+        for one in list.as_array().into_iter().flatten().take(MOST_ENTRIES) {
+            let names = one["names"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            names.for_each(|name| add(one["id"].as_str().unwrap_or_default(), name));
+        }
+    }
+    let tasks = root.join(CONTAINERD);
+    for namespace in folders(&tasks) {
+        for id in folders(&tasks.join(&namespace)) {
+            let Some(config) = read(&tasks.join(&namespace).join(&id).join("config.json"), &trusted) else { continue };
+            let name = ANNOTATIONS.iter().find_map(|name| config["annotations"][name].as_str());
+            add(&id, name.unwrap_or_default());
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Names of the folders in one.
+fn folders(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().take(MOST_ENTRIES);
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// A file as JSON, if it is a regular one of a trusted user and not too long.
+fn read(path: &Path, trusted: &impl Fn(u32) -> bool) -> Option<Value> {
+    // Neither a link is followed nor a FIFO waited for.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path).ok()?;
+    let kind = file.metadata().ok().filter(|kind| kind.is_file() && kind.len() <= MOST && trusted(kind.uid()))?;
+    let mut text = Vec::with_capacity(usize::try_from(kind.len()).ok()?);
+    file.take(MOST).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
