@@ -5,12 +5,14 @@ mod agent;
 mod knocks;
 mod objects;
 mod pod;
+mod scene;
 mod server;
 
 pub use agent::Agent;
 pub use knocks::Knocks;
 pub use objects::{injection, pod_object};
 pub use pod::LocalPod;
+pub use scene::{Cut, Scene};
 pub use server::ApiServer;
 
 /// The node's name.

@@ -11,3 +11,9 @@ fn twenty_pods_are_under_it_soon_and_are_let_go_soon() {
     let Some(shop) = Shop::open() else { return };
     Race::new(&shop.scene, &shop.db, ["node1", "node2"], 1).run(7, Duration::from_secs(1));
 }
+
+#[test]
+fn forty_experiments_act_together() {
+    let Some(shop) = Shop::open() else { return };
+    Race::new(&shop.scene, &shop.db, ["node1", "node2"], 5).together(40);
+}

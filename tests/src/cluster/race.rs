@@ -7,6 +7,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::channel,
     },
     thread,
     time::{Duration, Instant},
@@ -14,7 +15,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Asked, Pod, Scene, container};
+use super::{Asked, Pod, Request, Scene, container};
 use crate::{
     clock::wait_until,
     need,
@@ -170,6 +171,62 @@ impl<'a> Race<'a> {
             spread(&all, |one| one.released[0]),
             spread(&all, |one| one.released[1])
         ));
+    }
+}
+
+impl Race<'_> {
+    /// So many experiments made at once, several on each pod: how long after the last was made all act.
+    #[track_caller]
+    pub fn together(&self, count: usize) {
+        let (cluster, namespace) = (&self.scene.cluster, &self.scene.namespace);
+        let path = format!("/apis/chaos-ebpf.dev/v1alpha1/namespaces/{namespace}/experiments");
+        let one = |number: usize| {
+            let cidr = format!("{}/32", self.sink.ip);
+            let body = json!({
+                "apiVersion": "chaos-ebpf.dev/v1alpha1", "kind": "Experiment", "metadata": { "name": format!("together-{number}") },
+                "spec": {
+                    "duration": "120s", "selector": { "pods": { "names": [format!("{CROWD}-{}", number % PODS)] } },
+                    "faults": [{ "network": { "match": { "peers": [{ "cidr": cidr }] }, "partition": true } }],
+                },
+            });
+            Request::create(&path, body)
+        };
+        let requests: Vec<Request> = (0..count).map(one).collect();
+        let end = Arc::new(AtomicBool::new(false));
+        let receiver = receive(self.sink, &end);
+        settle();
+        let mut watch = cluster.watch(&path);
+        let (to, injected) = channel();
+        let events = watch.events();
+        let watcher = thread::spawn(move || {
+            let acts = |event: &Value| event["object"]["status"]["phase"] == "Injected";
+            events
+                .filter(acts)
+                .for_each(|event| drop(to.send((event["object"]["metadata"]["name"].to_string(), Instant::now()))));
+        });
+        cluster.send(&requests).expect("experiments are taken");
+        let made = Instant::now();
+        let mut seen: BTreeMap<String, Instant> = BTreeMap::new();
+        while seen.len() < count {
+            let next = injected.recv_timeout(Duration::from_secs(60));
+            let (name, time) = next.unwrap_or_else(|_| panic!("{} of {count} are injected", seen.len()));
+            seen.entry(name).or_insert(time);
+        }
+        thread::sleep(QUIET); // The sample in which none may come.
+        end.store(true, Ordering::Relaxed);
+        let arrivals = receiver.join().expect("a receiver");
+        drop(watch);
+        watcher.join().expect("a watcher");
+        let told = after(made, seen.values().copied());
+        let last = after(made, arrivals.values().filter_map(|times| times.last().copied()));
+        need::measured(&format!(
+            "{count} experiments on {PODS} pods, from the last create's answer: the last datagram got through after {:.0} ms, the last experiment \
+             said that it acts after {:.0} ms, half of them after {:.0} ms",
+            last[PODS - 1],
+            told[count - 1],
+            median(&told)
+        ));
+        cluster.kubectl(&format!("delete experiments --all -n {namespace}"));
     }
 }
 

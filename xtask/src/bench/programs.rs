@@ -25,6 +25,8 @@ pub enum Bench {
     Verdicts,
     /// How long loading, attaching, starting and stopping take, and what a process with many targets holds.
     Lifecycle,
+    /// What a node's agent holds, and for how long faults are off while one process of it follows another.
+    Agent,
     /// ns per system call: left alone, hooked, out of scope, not matched, failed.
     Calls,
     /// Throughput and round trip of a wire, delays and loss beside netem's.
@@ -49,6 +51,7 @@ impl Bench {
         match self {
             Self::Verdicts => "verdicts",
             Self::Lifecycle => "lifecycle",
+            Self::Agent => "agent",
             Self::Calls => "calls",
             Self::Wire => "wire",
             Self::Load => "load",
@@ -59,14 +62,14 @@ impl Bench {
     fn package(self) -> &'static str {
         match self {
             Self::Verdicts | Self::Lifecycle | Self::Calls => "chaos",
-            Self::Wire | Self::Load | Self::Emulation => "chaos-tests",
+            Self::Agent | Self::Wire | Self::Load | Self::Emulation => "chaos-tests",
         }
     }
 
     /// The kernel that can do what the running one may lack.
     fn elsewhere(self) -> Option<&'static str> {
         match self {
-            Self::Verdicts | Self::Lifecycle | Self::Load => None,
+            Self::Verdicts | Self::Lifecycle | Self::Agent | Self::Load => None,
             // Delays and netem.
             Self::Wire | Self::Emulation => Some("6.12"),
             // No older one of Debian's lets a program fail a read.

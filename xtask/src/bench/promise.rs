@@ -83,6 +83,10 @@ pub const PROMISES: &[Promise] = &[
     ),
     at_most(10.0, "lifecycle/stop-all", "from the kill switch to the first packet that passes, with 250 targets"),
     at_most(20.0, "lifecycle/engine/rss/250-targets", "resident memory of a process that holds 250 targets"),
+    at_most(25.0, "agent/rss/110-pods", "resident memory of a node's agent with a list of 110 pods"),
+    at_most(30.0, "agent/rss/20-targets", "the same with 20 of them under a fault"),
+    at_most(1000.0, "agent/gap/update", "faults are off in an update of the agent, whose next process stands by beside the first"),
+    at_most(1000.0, "agent/gap/killed", "faults are off from the start of the process that follows one that was killed"),
     at_most(25.0, "calls/out-of-scope/connect", "a connect of a thread that is no target, over an empty hook").because(
         "The kernel's helper is asked for the thread's cgroup at the depth of the targets, and what is known of the call is written \
          down before; clearing that by memset took 22 ns, and looking up a cgroup that there is not 32 ns, before they were left out",

@@ -3,14 +3,14 @@
 use crate::{
     k8s::{
         api::{
-            Experiment, FaultSum, Injection, InjectionPhase, InjectionStatus, MOST_TARGETS, Summary, TargetRecord,
-            TargetState,
+            Experiment, FaultSum, Injection, InjectionPhase, InjectionStatus, MOST_TARGETS, PodTarget, Summary,
+            TargetRecord, TargetState,
         },
         text::cut,
     },
     observe::{Ending, FaultPlanned, FaultReport, ProbeReport, Unit, Verdict, judge, merged},
 };
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Sums of each fault over all nodes.
 #[must_use]
@@ -26,20 +26,26 @@ pub fn sums(experiment: &Experiment, injections: &[Injection]) -> Vec<FaultSum> 
     each.collect()
 }
 
-/// What a node may say of targets: those that its order names and, where it follows new pods by itself, pods of the namespaces that it
-/// follows there. A node's token is to speak of no other pod.
+/// What a node may say of targets: those that its order names, each by the name that it has there, and, where it follows new pods by itself,
+/// pods of the namespaces that it follows there. A node's token is to speak of no other pod.
 fn believed(one: &Injection) -> impl Iterator<Item = TargetRecord> {
     let spec = &one.spec;
-    let named: BTreeSet<&str> = spec.targets.iter().map(|target| target.uid.as_str()).collect();
+    let named: BTreeMap<&str, &PodTarget> = spec.targets.iter().map(|target| (target.uid.as_str(), target)).collect();
     let followed = |record: &TargetRecord| {
         spec.follow
             .as_ref()
             .is_some_and(|follow| follow.namespaces.is_empty() || follow.namespaces.contains(&record.namespace))
     };
     let records = one.status.iter().flat_map(|status| &status.targets);
-    records
-        .filter(move |record| named.contains(record.uid.as_str()) || followed(record))
-        .map(|record| TargetRecord { node: spec.node_name.clone(), ..record.clone() })
+    records.filter_map(move |record| {
+        let record = match named.get(record.uid.as_str()) {
+            Some(target) => {
+                TargetRecord { namespace: target.namespace.clone(), pod: target.name.clone(), ..record.clone() }
+            }
+            None => followed(record).then(|| record.clone())?,
+        };
+        Some(TargetRecord { node: spec.node_name.clone(), ..record })
+    })
 }
 
 /// The targets, failed ones first and at most 100, and how many there are.
@@ -135,4 +141,31 @@ fn ending(injections: &[Injection], silent: &[String]) -> Ending {
         Some(Ending::Aborted(cut(&format!("node {}: {}", one.spec.node_name, status.message), 1024)))
     });
     aborted.unwrap_or(Ending::Finished)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_node_speaks_of_the_targets_of_its_order_by_their_own_names() {
+        let record = |uid: &str, namespace: &str, pod: &str| json!({ "uid": uid, "namespace": namespace, "pod": pod, "node": "n9", "state": "Injected", "mechanism": "" });
+        let order: Injection = serde_json::from_value(json!({
+            "metadata": {},
+            "spec": {
+                "nodeName": "n1", "experiment": "cut", "remaining": "5s", "seed": 1, "faults": [],
+                "targets": [{ "namespace": "shop", "name": "web", "uid": "a" }],
+                "follow": { "namespaces": ["shop"] },
+            },
+            "status": { "phase": "Injected", "startedAt": "2026-11-30T12:00:00Z", "targets": [
+                record("a", "kube-system", "coredns"), record("b", "kube-system", "coredns"), record("c", "shop", "new"),
+            ] },
+        }))
+        .unwrap();
+        let (told, summary) = targets(&[order]);
+        let names: Vec<_> = told.iter().map(|one| format!("{} {}/{}", one.node, one.namespace, one.pod)).collect();
+        assert_eq!(names, ["n1 shop/new", "n1 shop/web"]);
+        assert_eq!(summary.injected, 2);
+    }
 }
