@@ -1,6 +1,7 @@
 //! Which mechanisms for system calls this kernel has, proven by effect: a thread of ours makes a harmless call that is to fail, by
 //! programs and maps that nobody else knows of.
 
+mod nearest;
 mod sleep;
 
 use crate::{
@@ -113,6 +114,13 @@ impl Trial {
     /// # Errors
     /// The reason for each that does not serve.
     pub fn best(&self, plan: &CallPlan, name: &str) -> Result<Candidate, String> {
+        self.found(plan, name).map_err(|why| {
+            let near = nearest::nearest(plan, name, &|plan, name| self.found(plan, name).is_ok());
+            near.map_or(why.clone(), |near| format!("{why}; the nearest that works here: {near}"))
+        })
+    }
+
+    fn found(&self, plan: &CallPlan, name: &str) -> Result<Candidate, String> {
         let (all, mut reasons) = candidates(plan, name);
         for candidate in all {
             match self.serves(&candidate) {
