@@ -41,15 +41,16 @@ impl Run {
         Self { child, said }
     }
 
-    /// Reads what the command prints until a line of it begins so; the rest of that line.
+    /// Reads what the command prints until a line of it has these words; the rest of that line.
     #[track_caller]
     fn line(&mut self, begin: &str) -> String {
         let mut all = String::new();
         loop {
             let mut line = String::new();
             let read = self.said.read_line(&mut line).expect("its stderr");
-            assert!(read > 0, "no line begins with {begin:?}: {all}");
-            if let Some(rest) = line.strip_prefix(begin) {
+            assert!(read > 0, "no line has {begin:?}: {all}");
+            // What chaos itself says may have begun the line.
+            if let Some((_, rest)) = line.split_once(begin) {
                 return rest.trim().to_owned();
             }
             all += &line;
