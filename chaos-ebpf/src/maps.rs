@@ -11,8 +11,8 @@ use aya_ebpf::{
 };
 use chaos_abi::{
     AddrKey, AddrPortKey, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey, Lease, MAX_HOSTS,
-    MAX_LEARNED, MAX_LEASES, MAX_PEERS, MAX_POINTS, MAX_PORT_SETS, MAX_RULES, MissKey, Point, Queued, Rule, SampleKey,
-    Slot, State,
+    MAX_LEARNED, MAX_LEASES, MAX_PEERS, MAX_POINTS, MAX_PORT_SETS, MAX_RULES, MissKey, Name, Point, Queued, Rule,
+    SampleKey, Slot, State,
 };
 
 /// Switches of the node.
@@ -70,6 +70,9 @@ pub static CHAOS_CGPROGS: ProgramArray<8, 0> = ProgramArray::new();
 #[btf_map]
 pub static CHAOS_HOSTS: HashMap<HostKey, Followers, { MAX_HOSTS as usize }, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
+/// Whose the leases are.
+#[btf_map]
+pub static CHAOS_NAMES: HashMap<u32, Name, { MAX_LEASES as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 /// When an address was learned.
 #[btf_map]
 pub static CHAOS_LEARNED: HashMap<LearnedKey, u64, { MAX_LEARNED as usize }, { BPF_F_NO_PREALLOC as usize }> =

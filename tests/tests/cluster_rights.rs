@@ -240,7 +240,7 @@ fn what_may_not_be_written_is_said_and_never_begins_later() {
     let over = cut.await_over();
     cluster.kubectl(&format!("delete quota none -n {own}"));
     assert_eq!(over.verdict(), "Error", "{over:?}");
-    assert!(over.reason().contains("startDeadline") && is_of_a_quota(&over.reason()), "{over:?}");
+    assert!(over.reason().contains("startDeadline") && is_of_a_quota(over.reason()), "{over:?}");
     assert!(cut.injections().is_empty());
     assert!(shop.all_is_well());
     cut.delete();

@@ -23,7 +23,7 @@ pub use sleep::*;
 pub use state::*;
 
 /// Version of this contract; kept in [`Control::abi`] and compared before a process joins another one's maps.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// Most attach points (netns and interface, or cgroup; direction) on a node.
 pub const MAX_POINTS: u32 = 2048;
@@ -112,6 +112,8 @@ pub mod maps {
     pub const SLOTS: &str = "CHAOS_SLOTS";
     /// Sleeps on the way back from calls.
     pub const LATER: &str = "CHAOS_LATER";
+    /// [`crate::Name`] by slot of the lease.
+    pub const NAMES: &str = "CHAOS_NAMES";
     /// When an address was first learned, CLOCK_MONOTONIC in ns, by [`crate::LearnedKey`].
     pub const LEARNED: &str = "CHAOS_LEARNED";
 }

@@ -77,6 +77,29 @@ pub const fn stop_of(id: u64, word: u64) -> u32 {
     if how.wrapping_sub(1) < LEASE_ID_STEP - 1 { how as u32 } else { 0 }
 }
 
+/// Room for the namespace and the name of an experiment: 63 and 253 bytes in Kubernetes (RFC 1123).
+pub const NAME_LENGTH: usize = 320;
+
+abi_struct! {
+    /// Whose a lease is: read by people's commands where the journal is lost, and by no program.
+    pub struct Name {
+        /// As [`Lease::id`].
+        pub id: u64,
+        /// When its process began, in ticks since the boot (proc_pid_stat(5), starttime).
+        pub pid_start: u64,
+        /// Its process.
+        pub pid: u32,
+        /// Bytes of the namespace, which come first.
+        pub namespace: u32,
+        /// Bytes of the name behind it.
+        pub name: u32,
+        /// Ids of the maps beside it: control, leases, stops.
+        pub maps: [u32; 3],
+        /// Both.
+        pub text: [u8; NAME_LENGTH],
+    }
+}
+
 /// [`Point::flags`]: ingress (else egress).
 pub const POINT_INGRESS: u32 = 1;
 /// DNS answers are read for host names.

@@ -15,7 +15,7 @@ mod bpf {
     use chaos_abi::{Clock, POINT_INGRESS, PROGRAM_DNS_RECORDS, PROGRAM_FAULT};
     use chaos_ebpf::{
         arrival, clock, dns,
-        maps::{CHAOS_CGPROGS, CHAOS_POINTS, CHAOS_PROGS, CHAOS_SLOT},
+        maps::{CHAOS_CGPROGS, CHAOS_NAMES, CHAOS_POINTS, CHAOS_PROGS, CHAOS_SLOT},
         skb::{INGRESS, NEXT, Skb, redirect},
         walk,
     };
@@ -92,8 +92,9 @@ mod bpf {
                 (*value).ns = clock::now();
             }
         }
-        // Keeps the table of tail calls in this object.
+        // Keeps the table of tail calls in this object, and the names, which no program reads.
         if ctx.len() == u32::MAX {
+            let _ = CHAOS_NAMES.remove(0);
             jump(&ctx, PROGRAM_FAULT);
         }
         0

@@ -3,7 +3,7 @@
 use super::fail;
 use crate::{
     engine::{Journal, RunEntry, journal, marks},
-    observe::ExitCode,
+    observe::{ExitCode, printable},
 };
 use serde_json::{Value, json};
 
@@ -13,17 +13,16 @@ pub fn status(as_json: bool) -> ExitCode {
         Ok(journal) => journal,
         Err(error) => {
             // What acts is said all the same.
-            let unnamed = marks::unnamed(&Journal::default()).map_or(0, |found| found.len());
-            if unnamed > 0 {
-                println!("{}", act_unnamed(unnamed as u64));
-            }
+            act_unnamed(&unnamed(&Journal::default())).iter().for_each(|line| println!("{line}"));
             return fail(&error);
         }
     };
     let mut value = describe(&journal);
     // Looked for only where the journal names nobody: the look opens every map of the node.
     if value["experiments"].as_array().is_some_and(Vec::is_empty) {
-        value["unnamed"] = json!(marks::unnamed(&journal).map_or(0, |found| found.len()));
+        let unnamed = unnamed(&journal);
+        value["unnamed"] = json!(unnamed.len());
+        value["unnamedExperiments"] = json!(unnamed);
     }
     if as_json {
         println!("{value:#}");
@@ -71,8 +70,25 @@ pub fn describe(journal: &Journal) -> Value {
     })
 }
 
-fn act_unnamed(count: u64) -> String {
-    format!("{count} experiments act that no journal names; `chaos stop --all` ends them")
+/// Names of those that act and stand in no journal; empty for one whose maps have no name of it either.
+fn unnamed(journal: &Journal) -> Vec<String> {
+    let acting = marks::unnamed(journal).map_or(0, |found| found.len());
+    let lost = marks::lost(journal).unwrap_or_default();
+    let name = |run: &RunEntry| run.namespace.iter().chain([&run.name]).cloned().collect::<Vec<_>>().join("/");
+    let mut names: Vec<String> = lost.iter().flat_map(|one| &one.runs).map(name).collect();
+    names.resize(acting.max(names.len()), String::new());
+    names
+}
+
+fn act_unnamed(names: &[String]) -> Vec<String> {
+    let line = |name: &String| match name.as_str() {
+        "" => "an experiment acts that no journal names; `chaos stop --all` ends it".to_owned(),
+        name => {
+            let name = printable(name);
+            format!("experiment {name} acts, which no journal names; `chaos stop {name}` ends it")
+        }
+    };
+    names.iter().map(line).collect()
 }
 
 fn text(value: &Value) -> &str {
@@ -85,10 +101,11 @@ fn print_table(value: &Value) {
         println!("locked: {reason}; `chaos unlock` lifts it");
     }
     let experiments = value["experiments"].as_array().map(Vec::as_slice).unwrap_or_default();
-    match value["unnamed"].as_u64() {
-        Some(count) if count > 0 => println!("{}", act_unnamed(count)),
-        _ if experiments.is_empty() => println!("no experiment is active"),
-        _ => {}
+    let unnamed = value["unnamedExperiments"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let unnamed: Vec<String> = unnamed.iter().filter_map(Value::as_str).map(ToOwned::to_owned).collect();
+    act_unnamed(&unnamed).iter().for_each(|line| println!("{line}"));
+    if unnamed.is_empty() && experiments.is_empty() {
+        println!("no experiment is active");
     }
     for one in experiments {
         let list = |key: &str| {

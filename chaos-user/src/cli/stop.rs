@@ -2,8 +2,8 @@
 
 use super::fail;
 use crate::{
-    engine::{EngineError, RunEntry, folder::Folder, journal, marks},
-    kernel::{error::KernelError, kill_switch::kill_switch, stops::Stops},
+    engine::{EngineError, Journal, RunEntry, folder::Folder, journal, marks},
+    kernel::{error::KernelError, kill_switch::kill_switch, names, stops::Stops},
     observe::{ExitCode, combined},
 };
 use chaos_abi::{STOP_ABORT, STOP_FINISH};
@@ -55,27 +55,39 @@ pub fn unlock() -> ExitCode {
 }
 
 fn one(name: &str, finish: bool) -> Result<ExitCode, EngineError> {
-    let journal = journal::peek()?;
-    let called: Vec<&RunEntry> = journal.runs.iter().filter(|run| run.is_called(name)).collect();
-    if let [first, _, ..] = called.as_slice() {
-        let text = format!("several experiments are named {name:?}; write NAMESPACE/{}", first.name);
-        return Err(EngineError::Invalid(vec![text]));
-    }
-    let Some(run) = called.first().copied() else {
-        let names: Vec<_> = journal.runs.iter().map(|run| run.name.as_str()).collect();
-        let unnamed = marks::unnamed(&journal).map_or(0, |found| found.len());
-        if unnamed > 0 {
-            let text = format!(
-                "no experiment {name:?} in the journal, but {unnamed} act that it does not name: \
-                 `chaos stop --all` ends them"
-            );
-            return Err(EngineError::Failed(text));
-        }
-        let active =
-            if names.is_empty() { "none is active".to_owned() } else { format!("active: {}", names.join(", ")) };
-        return Err(EngineError::Invalid(vec![format!("no experiment {name:?} on this node; {active}")]));
+    // One that is damaged names nobody; what is wrong with it is said where the maps do not help either.
+    let (journal, damage) = match journal::peek() {
+        Ok(journal) => (journal, None),
+        Err(error) => (Journal::default(), Some(error)),
     };
-    Ok(End::of(&journal, std::slice::from_ref(run), how(finish))?.awaited())
+    if let Some(run) = called(name, journal.runs.iter())? {
+        return Ok(End::of(&journal, std::slice::from_ref(run), how(finish))?.awaited());
+    }
+    let lost = marks::lost(&journal)?;
+    if let Some(run) = called(name, lost.iter().flat_map(|one| &one.runs))? {
+        let (slot, id) = (run.lease, run.lease_id);
+        let mine = lost.iter().find(|one| one.runs.iter().any(|run| (run.lease, run.lease_id) == (slot, id)));
+        return mine.map_or(Ok(ExitCode::Error), |mine| Ok(End::of_maps(mine, how(finish))?.awaited()));
+    }
+    if let Some(damage) = damage {
+        return Err(damage);
+    }
+    let names: Vec<_> =
+        journal.runs.iter().chain(lost.iter().flat_map(|one| &one.runs)).map(|run| run.name.as_str()).collect();
+    let active = if names.is_empty() { "none is active".to_owned() } else { format!("active: {}", names.join(", ")) };
+    Err(EngineError::Invalid(vec![format!("no experiment {name:?} on this node; {active}")]))
+}
+
+/// The one of this name.
+fn called<'a>(name: &str, runs: impl Iterator<Item = &'a RunEntry>) -> Result<Option<&'a RunEntry>, EngineError> {
+    let mut called = runs.filter(|run| run.is_called(name));
+    match (called.next(), called.next()) {
+        (Some(first), Some(_)) => {
+            let text = format!("several experiments are named {name:?}; write NAMESPACE/{}", first.name);
+            Err(EngineError::Invalid(vec![text]))
+        }
+        (first, _) => Ok(first),
+    }
 }
 
 const fn how(finish: bool) -> u32 {
@@ -90,9 +102,19 @@ fn all(finish: bool) -> Result<ExitCode, EngineError> {
     // First what needs no journal.
     let sets = kill_switch()?;
     eprintln!("all faults are off ({sets} set{} of maps)", if sets == 1 { "" } else { "s" });
-    let journal = journal::peek()?;
+    let journal = journal::peek().unwrap_or_else(|error| {
+        // All is off, which is what was asked for.
+        eprintln!("{error}");
+        Journal::default()
+    });
+    let lost = marks::lost(&journal)?;
     // One that is prepared would start in the new generation.
-    Ok(End::of(&journal, &journal.runs, STOP_ABORT)?.awaited())
+    let named = End::of(&journal, &journal.runs, STOP_ABORT)?;
+    let mut codes = if journal.runs.is_empty() && !lost.is_empty() { Vec::new() } else { vec![named.awaited()] };
+    for one in &lost {
+        codes.push(End::of_maps(one, STOP_ABORT)?.awaited());
+    }
+    Ok(combined(codes))
 }
 
 /// The end of experiments, which is asked for until it is seen.
@@ -101,11 +123,13 @@ struct End<'a> {
     /// None: the owners are gone, and with them maps, programs and faults.
     stops: Option<Stops>,
     how: u32,
+    /// No journal names them: whether they stand is seen by the maps.
+    lost: bool,
 }
 
 impl<'a> End<'a> {
     /// Asks for it: the faults are off by that.
-    fn of(journal: &journal::Journal, runs: &'a [RunEntry], how: u32) -> Result<Self, EngineError> {
+    fn of(journal: &Journal, runs: &'a [RunEntry], how: u32) -> Result<Self, EngineError> {
         let opened = journal
             .datapath
             .as_ref()
@@ -115,11 +139,16 @@ impl<'a> End<'a> {
             Err(error) if runs.iter().any(|run| run.owner().is_alive()) => return Err(error.into()),
             Err(_) => None,
         };
-        let mut end = Self { runs, stops, how };
+        let mut end = Self { runs, stops, how, lost: false };
         for run in runs {
             end.ask(run)?;
         }
         Ok(end)
+    }
+
+    /// The same of what [`marks::lost`] has found.
+    fn of_maps(journal: &'a Journal, how: u32) -> Result<Self, EngineError> {
+        Ok(Self { lost: true, ..Self::of(journal, &journal.runs, how)? })
     }
 
     fn ask(&mut self, run: &RunEntry) -> Result<(), EngineError> {
@@ -133,7 +162,11 @@ impl<'a> End<'a> {
     }
 
     /// Does its owner still have things to take away?
-    fn stands(run: &RunEntry) -> bool {
+    fn stands(&self, run: &RunEntry) -> bool {
+        let is_it = |one: &names::Named| (one.slot, one.id, one.pid) == (run.lease, run.lease_id, run.pid);
+        if self.lost {
+            return run.owner().is_alive() && names::all().map_or(true, |all| all.iter().any(is_it));
+        }
         run.owner().is_alive()
             && journal::peek().map_or(true, |now| {
                 now.runs.iter().any(|one| (one.lease, one.lease_id, &one.name) == (run.lease, run.lease_id, &run.name))
@@ -145,7 +178,7 @@ impl<'a> End<'a> {
         let limit = Instant::now() + PATIENCE;
         let mut code = ExitCode::Pass;
         for run in self.runs {
-            while Self::stands(run) && Instant::now() < limit {
+            while self.stands(run) && Instant::now() < limit {
                 // Somebody who meant an earlier experiment in this slot may have written over it.
                 if !self.is_off(run) {
                     let _next_turn = self.ask(run);
@@ -153,7 +186,7 @@ impl<'a> End<'a> {
                 std::thread::sleep(Duration::from_millis(5));
             }
             let (name, pid) = (&run.name, run.pid);
-            match (Self::stands(run), self.is_off(run)) {
+            match (self.stands(run), self.is_off(run)) {
                 (false, _) => println!("{name}: stopped"),
                 (true, true) => eprintln!(
                     "{name}: its faults are off; pid {pid} does not react, and keeps what it attached until it ends"

@@ -29,6 +29,8 @@ pub struct Active {
     pub run: RunEntry,
     /// When it started.
     pub started: SystemTime,
+    /// When an earlier process started it, CLOCK_MONOTONIC in ns; 0: none did.
+    pub began: u64,
     pub(super) placed: Vec<Placed>,
     pub(super) sets: PlanSets,
     pub(super) known: Known,
@@ -51,6 +53,7 @@ impl Active {
             warnings: [warnings, known.warnings.clone()].concat(),
             run,
             started: SystemTime::now(),
+            began: 0,
             placed: Vec::new(),
             sets,
             known,

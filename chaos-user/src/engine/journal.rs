@@ -330,11 +330,13 @@ fn fresh() -> Journal {
 }
 
 fn read(folder: &Folder) -> Result<Journal, EngineError> {
-    let Some(text) = folder.read(JOURNAL)? else { return Ok(fresh()) };
+    const REMEDY: &str = "it is damaged: `chaos stop --all` ends all faults, then `chaos cleanup` sets it aside";
+    // So is a folder in its place, and what is no text.
+    let read = folder.read(JOURNAL).map_err(|error| EngineError::Failed(format!("{error}; {REMEDY}")));
+    let Some(text) = read? else { return Ok(fresh()) };
     let journal: Journal = serde_json::from_str(&text).map_err(|error| {
         let path = folder.path_of(JOURNAL);
-        let remedy = "it is damaged: `chaos stop --all` ends all faults, then `chaos cleanup` sets it aside";
-        EngineError::Failed(format!("read {}: {error}; {remedy}", path.display()))
+        EngineError::Failed(format!("read {}: {error}; {REMEDY}", path.display()))
     })?;
     Ok(if journal.boot == boot() { journal } else { fresh() })
 }

@@ -133,11 +133,12 @@ impl Leases {
         Arc::clone(&self.keeper.lock().unwrap_or_else(PoisonError::into_inner).renewed)
     }
 
-    /// Starts an experiment: one write, and all its faults act.
+    /// Starts an experiment: one write, and all its faults act. Its phases (`after`, `for`) count from `began` (CLOCK_MONOTONIC in ns), where an
+    /// earlier process started it; 0: from now.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn start(&self, slot: u32, id: u64, duration: Duration) -> Result<(), EngineError> {
+    pub fn start(&self, slot: u32, id: u64, duration: Duration, began: u64) -> Result<(), EngineError> {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = keeper.datapath.control.get(&0, 0).map_err(error)?.generation;
         let clock = keeper.datapath.clock()?;
@@ -146,7 +147,7 @@ impl Leases {
             until: clock.jiffies + LENGTH.as_secs() * keeper.hz,
             end: end(&clock, keeper.hz, deadline),
             deadline,
-            start: clock.ns,
+            start: if began == 0 { clock.ns } else { began.min(clock.ns) },
             generation,
             id,
             state: LEASE_RUNNING,
@@ -226,6 +227,15 @@ impl Leases {
     pub fn deadline(&self, slot: u32) -> Result<u64, EngineError> {
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(keeper.datapath.leases.get(&slot, 0).map_err(error)?.deadline)
+    }
+
+    /// When an experiment first started, CLOCK_MONOTONIC in ns.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn began(&self, slot: u32) -> Result<u64, EngineError> {
+        let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(keeper.datapath.leases.get(&slot, 0).map_err(error)?.start)
     }
 
     /// Rules off, slot given back. The packets that wait go on waiting.

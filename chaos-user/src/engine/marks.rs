@@ -1,11 +1,13 @@
 //! What is marked as ours and in no journal: the way back where the journal was lost.
 
-use super::{EngineError, Journal, attach, release};
+use super::{EngineError, Journal, RunEntry, attach, release};
 use crate::kernel::{
     acting::{self, Acting},
+    datapath::Ids,
     error::KernelError,
     filter::{self, Direction, Place},
     link,
+    names::{self, Named},
     netlink::Rtnl,
     netns::Netns,
 };
@@ -22,6 +24,47 @@ pub fn unnamed(journal: &Journal) -> Result<Vec<Acting>, EngineError> {
     let mut found = acting::acting()?;
     found.retain(|one| !is_named(one));
     Ok(found)
+}
+
+/// A run as the maps have it.
+#[must_use]
+pub fn named(run: &RunEntry) -> Named {
+    Named {
+        slot: run.lease,
+        id: run.lease_id,
+        pid: run.pid,
+        pid_start: run.pid_start,
+        namespace: run.namespace.clone(),
+        name: run.name.clone(),
+        ids: Ids::default(),
+    }
+}
+
+/// The same with their names, as journals of their own: each with one experiment and the maps that it is in.
+///
+/// # Errors
+/// Where we may not look.
+pub fn lost(journal: &Journal) -> Result<Vec<Journal>, EngineError> {
+    let acting = unnamed(journal)?;
+    if acting.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut all = names::all()?;
+    all.retain(|one| acting.iter().any(|two| (Some(&two.map), two.slot) == (one.ids.maps.get(maps::LEASES), one.slot)));
+    let journals = all.into_iter().map(|one| Journal {
+        runs: vec![RunEntry {
+            name: one.name,
+            namespace: one.namespace,
+            pid: one.pid,
+            pid_start: one.pid_start,
+            lease: one.slot,
+            lease_id: one.id,
+            ..RunEntry::default()
+        }],
+        datapath: Some(one.ids),
+        ..Journal::default()
+    });
+    Ok(journals.collect())
 }
 
 /// Whether a live process owns experiments that the journal does not name: their things are not to be taken away.

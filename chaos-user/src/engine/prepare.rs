@@ -3,6 +3,7 @@
 use super::{
     Active, Engine, EngineError, Locked, RunEntry, Session, attach, calls, collect, expedite, hosts, limit,
     lookup::{self, Known},
+    marks,
     never::Never,
     owner::Owner,
     queue,
@@ -16,6 +17,7 @@ use crate::{
     kernel::{
         calls::{Stand, Way},
         datapath::map_error,
+        names,
         netns::{self, Netns},
     },
     plan::{Plan, RulePlan},
@@ -111,6 +113,7 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Know
     rules::reserve(locked, &mut run, &request.plan)?;
     locked.journal.runs.push(run.clone());
     locked.save()?;
+    names::write(&mut session.datapath, &marks::named(&run))?;
     if !request.node.is_empty() {
         sets::write_node(&mut session.datapath, &request.node)?;
     }

@@ -6,7 +6,7 @@ use crate::{
         datapath::{Datapath, map_error},
         error::KernelError,
         filter::{self, Direction, Place},
-        link,
+        link, names,
         netlink::Rtnl,
         netns::Netns,
         qdisc, seam,
@@ -25,6 +25,7 @@ pub fn clear(datapath: &mut Datapath, run: &RunEntry) -> Result<(), KernelError>
     seam::run("clear rules of", &run.name, || {
         let lease = Lease { state: LEASE_FREE, ..Lease::zeroed() };
         datapath.leases.set(run.lease, lease, 0).map_err(|e| map_error("write map", maps::LEASES, &e))?;
+        names::remove(datapath, run.lease)?;
         sets::remove(datapath, &run.sets)?;
         take_rules(datapath, &run.points, &run.rules).map(drop)
     })

@@ -143,7 +143,7 @@ impl Engine {
         self.session().datapath.fill_tables()?;
         for (one, duration) in &mut active {
             one.started = SystemTime::now();
-            self.leases.start(one.run.lease, one.run.lease_id, *duration)?;
+            self.leases.start(one.run.lease, one.run.lease_id, *duration, one.began)?;
         }
         // A `chaos stop --lock` between the look and the start saw nothing that acts.
         permitted(&self.home)?;

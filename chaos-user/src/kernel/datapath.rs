@@ -13,7 +13,7 @@ use super::{
 use aya::maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use chaos_abi::{
     ABI_VERSION, AddrKey, AddrPortKey, Clock, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey,
-    Lease, MissKey, PROGRAM_CLOCK, PROGRAM_FAULT, Point, Rule, SampleKey, State, maps as names,
+    Lease, MissKey, Name, PROGRAM_CLOCK, PROGRAM_FAULT, Point, Rule, SampleKey, State, maps as names,
 };
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,7 @@ pub struct Datapath {
     pub delays: HashMap<MapData, SampleKey, u64>,
     pub hosts: HashMap<MapData, HostKey, Followers>,
     pub learned: HashMap<MapData, LearnedKey, u64>,
+    pub names: HashMap<MapData, u32, Name>,
     clock_map: Array<MapData, Clock>,
     slot: Map,
     tables: Tables,
@@ -115,7 +116,7 @@ impl Datapath {
         Self::typed(maps, tables, ids.clone())
     }
 
-    pub(super) fn map_names() -> [&'static str; 20] {
+    pub(super) fn map_names() -> [&'static str; 21] {
         [
             names::CONTROL,
             names::LEASES,
@@ -133,6 +134,7 @@ impl Datapath {
             names::DELAYS,
             names::HOSTS,
             names::LEARNED,
+            names::NAMES,
             names::SLOT,
             names::PROGS,
             names::CGROUP_PROGS,
@@ -162,6 +164,7 @@ impl Datapath {
             delays: typed(maps, names::DELAYS)?,
             hosts: typed(maps, names::HOSTS)?,
             learned: typed(maps, names::LEARNED)?,
+            names: typed(maps, names::NAMES)?,
             clock_map: typed(maps, CLOCK_MAP)?,
             slot: take(maps, names::SLOT)?,
             tables,

@@ -20,6 +20,7 @@ pub mod level;
 pub mod link;
 mod load;
 pub mod memory;
+pub mod names;
 pub mod netlink;
 pub mod netns;
 pub mod netns_id;

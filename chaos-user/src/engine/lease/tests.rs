@@ -14,7 +14,7 @@ fn running() -> (Leases, Stops) {
     let keeper = Keeper { datapath, hz, slots: HashMap::new(), renewed };
     let (stop, _) = mpsc::channel();
     let leases = Leases { keeper: Arc::new(Mutex::new(keeper)), stop, thread: None };
-    leases.start(1, ID, MINUTE).unwrap();
+    leases.start(1, ID, MINUTE, 0).unwrap();
     (leases, stops)
 }
 
@@ -35,7 +35,7 @@ fn a_stop_between_the_reading_and_the_writing_of_a_renewal_is_not_lost() {
     let (leases, mut stops) = running();
     for round in 1..=1000 {
         let (id, how) = (ID * (round + 1), if round % 2 == 0 { STOP_ABORT } else { STOP_FINISH });
-        leases.start(1, id, MINUTE).unwrap();
+        leases.start(1, id, MINUTE, 0).unwrap();
         assert!(acts(&leases), "round {round}: the stop of an earlier one says nothing");
         assert!(!stops.is_off(1, id).unwrap());
         let mut held = 0;
@@ -63,7 +63,7 @@ fn neither_pause_nor_a_shorter_duration_nor_a_start_takes_a_stop_back() {
     // Asked for while it was prepared.
     stops.ask(1, 2 * ID, STOP_ABORT).unwrap();
     assert!(stops.is_off(1, 2 * ID).unwrap());
-    leases.start(1, 2 * ID, MINUTE).unwrap();
+    leases.start(1, 2 * ID, MINUTE, 0).unwrap();
     assert!(!acts(&leases) && leases.fate(1).unwrap() == Fate::Ended(STOP_ABORT));
 }
 
@@ -102,4 +102,20 @@ fn off_is_what_the_maps_say() {
     let raised = chaos_abi::Control { generation: control.generation + 1, ..control };
     keeper.datapath.control.set(0, raised, 0).unwrap();
     assert!(stops.is_off(1, ID).unwrap(), "the kill switch");
+}
+
+/// The phase of a fault and what shortens an experiment count from its first start, whoever goes on with it.
+#[test]
+fn an_experiment_that_goes_on_began_when_it_first_started() {
+    root_or_return!();
+    let (leases, _) = running();
+    let first = leases.began(1).unwrap();
+    let left = Duration::from_secs(30);
+    leases.start(1, 2 * ID, left, first).unwrap();
+    assert_eq!(leases.began(1).unwrap(), first);
+    assert!(leases.remaining(1).unwrap() > Duration::from_secs(29), "its end is that of what is left");
+    leases.shorten(1, Duration::from_secs(10)).unwrap();
+    assert_eq!(leases.deadline(1).unwrap(), first + 10_000_000_000);
+    leases.start(1, 3 * ID, left, u64::MAX).unwrap();
+    assert!(leases.began(1).unwrap() < u64::MAX, "a time that has not come is none");
 }

@@ -42,6 +42,8 @@ pub struct Notebook {
 pub struct Note {
     /// When it ends, CLOCK_MONOTONIC in ns; 0: it has not started.
     pub deadline: u64,
+    /// When it first started, CLOCK_MONOTONIC in ns; 0: not known.
+    pub began: u64,
     /// When it started, RFC 3339.
     pub started_at: String,
     /// Until when the faults are known to have acted, RFC 3339.

@@ -143,6 +143,9 @@ impl Worker {
             part.gaps.entry(target.name.clone()).or_default().push(gap.clone());
         }
         self.notebook.parts.entry(uid.to_owned()).or_default().resumed(monotonic());
+        if let Some(active) = &mut part.active {
+            active.began = note.began;
+        }
         let started_at = part.started_at.clone();
         self.start(part, left(note.deadline));
         part.started_at = started_at;
@@ -279,6 +282,7 @@ impl Worker {
             let deadline = self.engine.leases().deadline(active.run.lease).unwrap_or(0);
             let note = self.notebook.parts.entry(uid.clone()).or_default();
             note.deadline = deadline;
+            note.began = self.engine.leases().began(active.run.lease).unwrap_or(0);
             note.started_at.clone_from(&part.started_at);
             note.alive = now();
             note.counted = merged(part.counted.iter().cloned().chain(counts));

@@ -7,6 +7,7 @@
 mod action;
 mod duration;
 mod fault;
+mod never;
 mod node;
 mod packet;
 mod pods;
@@ -82,6 +83,11 @@ const RULES: &[Rule] = &[
     syscall::deadly,
     syscall::selects_something,
     syscall::all_stands_alone,
+    never::names_of_threads,
+    never::paths_of_files,
+    never::zero_bytes,
+    never::tiny_shares,
+    never::wide_hosts,
     probe::one_of_http_and_tcp,
     probe::unique_names,
     probe::readable_address,

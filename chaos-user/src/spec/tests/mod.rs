@@ -4,6 +4,7 @@ mod every_field;
 mod golden;
 mod habits;
 mod mutations;
+mod never_cases;
 mod rule_cases;
 mod rules;
 mod yaml;

@@ -1,5 +1,6 @@
 //! Every rule with the exact line, path and message that it gives.
 
+use super::never_cases::{OF_NEVER, WIDE};
 use super::problems;
 use super::rule_cases::{
     BASE, Case, OF_ACTIONS, OF_FAULTS, OF_MATCHES, OF_SELECTORS, PODS_BY_NOTHING, SELECTS_BY_NOTHING, WARNINGS,
@@ -7,7 +8,7 @@ use super::rule_cases::{
 use crate::spec::{parse, rules};
 
 fn cases() -> impl Iterator<Item = &'static Case> {
-    [OF_SELECTORS, OF_FAULTS, OF_MATCHES, OF_ACTIONS].into_iter().flatten()
+    [OF_SELECTORS, OF_FAULTS, OF_MATCHES, OF_ACTIONS, OF_NEVER].into_iter().flatten()
 }
 
 fn changed((from, to, _): &Case) -> String {
@@ -27,7 +28,7 @@ fn rules_with_line_path_and_remedy() {
 
 #[test]
 fn warnings_leave_the_document_valid() {
-    for case in WARNINGS {
+    for case in WARNINGS.iter().chain(WIDE) {
         let parsed = parse("f", &changed(case)).unwrap_or_else(|problems| panic!("{:?}: {problems:#?}", case.1));
         assert_eq!(parsed[0].warnings, case.2, "with {:?}", case.1);
     }
@@ -35,7 +36,7 @@ fn warnings_leave_the_document_valid() {
 
 #[test]
 fn every_rule_has_a_case() {
-    let texts: Vec<String> = cases().chain(WARNINGS).map(changed).collect();
+    let texts: Vec<String> = cases().chain(WARNINGS).chain(WIDE).map(changed).collect();
     let documents: Vec<_> =
         texts.iter().flat_map(|text| super::super::yaml::read(text)).map(|document| document.value).collect();
     for (index, fired) in rules::fired(&documents).into_iter().enumerate() {

@@ -15,6 +15,9 @@ pub struct Cidr {
 
 super::text_value!(Cidr, "^[0-9a-fA-F:.]+/[0-9]{1,3}$", max 49);
 
+/// The prefix under which IPv6 writes IPv4 addresses: ::ffff:0:0/96 (RFC 4291, 2.5.5.2).
+const MAPPED: u8 = 96;
+
 impl Cidr {
     /// The network of this one address.
     pub const fn host(address: IpAddr) -> Self {
@@ -62,6 +65,14 @@ impl FromStr for Cidr {
             let host = Self::host(address);
             return Err(Invalid::new(format!(
                 "{text:?} has bits set behind its prefix; write \"{network}\" for the network or \"{host}\" for the host"
+            )));
+        }
+        if let IpAddr::V6(v6) = address
+            && let (Some(v4), true) = (v6.to_ipv4_mapped(), prefix >= MAPPED)
+        {
+            let network = Self { address: v4.into(), prefix: prefix - MAPPED };
+            return Err(Invalid::new(format!(
+                "{text:?} is an IPv4 address in IPv6 form, which no packet has; write \"{network}\""
             )));
         }
         Ok(network)

@@ -54,6 +54,12 @@ impl FromStr for Errno {
             let number = text.parse().ok().filter(|number| (1..=4095).contains(number));
             let out_of_range =
                 || Invalid::new(format!("{text:?} is no error number; write 1 to 4095 or a name such as EIO"));
+            if let Some(512..=530) = number {
+                // ERESTARTSYS to ERECALLCONFLICT (include/linux/errno.h): with a signal pending some of them restart the call.
+                return Err(Invalid::new(format!(
+                    "{text:?} is the kernel's own, and no call returns it; write a name of errno(3), such as EIO"
+                )));
+            }
             return number.map(Self).ok_or_else(out_of_range);
         }
         if let Some((_, number)) = names().find(|(name, _)| name == text) {

@@ -249,12 +249,16 @@ fn errnos() {
             ("EWOULDBLOCK", "EAGAIN"),
             ("ENOTSUP", "EOPNOTSUPP"),
             ("EHWPOISON", "EHWPOISON"),
+            ("511", "511"),
+            ("531", "531"),
             ("4095", "4095"),
         ],
     );
     bad::<Errno>(&[
         ("0", "\"0\" is no error number; write 1 to 4095 or a name such as EIO"),
         ("4096", "\"4096\" is no error number; write 1 to 4095 or a name such as EIO"),
+        ("512", "\"512\" is the kernel's own, and no call returns it; write a name of errno(3), such as EIO"),
+        ("530", "\"530\" is the kernel's own, and no call returns it; write a name of errno(3), such as EIO"),
         ("ENOENTT", "\"ENOENTT\" is no error name; did you mean ENOENT?"),
         ("enospc", "\"enospc\" is no error name; did you mean ENOSPC?"),
         ("EBANANA", "\"EBANANA\" is no error name; write one of errno(3), such as EIO, or a number from 1 to 4095"),

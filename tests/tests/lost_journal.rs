@@ -1,0 +1,125 @@
+//! What acts while the journal is damaged or lost is named, ended by its name, and leaves nothing.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use chaos_tests::clock::wait_until;
+use chaos_tests::lab::Lab;
+use chaos_tests::need;
+use chaos_tests::net::Family;
+use chaos_tests::product::Running;
+use chaos_tests::scene::{Direction, PORT};
+use chaos_tests::traffic::Flow;
+
+/// Where the product keeps it.
+fn journal() -> &'static Path {
+    Path::new("/run/chaos/journal.json")
+}
+
+/// What becomes of the journal.
+type Harm = (&'static str, fn(&Path));
+
+const HARMS: [Harm; 6] = [
+    ("removed", |path| fs::remove_file(path).unwrap()),
+    ("empty", |path| fs::write(path, "").unwrap()),
+    ("half", |path| {
+        let text = fs::read(path).unwrap();
+        fs::write(path, &text[..text.len() / 2]).unwrap();
+    }),
+    ("no text", |path| fs::write(path, [0xff, 0xfe, 0, 1]).unwrap()),
+    ("a number out of range", |path| fs::write(path, r#"{"boot":"x","runs":[{"pid":-1}]}"#).unwrap()),
+    ("a folder", |path| {
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    }),
+];
+
+/// How many of ten datagrams are lost.
+fn lost(lab: &Lab) -> u64 {
+    let to = lab.hosts.b.at(Family::V4, PORT);
+    Flow::to(to).count(10).run(&lab.hosts.a.ns, &lab.hosts.b.ns).lost()
+}
+
+fn begin(lab: &Lab, action: &str) -> Running {
+    Direction::Egress.inject(lab, action)
+}
+
+/// Cleanup and, after it, an experiment as if nothing had been.
+fn recover(lab: &Lab, what: &str) {
+    let cleaned = lab.chaos.command(&["cleanup"]);
+    let again = lab.chaos.command(&["cleanup"]);
+    assert_eq!((cleaned.code, again.code), (0, 0), "{what}: {}{}", cleaned.text(), again.text());
+    assert!(again.text().contains("nothing was left"), "{what}: {}", again.text());
+    let next = begin(lab, "partition: true");
+    assert_eq!(lost(lab), 10, "{what}: the next one acts");
+    next.finish();
+    for aside in fs::read_dir("/run/chaos").unwrap().flatten().map(|entry| entry.path()) {
+        if aside.to_string_lossy().contains("damaged") {
+            let _ = fs::remove_file(&aside).or_else(|_| fs::remove_dir(&aside));
+        }
+    }
+}
+
+#[test]
+fn what_acts_is_named_and_ended_by_its_name() {
+    let Some(lab) = Lab::alone() else { return };
+    for (what, harm) in HARMS {
+        let running = begin(&lab, "partition: true");
+        let (name, path) = (running.name().to_owned(), journal());
+        harm(path);
+        assert_eq!(lost(&lab), 10, "{what}: it acts");
+        let status = lab.chaos.command(&["status"]);
+        assert_eq!(status.code, i32::from(what != "removed"), "{what}: {}", status.text());
+        assert!(status.text().contains(&format!("chaos stop {name}")), "{what}: {}", status.text());
+        if what != "removed" {
+            assert!(status.text().contains("chaos cleanup"), "{what}: {}", status.text());
+        }
+        let other = lab.chaos.command(&["stop", "nosuch"]);
+        assert!(other.code != 0 && lost(&lab) == 10, "{what}: another name ends nothing: {}", other.text());
+        let stopped = lab.chaos.command(&["stop", &name]);
+        assert_eq!(stopped.code, 0, "{what}: {}", stopped.text());
+        assert_eq!(lost(&lab), 0, "{what}: it is off: {}", stopped.text());
+        running.ended();
+        recover(&lab, what);
+    }
+}
+
+#[test]
+fn stop_all_succeeds_once_all_is_off() {
+    let Some(lab) = Lab::alone() else { return };
+    for (what, harm) in HARMS {
+        let running = begin(&lab, "partition: true");
+        harm(journal());
+        let stopped = lab.chaos.command(&["stop", "--all"]);
+        assert_eq!((stopped.code, lost(&lab)), (0, 0), "{what}: {}", stopped.text());
+        running.ended();
+        recover(&lab, what);
+    }
+}
+
+/// The pair and its queue outlive a killed owner, and nothing but their alias says whose they are.
+#[test]
+fn what_queued_is_found_by_its_marks() {
+    let Some(lab) = Lab::alone().filter(|_| need::fq()) else { return };
+    let before = lab.hosts.a.ns.ip("-o link").lines().count();
+    for (what, harm) in [HARMS[0], HARMS[1]] {
+        for killed in [true, false] {
+            let running = begin(&lab, "latency: { delay: 50ms }");
+            let name = running.name().to_owned();
+            harm(journal());
+            if killed {
+                running.kill9();
+            } else {
+                let stopped = lab.chaos.command(&["stop", &name]);
+                assert_eq!(stopped.code, 0, "{what}: {}", stopped.text());
+                running.ended();
+            }
+            let cleaned = || lab.chaos.command(&["cleanup"]).code == 0;
+            assert!(wait_until(Duration::from_secs(5), cleaned), "{what}, killed {killed}");
+            let left = lab.hosts.a.ns.ip("-o link");
+            assert_eq!(left.lines().count(), before, "{what}, killed {killed}: {left}");
+            recover(&lab, what);
+        }
+    }
+}
