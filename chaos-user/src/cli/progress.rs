@@ -22,6 +22,11 @@ impl Progress {
         Self { terminal: stderr().is_terminal(), shown: 0, next: Instant::now() }
     }
 
+    /// Nothing shown yet, and never over what was said before: a command writes there, too.
+    pub fn beside_a_command() -> Self {
+        Self { terminal: false, ..Self::new() }
+    }
+
     /// Shows all experiments, when it is time.
     pub fn show(&mut self, engine: &Engine, active: &[&Active]) {
         if active.is_empty() || !self.is_due() {
@@ -50,7 +55,8 @@ impl Progress {
         self.shown = if self.terminal { text.len() } else { 0 };
         let mut stderr = stderr().lock();
         for line in text {
-            let _closed_stderr = writeln!(stderr, "{line}");
+            // At once: a command may write there, too.
+            let _closed_stderr = stderr.write_all(format!("{line}\n").as_bytes());
         }
     }
 

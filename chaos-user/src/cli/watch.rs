@@ -68,7 +68,7 @@ pub fn watch(
         .zip(probes)
         .map(|(active, probes)| Watched::new(engine, active, probes, failed.clone()))
         .collect();
-    let mut progress = Progress::new();
+    let mut progress = if command.is_some() { Progress::beside_a_command() } else { Progress::new() };
     let mut reports = Vec::new();
     while !all.is_empty() {
         let mut index = 0;
