@@ -12,6 +12,8 @@ mod later;
 mod overlay;
 #[path = "syscalls/sleeping.rs"]
 mod sleeping;
+#[path = "syscalls/unix_socket.rs"]
+mod unix_socket;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};

@@ -99,6 +99,8 @@ pub const HOOK_CGROUP: u32 = 16;
 /// The entry of the call itself, by a kprobe that overrides the return. Not [`HOOK_ENTRY`]: where programs of both kinds stand at a
 /// call, each is to find its own rules only, or a rule would count the call twice.
 pub const HOOK_KPROBE: u32 = 17;
+/// `security_unix_stream_connect`: the path of the other end is known.
+pub const HOOK_UNIX_CONNECT: u32 = 18;
 
 /// Added to a hook's number in [`CallKey::hook`] for rules that have threads sleep in it: as above, each program is to find its own
 /// rules only.
@@ -204,6 +206,8 @@ offsets! {
     OFFSET_FILE_MODE = 32, "file.f_mode";
     /// What a task is about.
     OFFSET_TASK_FLAGS = 33, "task_struct.flags";
+    /// The path that a Unix socket is bound to; none where such sockets are a module.
+    OFFSET_UNIX_PATH = 35, "unix_sock.path";
 }
 
 /// In the same way, but for each program that is loaded: `TIMING_*`, or 0.

@@ -4,7 +4,7 @@ use super::{
     Call, file as files,
     kernel::{offset, pointer},
 };
-use chaos_abi::{OFFSET_BPRM_FILE, OFFSET_MSG_NAME, OFFSET_PATH_DENTRY, OFFSET_PATH_MNT};
+use chaos_abi::{OFFSET_BPRM_FILE, OFFSET_MSG_NAME, OFFSET_PATH_DENTRY, OFFSET_PATH_MNT, OFFSET_UNIX_PATH};
 
 /// `inode_permission` is asked for each folder of a path; access(2) alone sets this (linux/fs.h, MAY_ACCESS).
 const MAY_ACCESS: u64 = 0x10;
@@ -22,6 +22,12 @@ pub fn path(call: &mut Call, path: u64) -> bool {
     call.mnt = pointer(path + offset!(OFFSET_PATH_MNT));
     call.dentry = pointer(path + offset!(OFFSET_PATH_DENTRY));
     !files::has_no_namespace(call.mnt)
+}
+
+/// A Unix socket that is bound to a path; one that is bound to none has no mount either. Its `struct sock` stands first (net/af_unix.h).
+#[inline(always)]
+pub fn unix(call: &mut Call, sock: u64) -> bool {
+    path(call, sock + offset!(OFFSET_UNIX_PATH))
 }
 
 /// An entry of a folder, which need not exist yet.

@@ -16,7 +16,7 @@ mod bpf {
     use chaos_abi::{
         HOOK_ENTRY, HOOK_EXEC, HOOK_FILE, HOOK_FILE_OPEN, HOOK_FILE_PERMISSION, HOOK_INODE_GETATTR,
         HOOK_INODE_PERMISSION, HOOK_KPROBE, HOOK_PATH, HOOK_PATH_LINK, HOOK_PATH_TRUNCATE, HOOK_PLAIN, HOOK_SOCKET,
-        HOOK_SOCKET_ADDRESS, HOOK_SOCKET_CREATE, HOOK_SOCKET_SENDMSG,
+        HOOK_SOCKET_ADDRESS, HOOK_SOCKET_CREATE, HOOK_SOCKET_SENDMSG, HOOK_UNIX_CONNECT,
     };
     use chaos_ebpf::call::{Call, act, file, hooks, later, sleep, task};
 
@@ -93,6 +93,10 @@ mod bpf {
         /// `security_socket_sendmsg(struct socket *, struct msghdr *, int)`.
         socket_sendmsg, HOOK_SOCKET_SENDMSG,
         |call, ctx| hooks::message(call, argument(ctx, 0), argument(ctx, 1))
+    );
+    hook!(
+        /// `security_unix_stream_connect(struct sock *, struct sock *other, struct sock *)`.
+        unix_connect, HOOK_UNIX_CONNECT, |call, ctx| hooks::unix(call, argument(ctx, 1))
     );
     hook!(
         /// `security_socket_*(struct socket *, ...)`.

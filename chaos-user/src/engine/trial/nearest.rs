@@ -34,7 +34,7 @@ pub fn nearest(plan: &CallPlan, name: &str, works: &dyn Fn(&CallPlan, &str) -> b
     if name == "connect" && plan.paths.is_some() {
         let anywhere = CallPlan { paths: None, ..plan.clone() };
         if works(&anywhere, name) {
-            let text = "match: { all: true }, or comm or uid, which hits every connect of the target: the path of a Unix socket is not known";
+            let text = "match: { all: true }, or comm or uid, which hits every connect of the target: the path of a Unix socket is known at security hooks alone";
             return Some(text.to_owned());
         }
     }

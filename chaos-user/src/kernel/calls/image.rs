@@ -10,7 +10,7 @@ use super::{
 };
 use crate::kernel::datapath::load_error;
 use aya_obj::{Function, Object, btf::BtfFeatures, generated::BPF_PSEUDO_KFUNC_CALL};
-use chaos_abi::{OFFSET_CS, OFFSET_MAGIC, OFFSET_TIMING, OFFSETS};
+use chaos_abi::{OFFSET_CS, OFFSET_MAGIC, OFFSET_TIMING, OFFSET_UNIX_PATH, OFFSETS};
 use nix::errno::Errno;
 use std::{
     collections::HashMap,
@@ -137,7 +137,7 @@ fn patch(function: &mut Function, kernel: &KernelTypes) {
         let place = instruction.imm.wrapping_sub(OFFSET_MAGIC);
         if let Some((_, path)) = OFFSETS.iter().find(|(index, _)| *index == place) {
             let offset = kernel.offset(place);
-            debug_assert!(offset.is_some() || place == OFFSET_CS, "{path}");
+            debug_assert!(offset.is_some() || [OFFSET_CS, OFFSET_UNIX_PATH].contains(&place), "{path}");
             instruction.imm = offset.map_or(0, |offset| offset as i32);
         }
     }

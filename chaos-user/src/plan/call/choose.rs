@@ -55,14 +55,14 @@ pub fn candidates(plan: &CallPlan, name: &str) -> (Vec<Candidate>, Vec<String>) 
     if plan.sleeps() {
         return sleeping(plan, &row, number);
     }
-    let at_entry = if row.descriptor { PATH | KIND } else { 0 };
+    let at_entry = row.known_at_entry();
     for (mechanism, way, program, hook) in
         [(Mechanism::Entry, Way::Entry, "entry", HOOK_ENTRY), (Mechanism::Kprobe, Way::Kprobe, "kprobe", HOOK_KPROBE)]
     {
         let stand = Stand { way, function: table::entry(row.name), program };
         add(mechanism, at_entry, Candidate { stands: vec![stand], hook, number });
     }
-    if let Some(hook) = row.hook {
+    if let Some(hook) = row.hook_for(needs) {
         for function in hook.functions {
             for (way, function) in [(Way::Lsm, table::lsm(function)), (Way::Security, (*function).to_owned())] {
                 let stand = Stand { way, function, program: hook.program };
@@ -99,7 +99,7 @@ fn sleeping(plan: &CallPlan, row: &Row, number: u32) -> (Vec<Candidate>, Vec<Str
         let stand = |(way, program)| Stand { way, function: function.clone(), program };
         all.push(Candidate { stands: vec![stand(sleeps), stand(decides)], hook, number });
     };
-    let hook = row.hook.filter(|_| wanted(Mechanism::Lsm));
+    let hook = row.hook_for(plan.needs()).filter(|_| wanted(Mechanism::Lsm));
     let knows = hook.filter(|hook| plan.needs() & !hook.knows == 0);
     match (hook, knows) {
         (Some(hook), None) => reasons.push(format!("lsm: {} not known there", words(plan.needs() & !hook.knows))),
@@ -117,7 +117,7 @@ fn sleeping(plan: &CallPlan, row: &Row, number: u32) -> (Vec<Candidate>, Vec<Str
             add(place, [(Way::LsmLater, "later"), (Way::LsmLater, hook.program)], hook.number | TIMING_LATER);
         }
     }
-    let at_entry = if row.descriptor { PATH | KIND } else { 0 };
+    let at_entry = row.known_at_entry();
     match plan.needs() & !at_entry {
         _ if !wanted(Mechanism::Entry) => {}
         0 => {
@@ -169,6 +169,10 @@ mod tests {
         assert_eq!(mechanisms("{paths: [/a]}", "[openat]", "openat"), ["lsm", "lsm"]);
         assert_eq!(mechanisms("{paths: [/a]}", "[read]", "read"), ["entry", "kprobe", "lsm", "lsm"]);
         assert_eq!(mechanisms("{ports: [80]}", "[connect]", "connect"), ["lsm", "lsm", "cgroup"]);
+        let unix = candidates(&plan_of("{paths: [/run/**]}", "[connect]"), "connect").0;
+        let places: Vec<&str> = unix.iter().map(|one| one.stands[0].function.as_str()).collect();
+        assert_eq!(places, ["bpf_lsm_unix_stream_connect", "security_unix_stream_connect"]);
+        assert!(mechanisms("{paths: [/run/**], ports: [80]}", "[connect]", "connect").is_empty(), "nobody has both");
         assert_eq!(mechanisms("{all: true}", "[fsync]", "fsync"), ["entry", "kprobe"]);
         assert_eq!(mechanisms("{all: true}", "[getpid]", "getpid"), ["entry", "kprobe"]);
     }

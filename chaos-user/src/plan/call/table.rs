@@ -4,7 +4,7 @@ use crate::kernel::calls::CgroupHook;
 use chaos_abi::{
     CALL_BIND, CALL_CONNECT, CALL_SEND, CALL_SOCKET, HOOK_EXEC, HOOK_FILE, HOOK_FILE_OPEN, HOOK_FILE_PERMISSION,
     HOOK_INODE_GETATTR, HOOK_INODE_PERMISSION, HOOK_PATH, HOOK_PATH_LINK, HOOK_PATH_TRUNCATE, HOOK_PLAIN, HOOK_SOCKET,
-    HOOK_SOCKET_ADDRESS, HOOK_SOCKET_CREATE, HOOK_SOCKET_SENDMSG,
+    HOOK_SOCKET_ADDRESS, HOOK_SOCKET_CREATE, HOOK_SOCKET_SENDMSG, HOOK_UNIX_CONNECT,
 };
 
 /// A file's path is known.
@@ -138,6 +138,28 @@ pub struct Row {
     pub hook: Option<Hook>,
     /// The hook of cgroups.
     pub group: Option<Group>,
+}
+
+/// Where connecting to a stream or sequenced-packet socket of AF_UNIX passes once more, with the other end (net/unix/af_unix.c,
+/// `unix_stream_connect`).
+const UNIX_CONNECT: Option<Hook> = hook(&["security_unix_stream_connect"], "unix_connect", HOOK_UNIX_CONNECT, PATH);
+
+impl Row {
+    /// The security hook that knows what is asked for: paths of `connect` are those of Unix sockets.
+    #[must_use]
+    pub fn hook_for(&self, needs: u8) -> Option<Hook> {
+        if self.name == "connect" && needs & PATH != 0 { UNIX_CONNECT } else { self.hook }
+    }
+
+    /// What is known at the call's entry: that of its descriptor. The path of `connect` is the other end's.
+    #[must_use]
+    pub fn known_at_entry(&self) -> u8 {
+        match (self.descriptor, self.name) {
+            (true, "connect") => KIND,
+            (true, _) => PATH | KIND,
+            (false, _) => 0,
+        }
+    }
 }
 
 const fn row(name: &'static str, groups: u8, descriptor: bool, hook: Option<Hook>) -> Row {
