@@ -249,6 +249,14 @@ pub(super) fn attach(
     lowered.and(saved)
 }
 
+/// What a join that failed has reserved and not placed is nobody's again.
+fn give_back(run: &mut RunEntry, before: &RunEntry, standing: &[u32]) {
+    run.rules.retain(|id| before.rules.contains(id) || standing.contains(id));
+    if !standing.iter().any(|id| !before.rules.contains(id)) {
+        run.targets.truncate(before.targets.len());
+    }
+}
+
 /// The journal's entry of a run becomes this one.
 pub(super) fn note(locked: &mut Locked, run: &RunEntry) {
     if let Some(known) = locked.journal.runs.iter_mut().find(|known| known.lease == run.lease) {
@@ -299,13 +307,17 @@ impl Engine {
         active.known.extend(known);
         let mut locked = self.home.lock()?;
         let mut session = self.session();
-        let first = active.targets.len();
+        let (first, before) = (active.targets.len(), active.run.clone());
         let joined = join(&mut locked, &mut session, active, targets, remembered);
         if joined.is_err() {
             for index in first..active.targets.len() {
                 // The error that came first is the one to tell.
                 let _second_error = undo::release(&mut locked, &mut session, active, index);
             }
+            let standing: Vec<u32> = active.placed.iter().flat_map(|placed| placed.ids.iter().copied()).collect();
+            give_back(&mut active.run, &before, &standing);
+            note(&mut locked, &active.run);
+            let _second_error = locked.save();
         }
         joined
     }
@@ -313,7 +325,21 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::{Stand, Way, apart};
+    use super::{RunEntry, Stand, Way, apart, give_back};
+
+    #[test]
+    fn a_join_that_fails_keeps_no_ids_but_those_that_stand() {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let before = RunEntry { rules: vec![1, 2], targets: names(&["a"]), ..RunEntry::default() };
+        let joined = RunEntry { rules: vec![1, 2, 3, 4], targets: names(&["a", "b"]), ..RunEntry::default() };
+        let left = |standing: &[u32]| {
+            let mut run = joined.clone();
+            give_back(&mut run, &before, standing);
+            (run.rules, run.targets.len())
+        };
+        assert_eq!(left(&[1, 2]), (vec![1, 2], 1));
+        assert_eq!(left(&[1, 2, 4]), (vec![1, 2, 4], 2), "what could not be taken off");
+    }
 
     #[test]
     fn no_function_has_programs_of_both_kinds() {

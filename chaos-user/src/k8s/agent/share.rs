@@ -2,16 +2,17 @@
 
 use super::{compile, part::Part};
 use crate::{k8s::agent::compile::PeerSets, plan::Plan};
-use chaos_abi::{MAX_LEASES, MAX_PEERS, MAX_PORT_SETS, MAX_RULES};
+use chaos_abi::{MAX_HOSTS, MAX_LEASES, MAX_PEERS, MAX_PORT_SETS, MAX_RULES};
 use std::ops::Add;
 
 /// Places in the tables: what is counted, and of how many.
-const TABLES: [(&str, usize); 5] = [
+const TABLES: [(&str, usize); 6] = [
     ("experiments", MAX_LEASES as usize - 1),
     ("rules", MAX_RULES as usize - 1),
     ("sets of ports", MAX_PORT_SETS as usize - 1),
     ("addresses of peers", MAX_PEERS as usize),
     ("prefixes of peers", MAX_PEERS as usize),
+    ("host names on targets", MAX_HOSTS as usize),
 ];
 
 /// How many places of each table are taken.
@@ -30,13 +31,15 @@ impl Taken {
         let is_single =
             |cidr: &crate::spec::value::Cidr| cidr.prefix() == if cidr.address().is_ipv6() { 128 } else { 32 };
         let singles = cidrs().filter(is_single).count();
-        Self([1, 0, ports.count(), singles, cidrs().count() - singles]) + Self::of_rules(plan, targets)
+        Self([1, 0, ports.count(), singles, cidrs().count() - singles, 0]) + Self::of_rules(plan, targets)
     }
 
     /// By the rules of a plan on so many more targets.
     pub fn of_rules(plan: &Plan, targets: usize) -> Self {
         let rules = plan.rules.iter().map(|rule| 1 + rule.excepts.len()).sum::<usize>();
-        Self([0, rules * targets, 0, 0, 0])
+        // Each name is learned for each target on its own.
+        let hosts = plan.rules.iter().flat_map(|rule| rule.conditions()).map(|one| one.hosts.len()).sum::<usize>();
+        Self([0, rules * targets, 0, 0, 0, hosts * targets])
     }
 
     /// By a part that is applied, with its peers as they are now.
@@ -87,13 +90,18 @@ mod tests {
 
     #[test]
     fn a_share_is_of_each_table() {
-        let rules = Taken([1, 1023, 0, 0, 0]);
+        let rules = Taken([1, 1023, 0, 0, 0, 0]);
         assert_eq!(rules.within(25, "shop"), Ok(()));
-        let said = (rules + Taken([0, 1, 0, 0, 0])).within(25, "shop").unwrap_err();
+        let said = (rules + Taken([0, 1, 0, 0, 0, 0])).within(25, "shop").unwrap_err();
         assert!(said.contains("shop") && said.contains("rules, which is 1023; 1024 are needed"), "{said}");
         assert!(
-            Taken([0, 0, 32, 0, 0]).within(25, "shop").is_err() && Taken([0, 0, 31, 0, 0]).within(25, "shop").is_ok()
+            Taken([0, 0, 32, 0, 0, 0]).within(25, "shop").is_err()
+                && Taken([0, 0, 31, 0, 0, 0]).within(25, "shop").is_ok()
         );
-        assert_eq!(Taken([1023, 4095, 127, 65_536, 65_536]).within(100, "shop"), Ok(()));
+        assert!(
+            Taken([0, 0, 0, 0, 0, 4097]).within(25, "shop").is_err()
+                && Taken([0, 0, 0, 0, 0, 4096]).within(25, "shop").is_ok()
+        );
+        assert_eq!(Taken([1023, 4095, 127, 65_536, 65_536, 16_384]).within(100, "shop"), Ok(()));
     }
 }
