@@ -3,6 +3,8 @@
 #[expect(dead_code, reason = "the product's own tests use the rest")]
 #[path = "../../chaos-user/src/spec/tests/rule_cases.rs"]
 mod rule_cases;
+#[path = "cluster_rights/strange.rs"]
+mod strange;
 #[path = "cluster_rights/token.rs"]
 mod token;
 

@@ -7,7 +7,7 @@ use super::{
     lookup,
     prepare::all,
     reap::{self, Reaped},
-    run::{check_names, ready},
+    run::{check_names, permitted, ready},
 };
 use std::sync::{Arc, Mutex};
 
@@ -33,9 +33,7 @@ impl Engine {
         // Before the lock, for nameservers may be slow.
         let known = lookup::look_up(&request.plan, &request.targets);
         let mut locked = journal::lock()?;
-        if let Some(reason) = journal::locked_by() {
-            return Err(EngineError::Refused(format!("this node is locked: {reason}; `chaos unlock` lifts it")));
-        }
+        permitted(&self.home)?;
         reap::reap(&mut locked)?;
         check_names(&locked, std::iter::once(&request))?;
         self.meet(&mut locked)?;

@@ -66,7 +66,7 @@ pub fn allowed(requests: &[Request]) -> Result<(), EngineError> {
 }
 
 /// May an experiment start? `chaos stop --lock` locks the node; a scratch namespace is nobody's.
-fn permitted(home: &Home) -> Result<(), EngineError> {
+pub(super) fn permitted(home: &Home) -> Result<(), EngineError> {
     match (home, journal::locked_by()) {
         (Home::Node, Some(reason)) => {
             Err(EngineError::Refused(format!("this node is locked: {reason}; `chaos unlock` lifts it")))
