@@ -135,6 +135,13 @@ fn a_unit_that_is_started_later_is_hit_at_its_first_call() {
     assert_eq!(report.only_fault().injected(), 1, "{report:?}");
     assert!(!unit.cgroup().exists(), "nobody is in it: it is gone");
 
+    // What a killed one left is no target for the next: the unit is.
+    inject(&lab.chaos, &target).kill9();
+    assert!(unit.cgroup().exists());
+    let again = inject(&lab.chaos, &target);
+    assert_eq!(connect(unit.start()), "ECONNREFUSED");
+    again.finish_any();
+
     inject(&lab.chaos, &target).kill9();
     assert!(unit.cgroup().exists());
     let text = lab.chaos.command(&["cleanup"]).expect_code(0).stdout;

@@ -17,6 +17,7 @@ use std::sync::{Arc, atomic::AtomicUsize};
 
 /// `chaos run`.
 pub fn run(files: &Files, output: Format, dry_run: bool, yes: bool) -> ExitCode {
+    engine::made::sweep_dead();
     let mut requests = match input::requests(files, dry_run, yes) {
         Ok(requests) => requests,
         Err(code) => return code,

@@ -79,11 +79,31 @@ impl Made {
         match made {
             Ok(found) => Ok(Self { directory: directory.to_owned(), id: found.ino() }),
             Err(error) => {
-                locked.journal.cgroups.retain(|entry| entry.directory != directory);
+                locked.journal.cgroups.retain(|entry| !entry.is_mine(directory));
                 locked.save()?;
                 Err(failed(error))
             }
         }
+    }
+}
+
+impl CgroupEntry {
+    /// Another process may have made one of the same name before.
+    fn is_mine(&self, directory: &Path) -> bool {
+        self.directory == directory && self.owner == Owner::me()
+    }
+}
+
+/// Takes away those of dead owners before targets are looked for: an empty cgroup that is about to go is no target.
+pub fn sweep_dead() {
+    let is_dead = |entry: &CgroupEntry| !entry.owner.is_alive();
+    if !journal::peek().is_ok_and(|journal| journal.cgroups.iter().any(is_dead)) {
+        return;
+    }
+    if let Ok(mut locked) = journal::lock() {
+        sweep(&mut locked);
+        // What could not be written is found dead once more.
+        let _cleanup_finds_it = locked.save();
     }
 }
 
@@ -103,7 +123,7 @@ impl Drop for Made {
             return;
         }
         if let Ok(mut locked) = journal::lock() {
-            locked.journal.cgroups.retain(|entry| entry.directory != self.directory || entry.owner != Owner::me());
+            locked.journal.cgroups.retain(|entry| !entry.is_mine(&self.directory));
             let _cleanup_finds_nothing = locked.save();
         }
     }
@@ -128,8 +148,11 @@ pub(super) fn sweep(locked: &mut Locked) -> Vec<PathBuf> {
     gone
 }
 
+/// By the whole of its name, as [`of_command`] makes it: a unit may begin like that, and ends in `.service`.
 fn is_of_command(directory: &Path) -> bool {
-    directory.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(COMMAND))
+    let owner = directory.file_name().and_then(|name| name.to_str()?.strip_prefix(COMMAND)?.split_once('-'));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    owner.is_some_and(|(pid, start)| is_number(pid) && is_number(start))
 }
 
 /// Removes a cgroup; of a command with all that is in it. One that is gone is as good.
@@ -186,11 +209,36 @@ pub fn for_targets(requests: &mut [Request]) -> Result<Vec<Made>, EngineError> {
         let known = all.iter().find(|made: &&Made| made.directory == scope.directory).map(|made| made.id);
         scope.id = match known {
             Some(id) => id,
-            None => {
-                all.push(Made::new(&scope.directory)?);
-                all.last().map_or(0, |made| made.id)
-            }
+            // A unit that was started since has one, and is its.
+            None => match fs::metadata(&scope.directory) {
+                Ok(found) if found.is_dir() => found.ino(),
+                _ => {
+                    all.push(Made::new(&scope.directory)?);
+                    all.last().map_or(0, |made| made.id)
+                }
+            },
         };
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_a_cgroup_is_killed_only_where_it_is_a_commands() {
+        let is = |name: &str| is_of_command(&Path::new("/sys/fs/cgroup/system.slice").join(name));
+        assert!(is(&of_command()) && is("chaos-run-17-4711"));
+        for name in [
+            "chaos-run-nightly.service",
+            "chaos-run-1-2.service",
+            "chaos-run-1",
+            "chaos-run--2",
+            "chaos-run-1-",
+            "web.service",
+        ] {
+            assert!(!is(name), "{name}");
+        }
+    }
 }

@@ -25,6 +25,24 @@ impl Engine {
         Ok((Self { session: Arc::new(Mutex::new(session)), leases, home: Home::Node }, reaped))
     }
 
+    /// An engine beside that of another process, which owns the node's experiments: with programs of its own, and nothing is touched.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn beside() -> Result<Self, EngineError> {
+        let session = Session::private()?;
+        let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
+        Ok(Self { session: Arc::new(Mutex::new(session)), leases, home: Home::Node })
+    }
+
+    /// Takes away what the process left that owned the node's experiments until now, and others that are dead.
+    ///
+    /// # Errors
+    /// As [`journal::lock`]; what could not be taken away.
+    pub fn take_over(&self) -> Result<Reaped, EngineError> {
+        reap::reap(&mut journal::lock()?)
+    }
+
     /// Prepares one more experiment; a failure leaves the others as they are.
     ///
     /// # Errors

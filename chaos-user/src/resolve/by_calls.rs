@@ -66,6 +66,12 @@ impl Finder<'_> {
         if !known || !slice.is_dir() {
             return Ok(None);
         }
+        if let Some(other) = self.host.units.iter().find_map(|folder| other_name(folder, unit)) {
+            let text = format!(
+                "the unit {unit:?} does not run; it is another name of {other:?}, which names its cgroup: write that"
+            );
+            return Err(Problem::absent(text));
+        }
         if self.host.units.iter().any(|folder| is_elsewhere(folder, unit)) {
             let text = format!("the unit {unit:?} does not run, and its file names a slice: start it first");
             return Err(Problem::absent(text));
@@ -101,10 +107,20 @@ fn of_scope(kind: TargetKind, name: &str, scope: CgroupScope, pids: Vec<i32>) ->
     })
 }
 
-/// Does a file of the unit, or a piece of it, name a slice?
+/// The unit of which this one is an alias: its file is a link (systemd.unit(5), "Alias=").
+fn other_name(folder: &Path, unit: &str) -> Option<String> {
+    let file = fs::canonicalize(folder.join(unit)).ok()?;
+    let name = file.file_name()?.to_str()?;
+    (name != unit && name.ends_with(".service")).then(|| name.to_owned())
+}
+
+/// Does a file of the unit, or a piece of it, name a slice? Pieces may be of all services, and of all whose name begins alike
+/// (systemd.unit(5): `service.d`, `web-.service.d`, `web-1.service.d`).
 fn is_elsewhere(folder: &Path, unit: &str) -> bool {
-    let pieces =
-        fs::read_dir(folder.join(format!("{unit}.d"))).into_iter().flatten().flatten().map(|entry| entry.path());
+    let alike =
+        unit.char_indices().filter(|(_, letter)| *letter == '-').map(|(at, _)| format!("{}.service.d", &unit[..=at]));
+    let folders = alike.chain([format!("{unit}.d"), "service.d".to_owned()]);
+    let pieces = folders.flat_map(|name| fs::read_dir(folder.join(name))).flatten().flatten().map(|entry| entry.path());
     let names_slice = |path: &Path| {
         let small = fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() <= MOST);
         let text = if small { fs::read_to_string(path).unwrap_or_default() } else { String::new() };

@@ -86,12 +86,15 @@ impl Scene {
         assert!(stands, "it is not {phase}: {status}\n{}", agent.said());
     }
 
-    /// The next process, beside the one that acts: the agent is not ready until it is prepared.
+    /// The next process, beside the one that acts and stays ready: an update deletes an old pod that is not.
     #[track_caller]
     pub fn follower(&self) -> Agent {
         let next = self.agent.beside(&self.chaos, &self.server);
-        assert!(wait_until(PATIENCE, || !self.agent.is_ready()), "an update would go on before it is prepared");
-        next.await_ready();
+        let prepared = || {
+            assert!(self.agent.is_ready());
+            next.said().contains("stands by")
+        };
+        assert!(wait_until(PATIENCE, prepared), "{}", next.said());
         next
     }
 }

@@ -1,14 +1,17 @@
 //! From one process of this agent to the next: who begins, and what is left behind in order.
 
-use super::{notebook::Notebook, turn::Follower, worker::Worker};
+use super::{
+    notebook::Notebook,
+    turn::{Follower, Turn},
+    worker::Worker,
+};
 use std::{
     sync::atomic::Ordering,
-    thread,
     time::{Duration, Instant},
 };
 
 /// How long a process that is to end waits for the next one to be prepared: less than its pod is given (terminationGracePeriodSeconds).
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// How often who stands by looks whether it is its turn, and who is to end whether the other is prepared.
 pub const GLANCE: Duration = Duration::from_millis(10);
 
@@ -21,21 +24,28 @@ impl Worker {
         match self.turn.take() {
             Ok(true) => {}
             Ok(false) => {
-                if self.prepared.load(Ordering::Acquire)
-                    && let Err(error) = self.turn.prepared()
-                {
-                    tracing::error!("{error}");
-                }
+                self.stand_by();
                 return false;
             }
             Err(error) => {
-                self.failed(&error);
-                tracing::error!("{error}");
+                // It is asked again at each glance: what it says once is enough.
+                if self.hindered.replace(error.to_string()).is_none_or(|before| before != error.to_string()) {
+                    self.failed(&error);
+                    tracing::error!("{error}");
+                }
                 return false;
             }
         }
         tracing::info!("takes over from the agent's process before");
         self.owns = true;
+        match self.engine.take_over() {
+            Ok(reaped) if reaped.runs.is_empty() => {}
+            Ok(reaped) => tracing::warn!("removed what dead processes left: {}", reaped.runs.join(", ")),
+            Err(error) => {
+                self.failed(&error);
+                tracing::error!("take away what the process before left: {error}; the next experiment tries again");
+            }
+        }
         self.notebook = Notebook::open();
         let noted = self.notebook.parts.keys();
         let gone: Vec<String> = noted.filter(|uid| !self.parts.contains_key(*uid)).cloned().collect();
@@ -44,13 +54,25 @@ impl Worker {
         true
     }
 
-    /// Writes down what is, so that the next process goes on from it, and takes everything away. Where the next one stands by already, it
-    /// is given the time to prepare: the faults act until then.
+    /// Once everything else is prepared, too.
+    fn stand_by(&mut self) {
+        if self.stands_by || !self.prepared.load(Ordering::Acquire) {
+            return;
+        }
+        match self.turn.prepared() {
+            Ok(()) => {
+                self.stands_by = true;
+                tracing::info!("is prepared, and stands by");
+            }
+            Err(error) => tracing::error!("{error}"),
+        }
+    }
+
+    /// Writes down what is, so that the next process goes on from it, and takes everything away.
     pub(super) fn end(mut self) {
         if !self.owns {
             return;
         }
-        self.await_follower();
         let running = self.running();
         self.note(&running);
         for uid in &running {
@@ -68,12 +90,12 @@ impl Worker {
             tracing::error!("{error}; the next process of the agent begins when this one is gone");
         }
     }
+}
 
-    fn await_follower(&self) {
-        let since = Instant::now();
-        while since.elapsed() < PATIENCE && matches!(self.turn.follower(), Ok(Follower::Coming)) {
-            self.beat.now();
-            thread::sleep(GLANCE);
-        }
+/// Where the next process has begun, it is given the time to prepare: until then this one does its work, told to end or not.
+pub async fn await_follower(turn: &Turn) {
+    let since = Instant::now();
+    while since.elapsed() < PATIENCE && matches!(turn.follower(), Ok(Follower::Coming)) {
+        tokio::time::sleep(GLANCE).await;
     }
 }

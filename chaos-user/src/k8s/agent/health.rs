@@ -1,19 +1,13 @@
 //! What the agent answers over HTTP: whether its threads live, and what it has counted.
 
-use super::{
-    input::NodeState,
-    turn::{Follower, Turn},
-};
+use super::input::NodeState;
 use crate::k8s::{beat::Beat, lists::Lists, serve::Answers};
 use prometheus_client::{
     encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use std::{
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::{sync::atomic::AtomicU64, time::Duration};
 use tokio::sync::watch;
 
 /// A thread that has not been round for so long hangs: attaching to many targets takes seconds, never so long.
@@ -32,8 +26,6 @@ pub struct Health {
     pub state: watch::Receiver<NodeState>,
     /// What the API server serves.
     pub lists: Lists,
-    /// Whose turn it is; None in tests that know of none.
-    pub turn: Option<Arc<Turn>>,
 }
 
 impl Answers for Health {
@@ -51,10 +43,6 @@ impl Answers for Health {
         if !self.state.borrow().listed {
             self.lists.all_served()?;
             return Err("the API server has not listed everything yet".to_owned());
-        }
-        // The next process has no port of its own: while it is not prepared, the agent as a whole is not ready, and no update goes on.
-        if self.turn.as_ref().is_some_and(|turn| matches!(turn.follower(), Ok(Follower::Coming))) {
-            return Err("the next process of this agent is not prepared yet".to_owned());
         }
         self.lists.all_served()
     }
@@ -129,8 +117,7 @@ mod tests {
     #[test]
     fn a_thread_that_hangs_is_told() {
         let (_sender, state) = watch::channel(NodeState::default());
-        let health =
-            Health { worker: Beat::default(), lease: Beat::default(), state, lists: Lists::default(), turn: None };
+        let health = Health { worker: Beat::default(), lease: Beat::default(), state, lists: Lists::default() };
         health.worker.now();
         // The other thread was never round since the machine booted.
         assert_eq!(health.alive().is_err(), health.lease.age() > HUNG);

@@ -24,7 +24,7 @@ mod watch;
 mod worker;
 
 use crate::{
-    engine::{Engine, EngineError, own},
+    engine::{Engine, EngineError, own, reap::Reaped},
     k8s::{beat::Beat, lists::Lists, serve},
     kernel::{
         births::{self, Births, Reader},
@@ -79,7 +79,8 @@ pub fn run(options: Options) -> Result<(), EngineError> {
     let turn = Arc::new(Turn::open()?);
     let owns = turn.take()?;
     let (policy, digest) = Policy::read(&options.policy).map_err(EngineError::Failed)?;
-    let (engine, reaped) = Engine::open()?;
+    // Who stands by touches nothing that the other one owns, nor shares its programs, which may be of another version.
+    let (engine, reaped) = if owns { Engine::open()? } else { (Engine::beside()?, Reaped::default()) };
     if !reaped.runs.is_empty() {
         tracing::warn!("removed what dead processes left: {}", reaped.runs.join(", "));
     }
@@ -98,13 +99,7 @@ pub fn run(options: Options) -> Result<(), EngineError> {
     beat.now();
     let lists = Lists::default();
     let lease = Beat::new(engine.leases().renewed());
-    let health = Health {
-        worker: beat.clone(),
-        lease,
-        state: states.clone(),
-        lists: lists.clone(),
-        turn: Some(Arc::clone(&turn)),
-    };
+    let health = Health { worker: beat.clone(), lease, state: states.clone(), lists: lists.clone() };
     let prepared = Arc::new(AtomicBool::new(false));
     let parts = Parts {
         engine,
@@ -115,7 +110,7 @@ pub fn run(options: Options) -> Result<(), EngineError> {
         room,
         output,
         beat,
-        turn,
+        turn: Arc::clone(&turn),
         owns,
         prepared: Arc::clone(&prepared),
     };
@@ -128,7 +123,7 @@ pub fn run(options: Options) -> Result<(), EngineError> {
         tokio::select! {
             () = watch::watch(client, scope, to_worker.clone(), &lists) => {}
             result = answered => result?,
-            result = terminated() => result?,
+            result = terminated(&turn) => result?,
         }
         // It may be gone already.
         let _ends_anyway = to_worker.send(Input::End);
@@ -151,13 +146,14 @@ async fn answer(
     loop {
         match serve::begin(ports, Arc::<Health>::clone(&health)).await {
             Ok(()) => return std::future::pending().await,
-            Err(error) if owns || since.elapsed() > PORTS => return Err(error),
+            // Also one that does not say whose turn it is: a version before that.
+            Err(error) if since.elapsed() > PORTS => return Err(error),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-async fn terminated() -> Result<(), EngineError> {
+async fn terminated(turn: &Turn) -> Result<(), EngineError> {
     let failed = |e: std::io::Error| EngineError::Failed(format!("catch signals: {e}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -165,6 +161,7 @@ async fn terminated() -> Result<(), EngineError> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    handover::await_follower(turn).await;
     Ok(())
 }
 

@@ -79,6 +79,10 @@ pub struct Worker {
     /// This process owns the node's experiments; else it hears, and does nothing.
     pub(super) owns: bool,
     pub(super) prepared: Arc<AtomicBool>,
+    /// It has said that it is prepared.
+    pub(super) stands_by: bool,
+    /// What keeps it from asking whose turn it is.
+    pub(super) hindered: Option<String>,
     pub(super) pods: BTreeMap<String, PodFacts>,
     pub(super) sets: PeerSets,
     /// Sets that cannot be read as they are now, and why; one that was readable before keeps its addresses.
@@ -112,6 +116,8 @@ impl Worker {
             turn,
             owns,
             prepared,
+            stands_by: false,
+            hindered: None,
             pods: BTreeMap::new(),
             sets: PeerSets::new(),
             unread: BTreeMap::new(),

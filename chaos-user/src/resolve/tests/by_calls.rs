@@ -72,5 +72,11 @@ fn a_unit_that_is_known_may_start_later() {
     machine.unit_file("web.service.d/slice.conf", "[Service]\nSlice=other.slice\n");
     assert!(absent("web").1.contains("start it first"), "{}", absent("web").1);
     assert_eq!(absent("x@y").0, Reason::Absent);
+    machine.unit_file("shop-web-1.service", "[Service]\n");
+    assert!(resolve(&machine, Wanted::Unit("shop-web-1".to_owned())).is_ok());
+    machine.unit_file("shop-web-.service.d/all.conf", "[Service]\nSlice=shop.slice\n");
+    assert!(absent("shop-web-1").1.contains("start it first"));
+    machine.unit_link("www.service", "db.service");
+    assert!(absent("www").1.contains("another name of \"db.service\""), "{}", absent("www").1);
     assert_eq!(absent("../web").0, Reason::Absent);
 }

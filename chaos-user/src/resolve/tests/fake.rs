@@ -135,6 +135,11 @@ impl Machine {
         self.write(&format!("units/{name}"), text);
     }
 
+    /// Another name of a unit.
+    pub(super) fn unit_link(&self, name: &str, of: &str) {
+        std::os::unix::fs::symlink(of, self.root.join("units").join(name)).unwrap();
+    }
+
     fn join(&self, tree: &str, cgroup: &str, pid: i32) {
         let path = format!("{tree}{}/cgroup.procs", if cgroup == "/" { "" } else { cgroup });
         let old = fs::read_to_string(self.root.join(&path)).unwrap_or_default();
