@@ -178,8 +178,7 @@ fn a_pod_that_is_deleted_is_let_go() {
     assert_eq!(gone.pings(&shop.db.ip, 3), 0);
     shop.scene.cluster.kubectl(&format!("delete pod gone -n {} --wait=true", shop.scene.namespace));
     shop.scene.cluster.wait("its record says so", || {
-        let injections = cut.injections();
-        injections[0]["status"]["targets"][0]["state"] == "Gone"
+        cut.injections().iter().any(|one| one["status"]["targets"][0]["state"] == "Gone")
     });
     cut.stop("finish");
     let over = cut.await_over();
@@ -337,4 +336,47 @@ fn new_pods_in_the_nodes_network_are_followed_before_their_first_packet() {
     shop.scene
         .cluster
         .kubectl(&format!("delete pod -n {} -l app=hosts --wait=false --grace-period=0", shop.scene.namespace));
+}
+
+/// A pod's first containers send before it runs, and a node may have had no pod that is meant: nothing gets through.
+#[test]
+fn the_first_pod_of_a_node_is_followed_from_its_first_container_on() {
+    let Some(shop) = Shop::open() else { return };
+    let (scene, socket) = (&shop.scene, listen(&shop.db, 7780));
+    let pod = |name: &str, app: &str, node: &str, count: &str| {
+        let mut pod = scene.pod(name, app, node);
+        pod["spec"]["initContainers"] = json!([container("knock", &["knock", &shop.db.ip, "7780", "5", count])]);
+        pod
+    };
+    let senders = || counted(&socket, Duration::from_millis(500)).values().copied().collect::<Vec<u64>>();
+    // Nobody agrees yet, on either node.
+    let cut = Asked::apply(scene, "firsts", 120, "firsts", &Shop::cut());
+    let acts = || {
+        let orders = cut.injections();
+        orders.len() >= 2 && orders.iter().all(|one| one["status"]["phase"] == "Injected")
+    };
+    scene.cluster.wait("both nodes wait for the first", acts);
+    scene.start(&[pod("first-1", "firsts", "node1", "300"), pod("first-2", "firsts", "node2", "300")]);
+    assert_eq!(senders(), Vec::<u64>::new(), "datagrams got through");
+    // Agents tell their counts now and then.
+    scene.cluster.wait("each was counted", || cut.status().count("injected") == 600);
+    assert_eq!(cut.status().0["summary"]["injected"], 2);
+    cut.delete();
+    scene.start(&[pod("second", "firsts", "node1", "300")]);
+    assert!(senders()[0] > 100, "without a fault they are heard");
+
+    // One that is in its first container when the experiment begins.
+    let busy = pod("busy", "busy", "node2", "1000000");
+    scene.cluster.apply(&busy.to_string());
+    let heard = || socket.recv_from(&mut [0; 64]).is_ok();
+    assert!(wait_until(SOON, heard), "it does send");
+    let cut = Asked::apply(scene, "busy", 120, "busy", &Shop::cut());
+    cut.await_injected();
+    socket.set_nonblocking(true).expect("a mode");
+    while heard() {}
+    socket.set_nonblocking(false).expect("a mode");
+    assert!(!heard(), "datagrams got through");
+    cut.delete();
+    assert!(wait_until(SOON, heard), "it is not let go");
+    scene.cluster.kubectl(&format!("delete pod busy -n {} --wait=false --grace-period=0", scene.namespace));
 }

@@ -208,7 +208,9 @@ fn a_pod_that_is_cut_off_from_everything_answers_its_probes_and_nobody_else() {
     cut.stop("finish");
     let over = cut.await_over();
     assert_eq!(over.verdict(), "Pass", "{}", over.reason());
-    let report = cut.injections()[0]["status"]["report"].clone();
+    let orders = cut.injections();
+    let own = orders.iter().find(|one| one["spec"]["nodeName"] == NODE).expect("the node's own");
+    let report = &own["status"]["report"];
     assert!(report["faults"][0]["rejectedBy"]["node"].as_u64().is_some_and(|spared| spared > 0), "{report:#}");
     let warned = |text: &str| report["warnings"].to_string().contains(text);
     assert!(warned("spared as traffic with the node") && warned("match.node: true hits them"), "{report:#}");

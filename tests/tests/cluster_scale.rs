@@ -65,7 +65,8 @@ fn controller(install: &Install) -> (i32, u64) {
 fn everything(seconds: u32) -> Value {
     let network = json!({ "match": { "peers": [{ "pods": { "all": true } }] }, "partition": true });
     json!({
-        "duration": format!("{seconds}s"), "selector": { "pods": { "all": true } },
+        "duration": format!("{seconds}s"), // The cluster's real nodes have no pod of the crowd, and no part in it.
+        "selector": { "pods": { "all": true, "followNew": false } },
         "faults": [{ "name": "fault", "network": network }],
     })
 }

@@ -43,7 +43,7 @@ pub struct PodSelector {
     #[schemars(extend("minProperties" = 1, "maxProperties" = 64))]
     #[schemars(transform = super::label::bound_values)]
     pub node_selector: BTreeMap<String, String>,
-    /// In these phases; Running if left out.
+    /// In these phases. If left out: Running and, where pods that appear later are hit too, Pending.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 5))]
     pub phases: Vec<Phase>,

@@ -1,7 +1,8 @@
 //! What the tests' pods run: alone in its image, and also what a node keeps a pod's namespaces with.
 //!
 //! - `chaos-pod pause` does nothing; it reaps children.
-//! - `chaos-pod knock ADDRESS PORT [MS]` sends a datagram every so many milliseconds (1), the first at once; their numbers begin at 0.
+//! - `chaos-pod knock ADDRESS PORT [MS [COUNT]]` sends a datagram every so many milliseconds (1), the first at once; their numbers begin at 0.
+//!   It ends after so many of them, or never.
 //! - `chaos-pod serve PORT` answers each TCP connection with the host's name and closes it, and sends UDP datagrams back.
 //!
 //! SIGTERM and SIGINT end each of them with exit code 0.
@@ -16,7 +17,7 @@ use chaos_tests::traffic::payload::Payload;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
-const USAGE: &str = "chaos-pod pause | knock ADDRESS PORT [MS] | serve PORT";
+const USAGE: &str = "chaos-pod pause | knock ADDRESS PORT [MS [COUNT]] | serve PORT";
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -26,10 +27,11 @@ fn main() {
     let signals = blocked();
     match words[..] {
         ["pause"] => pause(&signals),
-        ["knock", address, number, ref pace @ ..] => {
-            let pace = pace.first().map_or(1, |pace| pace.parse().expect("milliseconds"));
+        ["knock", address, number, ref more @ ..] => {
+            let pace = more.first().map_or(1, |pace| pace.parse().expect("milliseconds"));
+            let count = more.get(1).map_or(u32::MAX, |count| count.parse().expect("a number"));
             let to = SocketAddr::new(address.parse().expect("an address"), port(number));
-            knock(to, Duration::from_millis(pace), signals)
+            knock(to, Duration::from_millis(pace), count, signals)
         }
         ["serve", number] => serve(port(number), signals),
         _ => panic!("{USAGE}"),
@@ -51,12 +53,12 @@ fn pause(signals: &SigSet) -> ! {
     }
 }
 
-fn knock(to: SocketAddr, pace: Duration, signals: SigSet) {
+fn knock(to: SocketAddr, pace: Duration, count: u32, signals: SigSet) {
     let socket = UdpSocket::bind(Family::of(to.ip()).any(0)).expect("a socket");
     let started = Instant::now();
     let mut packet = [0u8; 64];
     let mut waiter = Some(signals);
-    for sequence in 0u32.. {
+    for sequence in 0..count {
         Payload { flow: 0, sequence: sequence.into(), sent_ns: now_ns() }.write(&mut packet);
         // Nobody there yet, or no route: that is for the receiver to see.
         let _ = socket.send_to(&packet, to);

@@ -11,7 +11,7 @@ use super::{
     outcome,
     peers::{MOST_PEERS, peers},
     prober::Seen,
-    select::{Chosen, choose, newcomers, untold},
+    select::{Chosen, awaiting, choose, newcomers, untold},
     valid::valid,
     world::World,
 };
@@ -34,6 +34,8 @@ use std::{
 
 /// An Injection that no agent looks at for so long is of a node without a living one.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Where there is nobody to inject into.
+const NOBODY: &str = "spec.selector.pods: no pod agrees with it";
 /// Room for warnings in a status.
 const MOST_WARNINGS: usize = 32;
 /// How often probes that run are looked at.
@@ -101,7 +103,8 @@ impl Decider<'_> {
         self.status.started_by = self.experiment.annotations().get(STARTED_BY).cloned();
         self.adopt();
         let chosen = self.chosen(&own, seed)?;
-        if chosen.is_empty() {
+        let awaiting = self.awaiting(&own);
+        if chosen.is_empty() && awaiting.is_empty() && self.existing.is_empty() {
             let left = self.made() + self.experiment.spec.duration.get();
             return Ok(self.nothing(Some(left.duration_since(self.now).unwrap_or_default().max(LOOK))));
         }
@@ -126,7 +129,8 @@ impl Decider<'_> {
             stop,
             left: self.left(),
         };
-        let mut injections = fan_out::injections(self.experiment, &common, &sets, &chosen, &asides, self.existing);
+        let mut injections =
+            fan_out::injections(self.experiment, &common, &sets, (&chosen, &awaiting), &asides, self.existing);
         self.tell(stop, &silent);
         if self.status.phase.is_over() {
             // An agent that was away finds that it is over, whenever it comes back.
@@ -232,20 +236,32 @@ impl Decider<'_> {
             // A selector that has lost its Service finds nobody new, and that is all.
             chosen.extend(newcomers(&pods, own, seed, &known, self.world).unwrap_or_default());
         }
+        if known.is_empty() && !chosen.is_empty() {
+            self.set(SELECTED, true, "PodsChosen", &format!("{} pods", chosen.len()));
+        }
         Ok(chosen)
+    }
+
+    /// Nodes that are told although they have no target yet, so that a pod's first packet is hit there.
+    fn awaiting(&self, own: &str) -> BTreeSet<String> {
+        let pods = self.experiment.spec.selector.pods.clone().unwrap_or_default();
+        let ends = self.asked_to_stop().is_some() || self.stop().is_some() || self.left().get().is_zero();
+        if ends || !fan_out::judged_by_agents(&pods, own) {
+            return BTreeSet::new();
+        }
+        awaiting(&pods, self.world)
     }
 
     /// Where no pod agrees, one that follows new ones waits for the first, as long as the faults would have lasted.
     fn nobody(&mut self, follows: bool) -> Result<Vec<Chosen>, (Verdict, String)> {
-        let text = "spec.selector.pods: no pod agrees with it";
         if self.experiment.annotations().contains_key(STOP) {
-            return Err((Verdict::Aborted, format!("stopped; {text}")));
+            return Err((Verdict::Aborted, format!("stopped; {NOBODY}")));
         }
         let waited = self.now.duration_since(self.made()).unwrap_or_default();
         if !follows || waited >= self.experiment.spec.duration.get() {
-            return Err((Verdict::NoEffect, text.to_owned()));
+            return Err((Verdict::NoEffect, NOBODY.to_owned()));
         }
-        self.set(SELECTED, false, "NoPods", text);
+        self.set(SELECTED, false, "NoPods", NOBODY);
         Ok(Vec::new())
     }
 
@@ -257,7 +273,7 @@ impl Decider<'_> {
     fn may_start(&self, silent: &[String]) -> bool {
         let prepared = |one: &&Injection| one.status.as_ref().is_some_and(|s| s.phase == InjectionPhase::Prepared);
         let waiting =
-            |one: &&Injection| silence::takes_part(one) && !prepared(one) && !silent.contains(&one.spec.node_name);
+            |one: &&Injection| outcome::takes_part(one) && !prepared(one) && !silent.contains(&one.spec.node_name);
         self.existing.iter().any(|one| prepared(&one)) && !self.existing.iter().any(|one| waiting(&one))
     }
 
@@ -309,10 +325,7 @@ impl Decider<'_> {
             self.existing.iter().map(|one| one.status.as_ref().map(|s| s.phase).unwrap_or_default()).collect();
         let hit = self.hit();
         let late = self.ends_at().is_some_and(|end| self.now > end + LATE);
-        let open = self.existing.iter().zip(&phases).any(|(one, phase)| {
-            let given_up = silent.contains(&one.spec.node_name) && (stop.is_some() || self.is_due());
-            silence::takes_part(one) && !phase.is_over() && !given_up
-        });
+        let open = self.is_open(&phases, stop, silent);
         if !phases.is_empty() && (!open || late) {
             self.status.phase = Phase::Reverting;
             let after = self.probes(ProbePhase::After) && self.began() && !self.seen.done.contains(&ProbePhase::After);
@@ -333,6 +346,19 @@ impl Decider<'_> {
         } else {
             Phase::Injected
         };
+    }
+
+    /// Some node acts, or may act yet.
+    fn is_open(&self, phases: &[InjectionPhase], stop: Option<Stop>, silent: &[String]) -> bool {
+        // As long as no node has a target, one may come, and those that answered end what they prepared.
+        let nobody = !self.existing.iter().any(outcome::takes_part);
+        let waits = nobody && stop.is_none() && !self.is_due() && !phases.iter().all(|phase| phase.is_over());
+        waits
+            || self.existing.iter().zip(phases).any(|(one, phase)| {
+                let given_up = silent.contains(&one.spec.node_name) && (stop.is_some() || self.is_due());
+                let answered = *phase != InjectionPhase::Pending;
+                (outcome::takes_part(one) || nobody && answered) && !phase.is_over() && !given_up
+            })
     }
 
     /// Some node has begun.

@@ -157,18 +157,21 @@ struct Piece<'a> {
     targets: Vec<PodTarget>,
 }
 
-/// The Injections for these pods, and for what is placed at peers. What stands in `existing` keeps its time.
+/// The Injections for these pods, for the nodes of `awaiting`, and for what is placed at peers. What stands in `existing` keeps its time.
 #[must_use]
 pub fn injections(
     experiment: &Experiment,
     common: &Common,
     sets: &Sets,
-    chosen: &[Chosen],
+    (chosen, awaiting): (&[Chosen], &BTreeSet<String>),
     asides: &Asides,
     existing: &[Injection],
 ) -> Vec<Injection> {
     let own = existing.iter().filter(|one| !one.spec.peers_side);
     let mut of_nodes: BTreeMap<&str, Vec<_>> = own.map(|one| (one.spec.node_name.as_str(), Vec::new())).collect();
+    for node in awaiting {
+        of_nodes.entry(node).or_default();
+    }
     for one in chosen {
         of_nodes.entry(&one.node).or_default().push(one.target.clone());
     }
@@ -262,6 +265,12 @@ fn injection(
     );
     injection.metadata = metadata(experiment, name);
     injection
+}
+
+/// Whether agents can judge alone which new pods are meant.
+#[must_use]
+pub fn judged_by_agents(pods: &PodTargets, own: &str) -> bool {
+    follow(pods, own).is_some()
 }
 
 /// What an agent can judge alone. What it cannot (a Service, a workload, nodes by their labels), the controller sees, a little later.

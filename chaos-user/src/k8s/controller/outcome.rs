@@ -69,13 +69,27 @@ pub fn targets(injections: &[Injection]) -> (Vec<TargetRecord>, Summary) {
     (all, summary)
 }
 
+/// Something is to be done, or has been done, on its node. The others wait for pods that may come.
+#[must_use]
+pub fn takes_part(one: &Injection) -> bool {
+    !one.spec.targets.is_empty() || one.status.as_ref().is_some_and(|status| !status.targets.is_empty())
+}
+
+/// Those that the outcome depends on: where a pod may only come yet, a node may refuse without a word, unless all do.
+fn concerned(injections: &[Injection], decides: impl Fn(&Injection) -> bool) -> Vec<&Injection> {
+    let part: Vec<&Injection> = injections.iter().filter(|one| takes_part(one)).collect();
+    if part.is_empty() && injections.iter().all(decides) { injections.iter().collect() } else { part }
+}
+
 /// What went wrong on nodes, worst first.
 #[must_use]
 pub fn troubles(injections: &[Injection]) -> Vec<(InjectionPhase, String)> {
     let order = [InjectionPhase::Failed, InjectionPhase::Refused, InjectionPhase::Unsupported];
     let mut found = Vec::new();
+    let went_wrong = |one: &Injection| one.status.as_ref().is_some_and(|status| order.contains(&status.phase));
+    let concerned = concerned(injections, went_wrong);
     for phase in order {
-        for one in injections {
+        for one in &concerned {
             let Some(status) = one.status.as_ref().filter(|status| status.phase == phase) else { continue };
             found.push((phase, cut(&format!("node {}: {}", one.spec.node_name, status.message), 1024)));
         }
@@ -136,7 +150,7 @@ fn ending(injections: &[Injection], silent: &[String]) -> Ending {
         let started = injections.iter().any(|one| one.spec.start);
         return if started { Ending::Error(nodes) } else { Ending::Unsupported(nodes) };
     }
-    let aborted = injections.iter().find_map(|one| {
+    let aborted = concerned(injections, |_| true).into_iter().find_map(|one| {
         let status = one.status.as_ref().filter(|status| status.phase == InjectionPhase::Aborted)?;
         Some(Ending::Aborted(cut(&format!("node {}: {}", one.spec.node_name, status.message), 1024)))
     });

@@ -231,7 +231,17 @@ async fn fan_out(
         None => Some((new, None)),
     });
     let gone = context.known.gone(&experiment.uid().unwrap_or_default());
-    let writes: Vec<_> = changed.map(|(one, uid)| order(context, one, uid, &gone)).collect();
+    let mut changed: Vec<_> = changed.collect();
+    // Nodes with a target first: the others wait for pods that may come, and keep nobody from beginning.
+    changed.sort_by_key(|(one, _)| one.spec.targets.is_empty());
+    let told = async |(one, uid): (&Injection, Option<String>)| match order(context, one, uid, &gone).await {
+        Err(Hindrance::Api(error)) if one.spec.targets.is_empty() && one.spec.stop.is_none() => {
+            tracing::warn!("node {}, which has no target yet: {error}", one.spec.node_name);
+            Ok(())
+        }
+        other => other,
+    };
+    let writes: Vec<_> = changed.into_iter().map(told).collect();
     // All are tried, whatever becomes of one of them.
     let results: Vec<_> = stream::iter(writes).buffer_unordered(WRITERS).collect().await;
     if gone.load(Ordering::Relaxed) {

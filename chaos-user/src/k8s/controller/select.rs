@@ -42,6 +42,16 @@ impl Chosen {
 /// # Errors
 /// A namespace that is not watched; a Service that does not exist or has no pods of its own to select; nodes by labels where nodes cannot be seen.
 pub fn agreeing<'a>(selector: &PodSelector, own: &str, world: &'a World) -> Result<Vec<&'a Arc<Pod>>, String> {
+    agreeing_from(selector, own, world, false)
+}
+
+/// The same; `pending`: where no phase is asked for, also those whose first containers are still being started, or run.
+fn agreeing_from<'a>(
+    selector: &PodSelector,
+    own: &str,
+    world: &'a World,
+    pending: bool,
+) -> Result<Vec<&'a Arc<Pod>>, String> {
     if let Some(only) = &world.only
         && let Some(other) = selector.namespaces.iter().find(|one| *one != only)
     {
@@ -66,7 +76,7 @@ pub fn agreeing<'a>(selector: &PodSelector, own: &str, world: &'a World) -> Resu
         in_namespace(pod.metadata.namespace.as_deref().unwrap_or_default())
             && !node.is_empty()
             && pod.metadata.deletion_timestamp.is_none()
-            && in_phase(pod, &selector.phases)
+            && in_phase(pod, &selector.phases, pending)
             && selector.label_selector.as_ref().is_none_or(|one| one.matches(labels))
             && selector.annotation_selector.as_ref().is_none_or(|one| one.matches(annotations))
             && (selector.names.is_empty() || selector.names.contains(&pod.name_any()))
@@ -80,10 +90,10 @@ pub fn agreeing<'a>(selector: &PodSelector, own: &str, world: &'a World) -> Resu
     Ok(world.pods.iter().filter(agrees).collect())
 }
 
-fn in_phase(pod: &Pod, phases: &[Phase]) -> bool {
+fn in_phase(pod: &Pod, phases: &[Phase], pending: bool) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
     if phases.is_empty() {
-        return phase == "Running";
+        return phase == "Running" || pending && phase == "Pending";
     }
     phases.iter().any(|one| format!("{one:?}") == phase)
 }
@@ -134,6 +144,24 @@ fn nodes(selector: &PodSelector, world: &World) -> Result<Option<BTreeSet<String
     Ok(Some(labelled.filter(|node| named.is_empty() || named.contains(node)).collect()))
 }
 
+/// The nodes to which a pod may come that is to be hit from its first packet on. A share is drawn by the controller, of all nodes' pods together.
+#[must_use]
+pub fn awaiting(targets: &PodTargets, world: &World) -> BTreeSet<String> {
+    let selector = &targets.pods;
+    if !targets.follows_new() || targets.mode != SelectMode::All || !selector.phases.is_empty() {
+        return BTreeSet::new();
+    }
+    // Nodes by labels that cannot be seen are none.
+    let Ok(meant) = nodes(selector, world) else { return BTreeSet::new() };
+    let lives = world.nodes.iter().filter(|node| node.metadata.deletion_timestamp.is_none());
+    let mut all: BTreeSet<String> = lives.map(|node| node.name_any()).collect();
+    if world.nodes.is_empty() {
+        // Who sees one namespace alone has those where its pods are.
+        all.extend(world.pods.iter().filter_map(|pod| pod.spec.as_ref()?.node_name.clone()));
+    }
+    all.into_iter().filter(|node| meant.as_ref().is_none_or(|meant| meant.contains(node))).collect()
+}
+
 fn of_workload(pod: &Pod, workload: &Workload, world: &World) -> bool {
     let is = |owner: &OwnerReference| owner.kind == workload.kind && owner.name == workload.name;
     let through = |owner: &OwnerReference| {
@@ -152,8 +180,10 @@ fn of_workload(pod: &Pod, workload: &Workload, world: &World) -> bool {
 /// # Errors
 /// As [`agreeing`].
 pub fn choose(targets: &PodTargets, own: &str, seed: u64, world: &World) -> Result<Vec<Chosen>, String> {
-    let mut pods: Vec<Chosen> =
-        agreeing(&targets.pods, own, world)?.into_iter().filter_map(|pod| Chosen::of(pod)).collect();
+    let mut pods: Vec<Chosen> = agreeing_from(&targets.pods, own, world, targets.follows_new())?
+        .into_iter()
+        .filter_map(|pod| Chosen::of(pod))
+        .collect();
     pods.sort_by(|a, b| drawn(seed, &a.target.uid).total_cmp(&drawn(seed, &b.target.uid)));
     let share = |percent: f64| {
         // At most 10,000s of pods: exact in both ways.
@@ -204,7 +234,7 @@ pub fn newcomers(
     }
     let share = (targets.mode == SelectMode::Percent).then(|| targets.value.unwrap_or(0.0));
     let drawn_in = |one: &Chosen| share.is_none_or(|share| drawn(seed, &one.target.uid) < share);
-    let pods = agreeing(&targets.pods, own, world)?;
+    let pods = agreeing_from(&targets.pods, own, world, true)?;
     let new = pods.into_iter().filter_map(|pod| Chosen::of(pod));
     Ok(new.filter(|one| !known.contains(&one.target.uid) && drawn_in(one)).collect())
 }

@@ -1,7 +1,10 @@
 //! Nodes whose agent does not answer. Only those count that have a target: nothing starts anywhere while one of them is silent, unless the
 //! experiment goes on without what is not possible.
 
-use super::{ANSWER, Decider, outcome};
+use super::{
+    ANSWER, Decider, NOBODY,
+    outcome::{self, takes_part},
+};
 use crate::{
     k8s::{
         api::{DEGRADED, Injection, Stop},
@@ -11,11 +14,6 @@ use crate::{
     spec::{OnUnsupported, ProbePhase},
 };
 use kube::ResourceExt;
-
-/// Something is to be done, or has been done, on its node.
-pub(super) fn takes_part(one: &Injection) -> bool {
-    !one.spec.targets.is_empty() || one.status.as_ref().is_some_and(|status| !status.targets.is_empty())
-}
 
 impl Decider<'_> {
     /// Nodes with a target whose agent has not looked at its Injection in time.
@@ -84,6 +82,9 @@ impl Decider<'_> {
         let blame = if self.status.started_at.is_none() { self.asked_to_stop().is_none() } else { !others };
         let silent: &[String] = if blame { &open } else { &[] };
         let (verdict, mut reason) = outcome::verdict(self.experiment, self.existing, silent, &self.status.probes);
+        if verdict == Verdict::NoEffect && !self.existing.iter().any(takes_part) {
+            NOBODY.clone_into(&mut reason);
+        }
         if verdict == Verdict::Pass && !open.is_empty() {
             reason = format!("not on: {}; no agent answered there", open.join(", "));
         }

@@ -10,7 +10,7 @@ use crate::{
 fn cut_from(pods: &[&str], more: Value) -> Experiment {
     let mut matches = json!({ "peers": [{ "pods": { "names": pods } }] });
     matches.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    experiment(json!({ "names": ["c"] }), matches)
+    experiment(json!({ "names": ["c"], "followNew": false }), matches)
 }
 
 fn look(one: &Experiment, world: &World, existing: &[Injection]) -> Decision {
@@ -95,7 +95,7 @@ fn nothing_is_placed_at_pods_of_the_cluster_itself() {
     slice.endpoints[0].addresses = vec!["10.244.0.5".to_owned()];
     (world.services, world.slices) = (vec![Arc::new(service)], vec![Arc::new(slice)]);
     let peers = json!({ "peers": [{ "pods": { "names": ["e"], "namespaces": ["kube-system"] } }] });
-    let decision = look(&experiment(json!({ "names": ["c"] }), peers), &world, &[]);
+    let decision = look(&experiment(json!({ "names": ["c"], "followNew": false }), peers), &world, &[]);
     assert_eq!(sides(&decision), [entry(false, "n2", &["c"])]);
     assert_eq!(addresses(&decision, &decision.sets.uses), ["10.244.0.5/32"]);
     assert!(decision.status.warnings[0].contains("a cluster's own namespaces"), "{:?}", decision.status.warnings);
@@ -110,7 +110,7 @@ fn what_cannot_be_placed_there_is_said() {
         decision.status.warnings.join(";")
     };
     let containers = experiment(
-        json!({ "names": ["c"], "containers": ["main"] }),
+        json!({ "names": ["c"], "followNew": false, "containers": ["main"] }),
         json!({ "peers": [{ "pods": { "names": ["a"] } }] }),
     );
     assert!(said(containers).contains("fault cut: what goes to these peers through Service db passes"));
@@ -139,7 +139,8 @@ fn by_hand(world: &mut World, namespace: &str, name: &str, endpoints: &[(&str, &
 /// Who may write Services and slices in a namespace widens and moves no fault between pods of another.
 #[test]
 fn services_of_other_namespaces_change_nothing() {
-    let cut = experiment(json!({ "names": ["a"] }), json!({ "peers": [{ "pods": { "names": ["c"] } }] }));
+    let cut =
+        experiment(json!({ "names": ["a"], "followNew": false }), json!({ "peers": [{ "pods": { "names": ["c"] } }] }));
     let of = |world: &World| {
         let decision = look(&cut, world, &[]);
         (sides(&decision), addresses(&decision, &decision.sets.uses))
@@ -162,7 +163,8 @@ fn services_of_other_namespaces_change_nothing() {
 /// In the peers' own namespace an endpoint is a pod where it has that pod's address.
 #[test]
 fn an_endpoint_is_a_pod_by_its_address() {
-    let cut = experiment(json!({ "names": ["a"] }), json!({ "peers": [{ "pods": { "names": ["c"] } }] }));
+    let cut =
+        experiment(json!({ "names": ["a"], "followNew": false }), json!({ "peers": [{ "pods": { "names": ["c"] } }] }));
     let of = |endpoints: &[(&str, &str)]| {
         let mut world = world();
         by_hand(&mut world, "shop", "front", endpoints);
@@ -182,7 +184,7 @@ fn an_endpoint_is_a_pod_by_its_address() {
     let both = json!({ "peers": [{ "pods": { "names": ["c", "d"], "namespaces": ["shop", "other"] } }] });
     let mut world = world();
     by_hand(&mut world, "other", "evil", &[("10.244.0.3", "uid-shop-c")]);
-    let decision = look(&experiment(json!({ "names": ["a"] }), both), &world, &[]);
+    let decision = look(&experiment(json!({ "names": ["a"], "followNew": false }), both), &world, &[]);
     assert_eq!(sides(&decision), here);
     assert_eq!(addresses(&decision, &decision.sets.uses), ["10.244.0.3/32", "10.244.0.4/32"]);
 }
