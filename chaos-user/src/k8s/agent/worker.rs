@@ -330,11 +330,14 @@ impl Worker {
         let changed = key(&part) != before;
         let stage_changed = part.stage != before.0;
         self.parts.insert(uid.to_owned(), part);
+        // Before it is told: who hears of it may kill this process, and the next one is to go on with it.
+        if stage_changed {
+            self.note(&[uid.to_owned()]);
+        }
         if changed {
             self.tell(uid);
         }
         if stage_changed {
-            self.note(&[uid.to_owned()]);
             self.tell_node();
         }
     }
