@@ -26,6 +26,7 @@ pub struct Agent {
     process: Child,
     health: u16,
     log: PathBuf,
+    kubeconfig: PathBuf,
 }
 
 /// A port that nobody has now.
@@ -51,9 +52,10 @@ impl Agent {
         let file = File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
         let mut command = Command::new(chaos.path());
         command.args(["agent", "--node", NODE, "--policy"]).arg(policy);
-        command.arg(format!("--health-port={health}")).env("KUBECONFIG", server.kubeconfig());
+        let kubeconfig = server.kubeconfig();
+        command.arg(format!("--health-port={health}")).env("KUBECONFIG", &kubeconfig);
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a file")).stderr(file);
-        Self { process: command.spawn().expect("start the agent"), health, log }
+        Self { process: command.spawn().expect("start the agent"), health, log, kubeconfig }
     }
 
     /// Waits until it, or whoever has its port, says that it is ready.
@@ -107,12 +109,19 @@ impl Agent {
     }
 }
 
+impl Agent {
+    /// Ends it, whatever it does.
+    pub fn kill(&mut self) {
+        let _ended = (self.process.kill(), self.process.wait());
+    }
+}
+
 impl Drop for Agent {
     fn drop(&mut self) {
-        let _ended = (self.process.kill(), self.process.wait());
+        self.kill();
         if std::thread::panicking() {
             eprintln!("the agent said:\n{}", self.said());
         }
-        let _gone = fs::remove_file(&self.log);
+        let _gone = (fs::remove_file(&self.log), fs::remove_file(&self.kubeconfig));
     }
 }

@@ -99,6 +99,15 @@ impl Scene {
     }
 }
 
+impl Drop for Scene {
+    /// A killed agent leaves what the next one takes up; there is no next one here.
+    fn drop(&mut self) {
+        self.agent.kill();
+        let _cleaned = self.chaos.command(&["cleanup"]);
+        let _gone = std::fs::remove_file("/run/chaos/agent.json");
+    }
+}
+
 /// One with a pod that knocks at a peer from which it is cut off.
 #[derive(Debug)]
 pub struct Cut {
