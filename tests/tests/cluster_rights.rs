@@ -259,6 +259,25 @@ fn what_is_over_is_deleted_after_its_time_to_live() {
     shop.scene.cluster.wait("it is gone", || short.status().0.is_null());
 }
 
+/// The API server bounds the names of events, too, which are made of those of their objects.
+#[test]
+fn an_experiment_of_the_longest_name_has_events() {
+    let Some(shop) = Shop::open() else { return };
+    let name = "e".repeat(253);
+    let pods = json!({ "labelSelector": { "matchLabels": { "app": "web" } } });
+    let spec = json!({ "duration": "1s", "selector": { "pods": pods }, "faults": [{ "network": Shop::cut() }] });
+    let long = Asked::apply_spec(&shop.scene, &name, &spec);
+    long.await_over();
+    let (cluster, own) = (&shop.scene.cluster, shop.scene.namespace.as_str());
+    cluster.wait("its events", || {
+        let reasons = cluster.kubectl(&format!(
+            "get events.events.k8s.io -n {own} --field-selector regarding.name={name} -o jsonpath={{.items[*].reason}}"
+        ));
+        reasons.contains("Injected") && reasons.contains("Finished")
+    });
+    long.delete();
+}
+
 /// Each right that a role gives was used by what the other tests did, and nothing was asked for without a right.
 #[test]
 fn zz_no_right_is_missing_and_none_is_idle() {

@@ -6,6 +6,7 @@ pub(crate) mod aside;
 mod condition;
 mod deadline;
 mod decide;
+mod events;
 mod fan_out;
 mod health;
 mod known;
@@ -31,6 +32,7 @@ use crate::{
         serve,
     },
 };
+use events::Events;
 use futures::{Stream, StreamExt, stream};
 use health::Health;
 use known::Known;
@@ -39,7 +41,7 @@ use kube::{
     runtime::{
         Controller, WatchStreamExt,
         controller::{self, Action, Config},
-        events::{Recorder, Reporter},
+        events::Reporter,
         reflector::ObjectRef,
         watcher::{self, watcher},
     },
@@ -124,7 +126,7 @@ async fn lead(
     let reporter = Reporter { controller: MANAGER.into(), instance: Some(options.identity.clone()) };
     let seen = watched.clone();
     let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
+        events: Events::new(client.clone(), reporter),
         client: client.clone(),
         watched,
         known: Known::default(),

@@ -3,6 +3,7 @@
 use super::{
     deadline::{self, Hindrance, pruned},
     decide::{Decision, decide},
+    events::Events,
     fan_out::label,
     health::Counts,
     known::Known,
@@ -24,7 +25,7 @@ use futures::{StreamExt, stream};
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
-    runtime::{controller::Action, events::Recorder},
+    runtime::controller::Action,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -56,7 +57,7 @@ pub struct Context {
     /// The Injections, and what was written to them.
     pub known: Known,
     /// Tells users.
-    pub recorder: Recorder,
+    pub events: Events,
     /// Runs probes.
     pub prober: Prober,
     /// What it has done.
@@ -146,7 +147,7 @@ async fn look(experiment: Arc<Experiment>, mut seen: Seen, context: &Context) ->
         context.prober.forget(&uid);
     }
     if decision.status.phase != old.phase {
-        tell(&experiment, &context.recorder, &decision.status, &decision.injections).await;
+        tell(&experiment, &context.events, &decision.status, &decision.injections).await;
     }
     let again = decision.again.into_iter().chain(waits).min();
     Ok(again.map_or_else(Action::await_change, Action::requeue))
@@ -156,7 +157,7 @@ async fn look(experiment: Arc<Experiment>, mut seen: Seen, context: &Context) ->
 async fn hindered(context: &Context, experiment: &Experiment, hindrance: Hindrance) -> Result<Action, kube::Error> {
     let obstacle = hindrance.obstacle();
     if context.known.hindered(&experiment.uid().unwrap_or_default(), Some(obstacle.clone())) {
-        warn(experiment, &context.recorder, obstacle.reason, &obstacle.text).await;
+        warn(experiment, &context.events, obstacle.reason, &obstacle.text).await;
     }
     match hindrance {
         Hindrance::Api(error) => Err(error),

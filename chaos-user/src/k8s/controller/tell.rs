@@ -1,5 +1,6 @@
 //! What users are told beside the status: events on the experiment and on the pods that it hits, and one line in the log.
 
+use super::events::Events;
 use crate::k8s::{
     api::{Experiment, ExperimentStatus, FaultSum, Injection, Phase},
     text::cut,
@@ -8,7 +9,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Resource, ResourceExt,
-    runtime::events::{Event, EventType, Recorder},
+    runtime::events::{Event, EventType},
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -19,13 +20,13 @@ const NOTE: usize = 1024;
 const WRITERS: usize = 8;
 
 /// Tells of a new phase.
-pub async fn tell(experiment: &Experiment, recorder: &Recorder, status: &ExperimentStatus, orders: &[Injection]) {
+pub async fn tell(experiment: &Experiment, events: &Events, status: &ExperimentStatus, orders: &[Injection]) {
     let name = format!("{}/{}", experiment.namespace().unwrap_or_default(), experiment.name_any());
     let note = note(status);
     tracing::info!(experiment = %name, phase = ?status.phase, report = %json!(status), "{note}");
     let type_ = if status.phase == Phase::Failed { EventType::Warning } else { EventType::Normal };
     let event = event(type_, &format!("{:?}", status.phase), &note);
-    publish(recorder, &event, &experiment.object_ref(&())).await;
+    events.publish(&event, &experiment.object_ref(&())).await;
     let (reason, what) = match status.phase {
         Phase::Injected => ("FaultInjected", "faults act on this pod"),
         Phase::Finished if status.started_at.is_some() => ("FaultReverted", "its faults are over"),
@@ -36,22 +37,16 @@ pub async fn tell(experiment: &Experiment, recorder: &Recorder, status: &Experim
         None => format!("Experiment {name}: {what}"),
     };
     let event = self::event(EventType::Normal, reason, &note);
-    let (pods, recorder) = (pods(status, orders), recorder.clone());
+    let (pods, events) = (pods(status, orders), events.clone());
     // Nobody waits for up to a hundred of them.
     tokio::spawn(async move {
-        futures::stream::iter(&pods).for_each_concurrent(WRITERS, |pod| publish(&recorder, &event, pod)).await;
+        futures::stream::iter(&pods).for_each_concurrent(WRITERS, |pod| events.publish(&event, pod)).await;
     });
 }
 
 /// Warns of what keeps it from going on.
-pub async fn warn(experiment: &Experiment, recorder: &Recorder, reason: &str, text: &str) {
-    publish(recorder, &event(EventType::Warning, reason, text), &experiment.object_ref(&())).await;
-}
-
-async fn publish(recorder: &Recorder, event: &Event, on: &ObjectReference) {
-    if let Err(error) = recorder.publish(event, on).await {
-        tracing::warn!("event: {error}");
-    }
+pub async fn warn(experiment: &Experiment, events: &Events, reason: &str, text: &str) {
+    events.publish(&event(EventType::Warning, reason, text), &experiment.object_ref(&())).await;
 }
 
 fn event(type_: EventType, reason: &str, note: &str) -> Event {
