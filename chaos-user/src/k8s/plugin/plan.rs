@@ -100,7 +100,9 @@ impl Sketch<'_> {
             spec.duration
         );
         if chosen.pods.is_empty() {
-            self.refuse(ExitCode::NoEffect, "no effect", "spec.selector.pods: no pod agrees with it");
+            let follows = spec.selector.pods.as_ref().is_some_and(spec::PodTargets::follows_new);
+            let later = if follows { " now; those that come are hit" } else { "" };
+            self.refuse(ExitCode::NoEffect, "no effect", &format!("spec.selector.pods: no pod agrees with it{later}"));
         }
         let whole = spec::Experiment::new(self.experiment.name_any(), Some(own), spec.clone());
         for refusal in plan::plan(&whole, 0).err().unwrap_or_default() {
