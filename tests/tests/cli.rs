@@ -224,6 +224,30 @@ fn plan_refuses_what_run_refuses() {
     running.finish_any();
 }
 
+/// The process in which threads wait is a copy of the run's, and no place for what the caller of chaos left open.
+#[test]
+fn the_copy_of_a_run_holds_no_file_of_its_caller() {
+    let Some(lab) = Lab::open() else { return };
+    let path = std::env::temp_dir().join(format!("chaos-open-{}", std::process::id()));
+    let file = std::fs::File::create(&path).expect("a file");
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).expect("it is inherited");
+    let running = lab.inject(&Direction::Egress.fault(CUT));
+    drop(file);
+    let children = format!("/proc/{0}/task/{0}/children", running.pid());
+    let text = std::fs::read_to_string(&children).expect("a list of children");
+    let copy = text.split_whitespace().next().expect("a child").to_owned();
+    let holds = |pid: &str| {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("its files").flatten();
+        files.filter_map(|file| std::fs::read_link(file.path()).ok()).any(|file| file == path)
+    };
+    assert!(holds(&running.pid().to_string()), "the run has inherited it");
+    assert!(!holds(&copy), "its copy has closed it");
+    let status = std::fs::read_to_string(format!("/proc/{copy}/status")).expect("its status");
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    running.finish_any();
+    std::fs::remove_file(&path).expect("the file");
+}
+
 #[test]
 fn a_run_leaves_the_machine_as_it_was() {
     let Some(lab) = Lab::alone() else { return };
