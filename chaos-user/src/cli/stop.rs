@@ -63,7 +63,9 @@ fn one(name: &str, finish: bool) -> Result<ExitCode, EngineError> {
     if let Some(run) = called(name, journal.runs.iter())? {
         return Ok(End::of(&journal, std::slice::from_ref(run), how(finish))?.awaited());
     }
-    let lost = marks::lost(&journal)?;
+    let mut lost = marks::lost(&journal)?;
+    // Not those of other nodes that share the kernel, or of containers: their names are their own.
+    lost.retain(|one| one.runs.iter().any(|run| run.owner().is_alive()));
     if let Some(run) = called(name, lost.iter().flat_map(|one| &one.runs))? {
         let (slot, id) = (run.lease, run.lease_id);
         let mine = lost.iter().find(|one| one.runs.iter().any(|run| (run.lease, run.lease_id) == (slot, id)));

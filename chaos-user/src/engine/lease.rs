@@ -112,7 +112,15 @@ impl Leases {
     /// # Errors
     /// Where the maps cannot be opened again or no thread can be made.
     pub fn new(datapath: Datapath, hz: u64) -> Result<Self, EngineError> {
-        let renewed = Arc::new(AtomicU64::new(datapath.clock()?.ns));
+        Self::going_on(datapath, hz, Arc::default())
+    }
+
+    /// The same in the place of others, whose [`Leases::renewed`] somebody watches.
+    ///
+    /// # Errors
+    /// As [`Leases::new`].
+    pub fn going_on(datapath: Datapath, hz: u64, renewed: Arc<AtomicU64>) -> Result<Self, EngineError> {
+        renewed.store(datapath.clock()?.ns, Ordering::Relaxed);
         let keeper = Arc::new(Mutex::new(Keeper { datapath, hz, slots: HashMap::new(), renewed }));
         let (stop, stopped) = mpsc::channel();
         let shared = Arc::clone(&keeper);

@@ -73,7 +73,7 @@ impl Engine {
             return locked.save();
         }
         let session = Session::open(locked)?;
-        self.leases = Leases::new(session.datapath.reopen()?, session.hz)?;
+        self.leases = Leases::going_on(session.datapath.reopen()?, session.hz, self.leases.renewed())?;
         self.session = Arc::new(Mutex::new(session));
         Ok(())
     }

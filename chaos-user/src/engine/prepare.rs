@@ -310,11 +310,16 @@ impl Engine {
         let (first, before) = (active.targets.len(), active.run.clone());
         let joined = join(&mut locked, &mut session, active, targets, remembered);
         if joined.is_err() {
+            let mut standing = Vec::new();
             for index in first..active.targets.len() {
-                // The error that came first is the one to tell.
-                let _second_error = undo::release(&mut locked, &mut session, active, index);
+                let its = active.placed.iter().filter(|placed| placed.target == index);
+                let its: Vec<u32> = its.flat_map(|placed| placed.ids.iter().copied()).collect();
+                // The error that came first is the one to tell. What could not be taken away may act yet: its numbers are not free.
+                if undo::release(&mut locked, &mut session, active, index).is_err() {
+                    standing.extend(its);
+                }
             }
-            let standing: Vec<u32> = active.placed.iter().flat_map(|placed| placed.ids.iter().copied()).collect();
+            standing.extend(active.placed.iter().flat_map(|placed| placed.ids.iter().copied()));
             give_back(&mut active.run, &before, &standing);
             note(&mut locked, &active.run);
             let _second_error = locked.save();

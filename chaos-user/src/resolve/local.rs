@@ -111,7 +111,10 @@ pub fn resolve_local(
     let (mut found, mut errors) = (Vec::new(), Vec::new());
     for selector in selectors {
         match finder.find(&selector.wanted) {
-            Ok(target) => found.push((selector, Target { wanted: Some(selector.wanted.clone()), ..target })),
+            Ok(target) => found.push((
+                selector,
+                Target { wanted: target.wanted.clone().or_else(|| Some(selector.wanted.clone())), ..target },
+            )),
             Err(problem) => errors.push(ResolveError {
                 field: format!("{}.{}", selector.field, selector.wanted.kind().as_str()),
                 reason: problem.reason,
@@ -247,19 +250,23 @@ impl Finder<'_> {
         let ids = self.names_in_trees(|directory| runtime::container_id(directory).map(str::to_owned));
         let fits: Vec<&String> = ids.iter().filter(|id| !prefix.is_empty() && id.starts_with(&prefix)).collect();
         let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
-        let id = match fits[..] {
+        let named;
+        let (id, of_pod) = match fits[..] {
             // A short beginning may be somebody's name, too: db is one.
             [id] if prefix.len() < SHORT => match self.by_name(runtime::bare_id(wanted), &ids) {
-                Ok(other) if other != *id => {
+                Ok((other, _)) if other != *id => {
                     let (id, other) = (short(id), short(&other));
                     let text =
                         format!("{wanted:?} begins the id {id} and is the name of {other}; write one of these ids");
                     return Err(Problem::absent(text));
                 }
-                _ => id,
+                _ => (id, false),
             },
-            [id] => id,
-            [] => &self.by_name(runtime::bare_id(wanted), &ids)?,
+            [id] => (id, false),
+            [] => {
+                named = self.by_name(runtime::bare_id(wanted), &ids)?;
+                (&named.0, named.1)
+            }
             _ => {
                 let all: Vec<String> = fits.iter().take(5).map(|id| short(id)).collect();
                 let text =
@@ -268,21 +275,27 @@ impl Finder<'_> {
             }
         };
         match self.search("container", id, |directory| runtime::container_id(directory) == Some(id))? {
-            Some(members) => self.decide(TargetKind::Container, &short(id), members),
+            // When it ends, a pod of somebody else may have one of that name: it is followed by its id alone.
+            Some(members) => self
+                .decide(TargetKind::Container, &short(id), members)
+                .map(|target| Target { wanted: of_pod.then(|| Wanted::Container(id.clone())), ..target }),
             None => Err(Problem::absent(format!("the container {wanted:?} has just ended"))),
         }
     }
 
-    /// The id of the one container that has this name and runs.
-    fn by_name(&self, wanted: &str, running: &BTreeSet<String>) -> Result<String, Problem> {
+    /// The id of the one container that has this name and runs, and whether the name is one within a pod: such a name stands behind the
+    /// same of Docker, Podman or nerdctl, also of one that does not run.
+    fn by_name(&self, wanted: &str, running: &BTreeSet<String>) -> Result<(String, bool), Problem> {
         // As of the programs that are protected: root's files, or our own in a test.
         let trusted = |uid: u32| uid == 0 || uid == nix::unistd::geteuid().as_raw();
         let known = names_of_containers::all(&self.host.root, trusted);
         let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
-        let fits: Vec<&Named> = known.iter().filter(|one| one.name == wanted).collect();
+        let mut fits: Vec<&Named> = known.iter().filter(|one| one.name == wanted).collect();
+        let of_pod = fits.iter().all(|one| one.of_pod);
+        fits.retain(|one| one.of_pod == of_pod);
         let run: BTreeSet<&String> = fits.iter().filter_map(|one| running.get(&one.id)).collect();
         let text = match (fits.first(), run.len()) {
-            (Some(_), 1) => return Ok(run.into_iter().next().cloned().unwrap_or_default()),
+            (Some(_), 1) => return Ok((run.into_iter().next().cloned().unwrap_or_default(), of_pod)),
             (Some(one), 0) => format!("the container {wanted:?} ({}) does not run", short(&one.id)),
             (Some(_), many) => {
                 let ids: Vec<String> = run.iter().take(5).map(|id| short(id)).collect();

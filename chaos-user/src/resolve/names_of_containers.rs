@@ -22,8 +22,10 @@ const STORAGE: [&str; 2] = [
 ];
 /// Where containerd has a bundle for each task, by its own namespaces (containerd/core/runtime/v2, `config.json`).
 const CONTAINERD: &str = "run/containerd/io.containerd.runtime.v2.task";
-/// Annotations that have a container's name: of containerd's and of CRI-O's part for Kubernetes, and of nerdctl.
-const ANNOTATIONS: [&str; 3] = ["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"];
+/// Annotations that have a container's name: of containerd's and of CRI-O's part for Kubernetes.
+const OF_PODS: [&str; 2] = ["io.kubernetes.cri.container-name", "io.kubernetes.container.name"];
+/// The same of nerdctl.
+const OF_NERDCTL: &str = "nerdctl/name";
 /// Bytes of a file that are read; longer ones are passed over.
 const MOST: u64 = 4 << 20;
 /// Entries of a folder, or of a list, that are looked at.
@@ -36,34 +38,37 @@ const MOST_OF_NAME: usize = 256;
 pub(super) struct Named {
     pub(super) name: String,
     pub(super) id: String,
+    /// Its name is one within its pod: another pod's container may have the same.
+    pub(super) of_pod: bool,
 }
 
 /// All that can be read; `trusted` says whose files count.
 pub(super) fn all(root: &Path, trusted: impl Fn(u32) -> bool) -> Vec<Named> {
     let mut found = Vec::new();
-    let mut add = |id: &str, name: &str| {
+    let mut add = |id: &str, name: &str, of_pod: bool| {
         let name = name.trim_start_matches('/');
         if is_id(id) && !name.is_empty() && name.len() <= MOST_OF_NAME {
-            found.push(Named { name: name.to_owned(), id: id.to_owned() });
+            found.push(Named { name: name.to_owned(), id: id.to_owned(), of_pod });
         }
     };
     for id in folders(&root.join(DOCKER)) {
         let Some(config) = read(&root.join(DOCKER).join(&id).join("config.v2.json"), &trusted) else { continue };
-        add(&id, config["Name"].as_str().unwrap_or_default());
+        add(&id, config["Name"].as_str().unwrap_or_default(), false);
     }
     for list in STORAGE {
         let list = read(&root.join(list), &trusted).unwrap_or_default();
         for one in list.as_array().into_iter().flatten().take(MOST_ENTRIES) {
             let names = one["names"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            names.for_each(|name| add(one["id"].as_str().unwrap_or_default(), name));
+            names.for_each(|name| add(one["id"].as_str().unwrap_or_default(), name, false));
         }
     }
     let tasks = root.join(CONTAINERD);
     for namespace in folders(&tasks) {
         for id in folders(&tasks.join(&namespace)) {
             let Some(config) = read(&tasks.join(&namespace).join(&id).join("config.json"), &trusted) else { continue };
-            let name = ANNOTATIONS.iter().find_map(|name| config["annotations"][name].as_str());
-            add(&id, name.unwrap_or_default());
+            let annotation = |name: &str| config["annotations"][name].as_str();
+            let of_pod = OF_PODS.iter().find_map(|name| annotation(name));
+            add(&id, of_pod.or_else(|| annotation(OF_NERDCTL)).unwrap_or_default(), of_pod.is_some());
         }
     }
     found.sort();

@@ -26,7 +26,6 @@ pub struct Agent {
     process: Child,
     health: u16,
     log: PathBuf,
-    kubeconfig: PathBuf,
 }
 
 /// A port that nobody has now.
@@ -52,10 +51,9 @@ impl Agent {
         let file = File::create(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()));
         let mut command = Command::new(chaos.path());
         command.args(["agent", "--node", NODE, "--policy"]).arg(policy);
-        let kubeconfig = server.kubeconfig();
-        command.arg(format!("--health-port={health}")).env("KUBECONFIG", &kubeconfig);
+        command.arg(format!("--health-port={health}")).env("KUBECONFIG", server.kubeconfig());
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a file")).stderr(file);
-        Self { process: command.spawn().expect("start the agent"), health, log, kubeconfig }
+        Self { process: command.spawn().expect("start the agent"), health, log }
     }
 
     /// Waits until it, or whoever has its port, says that it is ready.
@@ -122,6 +120,6 @@ impl Drop for Agent {
         if std::thread::panicking() {
             eprintln!("the agent said:\n{}", self.said());
         }
-        let _gone = (fs::remove_file(&self.log), fs::remove_file(&self.kubeconfig));
+        let _gone = fs::remove_file(&self.log);
     }
 }

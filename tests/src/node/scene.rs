@@ -104,7 +104,7 @@ impl Drop for Scene {
     fn drop(&mut self) {
         self.agent.kill();
         let _cleaned = self.chaos.command(&["cleanup"]);
-        let _gone = std::fs::remove_file("/run/chaos/agent.json");
+        let _gone = [self.server.kubeconfig(), "/run/chaos/agent.json".into()].map(std::fs::remove_file);
     }
 }
 

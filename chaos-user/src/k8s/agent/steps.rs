@@ -154,7 +154,8 @@ impl Worker {
     /// Room in the node's tables for this, beside what the other experiments of its namespace take?
     pub(super) fn has_room(&self, part: &Part, more: Taken) -> Result<(), String> {
         let namespace = part.place().0;
-        let others = self.parts.values().filter(|other| other.place().0 == namespace);
+        // Those that wait for their first pod take no share from those that have some.
+        let others = self.parts.values().filter(|other| other.place().0 == namespace && !other.members.is_empty());
         let taken = others.fold(more, |sum, other| sum + Taken::by_part(other, &self.sets));
         taken.within(self.policy.max_share, &namespace)
     }

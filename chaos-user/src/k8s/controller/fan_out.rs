@@ -277,7 +277,9 @@ pub fn judged_by_agents(pods: &PodTargets, own: &str) -> bool {
 fn follow(pods: &PodTargets, own: &str) -> Option<Follow> {
     let selector = &pods.pods;
     let everywhere = selector.namespaces.iter().any(|one| one == "*");
-    if everywhere || selector.service.is_some() || selector.workload.is_some() {
+    // An agent does not ask for phases: it would take in what is not meant yet.
+    let phases = !selector.phases.is_empty();
+    if everywhere || phases || selector.service.is_some() || selector.workload.is_some() {
         return None;
     }
     let labels = |one: &crate::spec::LabelSelector| -> Option<LabelSelector> {

@@ -77,7 +77,8 @@ pub fn takes_part(one: &Injection) -> bool {
 
 /// Those that the outcome depends on: where a pod may only come yet, a node may refuse without a word, unless all do.
 fn concerned(injections: &[Injection], decides: impl Fn(&Injection) -> bool) -> Vec<&Injection> {
-    let part: Vec<&Injection> = injections.iter().filter(|one| takes_part(one)).collect();
+    // By what the controller has chosen: a node without a target may say of itself what it likes.
+    let part: Vec<&Injection> = injections.iter().filter(|one| !one.spec.targets.is_empty()).collect();
     if part.is_empty() && injections.iter().all(decides) { injections.iter().collect() } else { part }
 }
 
