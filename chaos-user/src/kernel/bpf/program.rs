@@ -66,8 +66,10 @@ pub fn load_program(program: &Program, object: &str) -> Result<OwnedFd, KernelEr
             // A second time with a log: writing one costs more than loading.
             let mut log = vec![0_u8; 1 << 20];
             load_logged(program, &mut log).map_err(|errno| {
-                let text = String::from_utf8_lossy(&log);
-                let text = text.trim_end_matches('\0').trim();
+                // Behind its end stands what was taken back: states that turned out to be known (kernel/bpf/verifier.c, `bpf_vlog_reset`).
+                let text = log.split(|byte| *byte == 0).next().unwrap_or_default();
+                let text = String::from_utf8_lossy(text);
+                let text = text.trim();
                 let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("processed ")).collect();
                 let error = KernelError::new("load program for", object, errno);
                 // What it says at last is the reason.
