@@ -16,7 +16,9 @@ fn capabilities(install: &Install, without: &str) {
     let patch = json!({ "spec": { "template": { "spec": { "containers": [container] } } } }).to_string();
     let words = ["-n", "chaos-system", "patch", "daemonset", "chaos-agent", "-p", &patch];
     install.cluster.ask(&words, "").expect("patched");
-    // One that cannot work is never ready, and then the other node's is not replaced.
+    // One that cannot work is never ready, and then the old ones go on: an update does not harm. Here they are to go.
+    let words = "delete pods -n chaos-system -l app.kubernetes.io/component=agent --wait=false";
+    install.cluster.kubectl(words);
     install.cluster.wait("an agent is a new one", || {
         let pods = install.cluster.list("pods -n chaos-system -l app.kubernetes.io/component=agent");
         pods.iter().any(|pod| {

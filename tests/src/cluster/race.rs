@@ -99,6 +99,7 @@ pub struct Race<'a> {
     scene: &'a Scene,
     sink: &'a Pod,
     nodes: [&'a str; 2],
+    crowd: String,
     addresses: Vec<String>,
 }
 
@@ -106,16 +107,18 @@ impl<'a> Race<'a> {
     /// Starts them on these nodes; each sends a datagram every so many milliseconds.
     #[track_caller]
     pub fn new(scene: &'a Scene, sink: &'a Pod, nodes: [&'a str; 2], pace: u32) -> Self {
+        // Others of another test may be there yet.
+        let crowd = format!("{CROWD}-{pace}");
         let pod = |number: usize| {
-            let mut pod = scene.pod(&format!("{CROWD}-{number}"), CROWD, nodes[number % 2]);
+            let mut pod = scene.pod(&format!("{crowd}-{number}"), &crowd, nodes[number % 2]);
             let words = ["knock", &sink.ip, &PORT.to_string(), &pace.to_string()];
             pod["spec"]["containers"] = json!([container("main", &words)]);
             pod
         };
         let pods: Vec<Value> = (0..PODS).map(pod).collect();
         scene.cluster.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": pods }).to_string());
-        let addresses = (0..PODS).map(|number| scene.address(&format!("{CROWD}-{number}"), READY)).collect();
-        Self { scene, sink, nodes, addresses }
+        let addresses = (0..PODS).map(|number| scene.address(&format!("{crowd}-{number}"), READY)).collect();
+        Self { scene, sink, nodes, crowd, addresses }
     }
 
     /// One experiment on them, that cuts them off from the one that hears. `pause`: for the samples under it and after it.
@@ -125,7 +128,7 @@ impl<'a> Race<'a> {
         let receiver = receive(self.sink, &end);
         settle();
         let network = json!({ "match": { "peers": [{ "cidr": format!("{}/32", self.sink.ip) }] }, "partition": true });
-        let cut = Asked::apply(self.scene, CROWD, 120, CROWD, &network);
+        let cut = Asked::apply(self.scene, &self.crowd, 120, &self.crowd, &network);
         let applied = Instant::now();
         // Nobody asks how it stands meanwhile: another kubectl would take half of a small machine.
         thread::sleep(pause);
@@ -185,7 +188,7 @@ impl Race<'_> {
             let body = json!({
                 "apiVersion": "chaos-ebpf.dev/v1alpha1", "kind": "Experiment", "metadata": { "name": format!("together-{number}") },
                 "spec": {
-                    "duration": "120s", "selector": { "pods": { "names": [format!("{CROWD}-{}", number % PODS)] } },
+                    "duration": "120s", "selector": { "pods": { "names": [format!("{}-{}", self.crowd, number % PODS)] } },
                     "faults": [{ "network": { "match": { "peers": [{ "cidr": cidr }] }, "partition": true } }],
                 },
             });
@@ -232,7 +235,7 @@ impl Race<'_> {
 
 impl Drop for Race<'_> {
     fn drop(&mut self) {
-        let label = format!("app={CROWD}");
+        let label = format!("app={}", self.crowd);
         let words = ["delete", "pods", "-n", &self.scene.namespace, "-l", &label, "--wait=false", "--grace-period=0"];
         let _gone = self.scene.cluster.ask(&words, "");
     }
