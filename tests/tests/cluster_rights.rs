@@ -7,12 +7,15 @@ mod rule_cases;
 mod strange;
 #[path = "cluster_rights/token.rs"]
 mod token;
+#[path = "../../chaos-user/src/spec/tests/warning_cases.rs"]
+mod warning_cases;
 
 use std::{collections::BTreeSet, fs};
 
 use chaos_tests::cluster::{Asked, Cluster, Install, Shop};
-use rule_cases::{BASE, Case, OF_ACTIONS, OF_FAULTS, OF_MATCHES, OF_SELECTORS, WARNINGS};
+use rule_cases::{BASE, Case, OF_ACTIONS, OF_FAULTS, OF_MATCHES, OF_SELECTORS};
 use serde_json::{Value, json};
+use warning_cases::WARNINGS;
 
 /// Problems that the API server lets through and the controller finds: CEL has a budget there.
 const FOR_THE_CONTROLLER: &[&str] = &["tcp: { address: 'db:70000' }", "http: { url: 'http://me@db' }"];

@@ -26,6 +26,14 @@ pub struct Acting {
 /// # Errors
 /// EPERM where we may not look for maps; what the kernel says of one.
 pub fn acting() -> Result<Vec<Acting>, KernelError> {
+    in_maps(names::LEASES, of)
+}
+
+/// What all maps of a name hold, whoever owns them, as `of` reads it from a map's id.
+///
+/// # Errors
+/// EPERM where we may not look for maps; what the kernel says of one.
+pub(super) fn in_maps<T>(name: &str, of: impl Fn(u32) -> Result<Vec<T>, KernelError>) -> Result<Vec<T>, KernelError> {
     let mut found = Vec::new();
     for info in aya::maps::loaded_maps() {
         let info = match info.map_err(|e| map_error("find", "maps", &e)) {
@@ -34,9 +42,9 @@ pub fn acting() -> Result<Vec<Acting>, KernelError> {
             Err(error) if error.errno == Errno::ENOENT => continue,
             Err(error) => return Err(error),
         };
-        if info.name() == names::LEASES.as_bytes() {
+        if info.name() == name.as_bytes() {
             match of(info.id()) {
-                // Gone meanwhile, or of a chaos whose leases are made otherwise.
+                // Gone meanwhile, or of a chaos whose maps are made otherwise.
                 Err(error) if matches!(error.errno, Errno::ENOENT | Errno::EIO) => {}
                 other => found.extend(other?),
             }

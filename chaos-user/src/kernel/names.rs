@@ -1,6 +1,7 @@
 //! Whose the leases are, as the maps of the node say: for when there is no journal that names them.
 
 use super::{
+    acting::in_maps,
     datapath::{Datapath, Ids, map_error},
     error::KernelError,
     seam,
@@ -62,23 +63,7 @@ pub fn remove(datapath: &mut Datapath, slot: u32) -> Result<(), KernelError> {
 /// # Errors
 /// EPERM where we may not look for maps; what the kernel says of one.
 pub fn all() -> Result<Vec<Named>, KernelError> {
-    let mut found = Vec::new();
-    for info in aya::maps::loaded_maps() {
-        let info = match info.map_err(|e| map_error("find", "maps", &e)) {
-            Ok(info) => info,
-            // Gone between two steps of the search.
-            Err(error) if error.errno == Errno::ENOENT => continue,
-            Err(error) => return Err(error),
-        };
-        if info.name() == names::NAMES.as_bytes() {
-            match of(info.id()) {
-                // Gone meanwhile, or of a chaos whose names are written otherwise.
-                Err(error) if matches!(error.errno, Errno::ENOENT | Errno::EIO) => {}
-                other => found.extend(other?),
-            }
-        }
-    }
-    Ok(found)
+    in_maps(names::NAMES, of)
 }
 
 fn of(map: u32) -> Result<Vec<Named>, KernelError> {

@@ -5,6 +5,7 @@ use super::{
     turn::{Follower, Turn},
     worker::Worker,
 };
+use crate::engine::EngineError;
 use std::{
     sync::atomic::Ordering,
     time::{Duration, Instant},
@@ -28,11 +29,7 @@ impl Worker {
                 return false;
             }
             Err(error) => {
-                // It is asked again at each glance: what it says once is enough.
-                if self.hindered.replace(error.to_string()).is_none_or(|before| before != error.to_string()) {
-                    self.failed(&error);
-                    tracing::error!("{error}");
-                }
+                self.hindered_by(&error);
                 return false;
             }
         }
@@ -64,7 +61,15 @@ impl Worker {
                 self.stands_by = true;
                 tracing::info!("is prepared, and stands by");
             }
-            Err(error) => tracing::error!("{error}"),
+            Err(error) => self.hindered_by(&error),
+        }
+    }
+
+    /// It is tried again at each glance: to say it once is enough.
+    fn hindered_by(&mut self, error: &EngineError) {
+        if self.hindered.replace(error.to_string()).is_none_or(|before| before != error.to_string()) {
+            self.failed(error);
+            tracing::error!("{error}");
         }
     }
 

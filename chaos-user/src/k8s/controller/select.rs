@@ -185,10 +185,10 @@ fn of_workload(pod: &Pod, workload: &Workload, world: &World) -> bool {
 /// # Errors
 /// As [`agreeing`].
 pub fn choose(targets: &PodTargets, own: &str, seed: u64, world: &World) -> Result<Vec<Chosen>, String> {
-    let mut pods: Vec<Chosen> = agreeing_from(&targets.pods, own, world, targets.follows_new())?
-        .into_iter()
-        .filter_map(|pod| Chosen::of(pod))
-        .collect();
+    // A share is one of pods that run: one that never does would be a share of nothing.
+    let pending = targets.follows_new() && targets.mode == SelectMode::All;
+    let mut pods: Vec<Chosen> =
+        agreeing_from(&targets.pods, own, world, pending)?.into_iter().filter_map(|pod| Chosen::of(pod)).collect();
     pods.sort_by(|a, b| drawn(seed, &a.target.uid).total_cmp(&drawn(seed, &b.target.uid)));
     let share = |percent: f64| {
         // At most 10,000s of pods: exact in both ways.

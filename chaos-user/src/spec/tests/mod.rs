@@ -7,6 +7,7 @@ mod mutations;
 mod never_cases;
 mod rule_cases;
 mod rules;
+mod warning_cases;
 mod yaml;
 
 use super::parse;

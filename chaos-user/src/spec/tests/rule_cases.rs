@@ -22,9 +22,9 @@ spec:
 ";
 
 const SELECTOR: &str = "local: [ { netns: web } ]";
-const MATCH: &str = "match: { protocol: tcp }";
-const LOSS: &str = "loss: { percent: 1 }";
-const WHEN: &str = "{ percent: 100 }";
+pub(super) const MATCH: &str = "match: { protocol: tcp }";
+pub(super) const LOSS: &str = "loss: { percent: 1 }";
+pub(super) const WHEN: &str = "{ percent: 100 }";
 pub(super) const SELECTS_BY_NOTHING: &str = "selects by nothing; add peers, protocol, ports, localPorts, connections or interfaces, or \
                                   write all: true for all packets";
 pub(super) const PODS_BY_NOTHING: &str = "selects by nothing; add labelSelector, annotationSelector, names, nodes, nodeSelector, service \
@@ -366,38 +366,5 @@ pub(super) const OF_ACTIONS: &[Case] = &[
         "{ all: true }",
         "{ all: true, uid: 0 }",
         &["18 spec.faults[1].syscall.match.all: contradicts uid; remove all: true, or remove the rest"],
-    ),
-];
-
-/// What is changed, into what, and the warnings.
-pub(super) const WARNINGS: &[Case] = &[
-    (
-        LOSS,
-        "loss: { percent: 0 }",
-        &["spec.faults[0].network.loss.percent: 0 hits nothing; write a number above 0, up to 100"],
-    ),
-    (WHEN, "{ percent: 0 }", &["spec.faults[0].when.percent: 0 hits nothing; write a number above 0, up to 100"]),
-    (
-        MATCH,
-        "direction: ingress\n        match: { ports: [80] }",
-        &[
-            "spec.faults[0].network.match.ports: on ingress this is the client's source port; the server's own port is localPorts",
-        ],
-    ),
-    (MATCH, "direction: ingress\n        match: { localPorts: [80] }", &[]),
-    (
-        "match: { protocol: tcp }\n        loss:",
-        "match: { ports: [80] }\n        reset:",
-        &["spec.faults[0].network.reset: only TCP packets are reset; protocol: tcp says so"],
-    ),
-    (
-        LOSS,
-        "latency: { delay: 10ms, correlation: 25 }",
-        &["spec.faults[0].network.latency.correlation: has no effect without jitter"],
-    ),
-    (
-        "[openat]",
-        "[openat, brk]",
-        &["spec.faults[1].syscall.calls[1]: programs that get no memory mostly end, and new ones do not begin"],
     ),
 ];

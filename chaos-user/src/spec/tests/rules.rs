@@ -3,8 +3,9 @@
 use super::never_cases::{OF_NEVER, WIDE};
 use super::problems;
 use super::rule_cases::{
-    BASE, Case, OF_ACTIONS, OF_FAULTS, OF_MATCHES, OF_SELECTORS, PODS_BY_NOTHING, SELECTS_BY_NOTHING, WARNINGS,
+    BASE, Case, OF_ACTIONS, OF_FAULTS, OF_MATCHES, OF_SELECTORS, PODS_BY_NOTHING, SELECTS_BY_NOTHING,
 };
+use super::warning_cases::WARNINGS;
 use crate::spec::{parse, rules};
 
 fn cases() -> impl Iterator<Item = &'static Case> {

@@ -115,3 +115,21 @@ fn a_pod_whose_first_containers_run_is_meant() {
     let acting = empty(&started, &mut one, InjectionPhase::Injected);
     assert_eq!(names(&at(5, &one, &world, &acting, now)), [on("n2", &["late"])]);
 }
+
+/// An image that cannot be pulled would otherwise be all that is hit.
+#[test]
+fn a_share_is_drawn_of_pods_that_run() {
+    let mut world = world();
+    let mut stuck = pod("shop", "b", "n1", 2);
+    stuck["status"]["phase"] = "Pending".into();
+    world.pods.retain(|pod| pod.metadata.name.as_deref() != Some("b"));
+    world.pods.extend(objects(vec![stuck]));
+    let targets = |text: Value| -> crate::spec::PodTargets { serde_json::from_value(text).unwrap() };
+    let names = |targets: &crate::spec::PodTargets, seed| -> Vec<String> {
+        let chosen = super::super::select::choose(targets, "shop", seed, &world).unwrap();
+        chosen.into_iter().map(|one| one.target.name).collect()
+    };
+    let share = targets(json!({ "all": true, "mode": "percent", "value": 1 }));
+    assert!((0..64).all(|seed| ["a", "c"].contains(&names(&share, seed).join(",").as_str())));
+    assert_eq!(names(&targets(json!({ "all": true })), 1).len(), 3, "all are all");
+}
