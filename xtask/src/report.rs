@@ -6,6 +6,7 @@ use std::{
     fs,
     path::PathBuf,
     process::ExitCode,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
@@ -20,11 +21,16 @@ fn store() -> PathBuf {
     artifacts::workspace().join("target/tests")
 }
 
+/// Of how many tests the end says how long they took: those that took longest.
+const SLOWEST: usize = 25;
+
 /// What each place had to say.
 #[derive(Default)]
 pub struct Report {
     total: Tally,
     lines: Vec<String>,
+    /// How long each test took, and where.
+    took: Vec<(Duration, String)>,
     keep: bool,
 }
 
@@ -37,16 +43,18 @@ impl Report {
     /// Runs the tests of a place. What they say is kept for this kernel, where one is named.
     pub fn add(&mut self, place: &str, kernel: Option<&str>, run: impl FnOnce() -> Result<Suites>) {
         eprintln!("==> {place}");
+        let begun = Instant::now();
         match run() {
             Ok(suites) => {
                 let tally = Tally::sum(&suites);
+                self.took.extend(tally.took.iter().map(|(test, took)| (*took, format!("{place}: {test}"))));
                 if let Some(Err(error)) = kernel.filter(|_| self.keep).map(|kernel| keep(kernel, suites)) {
                     self.total.failed += 1;
                     self.lines.push(format!("{place}: failed: {error:#}"));
                 }
                 // A package without tests is not worth a line.
                 if tally != Tally::default() {
-                    self.lines.push(format!("{place}: {tally}"));
+                    self.lines.push(format!("{place}: {tally} in {:.0} s", begun.elapsed().as_secs_f64()));
                     self.lines.extend(tally.not_run.iter().map(|(name, why)| format!("    not run: {name}: {why}")));
                     self.lines.extend(tally.measured.iter().map(|line| format!("    measured: {line}")));
                     self.total += tally;
@@ -60,10 +68,15 @@ impl Report {
         }
     }
 
-    pub fn finish(self) -> ExitCode {
+    /// Prints everything; says whether all passed.
+    pub fn finish(mut self) -> ExitCode {
         println!();
         for line in &self.lines {
             println!("{line}");
+        }
+        self.took.sort_unstable_by(|one, other| other.cmp(one));
+        for (took, test) in self.took.iter().take(SLOWEST) {
+            println!("took {:.1} s: {test}", took.as_secs_f64());
         }
         if self.total == Tally::default() {
             eprintln!("error: no test ran; is the filter right?");

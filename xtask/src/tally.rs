@@ -6,6 +6,7 @@ use std::{
     io::{self, Write},
     ops::AddAssign,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub struct Tally {
     pub not_run: BTreeMap<String, String>,
     /// What tests measured, in their words: the test's name, a colon, what it found.
     pub measured: Vec<String>,
+    /// How long each test took, by its name. True of harnesses that run one after the other.
+    #[serde(skip)]
+    pub took: BTreeMap<String, Duration>,
 }
 
 impl Tally {
@@ -54,6 +58,7 @@ impl AddAssign for Tally {
         self.skipped += other.skipped;
         self.not_run.extend(other.not_run);
         self.measured.extend(other.measured);
+        self.took.extend(other.took);
     }
 }
 
@@ -66,13 +71,20 @@ pub struct Reader {
     suite: String,
 }
 
-#[derive(Default)]
 struct Seen {
     suites: Suites,
     /// Those of them whose harness has told its result.
     ended: BTreeSet<String>,
     /// Inside the output of passed tests, which `--show-output` lists.
     quiet: bool,
+    /// When the test began whose result comes next.
+    begun: Instant,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { suites: Suites::new(), ended: BTreeSet::new(), quiet: false, begun: Instant::now() }
+    }
 }
 
 impl Reader {
@@ -134,6 +146,12 @@ impl Seen {
             return new;
         }
         let counts = self.suites.entry(suite.clone()).or_default();
+        if let Some((test, _)) = line.strip_prefix("test ").and_then(|test| test.split_once(" ... ")) {
+            counts.took.insert(test.to_owned(), self.begun.elapsed());
+            self.begun = Instant::now();
+        } else if line.starts_with("running ") {
+            self.begun = Instant::now();
+        }
         if let Some(measured) = line.strip_prefix(MEASURED) {
             counts.measured.push(measured.to_owned());
             return true;
@@ -194,11 +212,22 @@ mod tests {
             skipped: 3,
             not_run: not_run.map(|(name, why)| (name.to_owned(), why.to_owned())).into(),
             measured: measured.iter().map(|line| (*line).to_owned()).collect(),
+            ..Tally::default()
         };
         let suites = stdout.suites();
         assert_eq!(suites["first"], tally(first, &[]));
         assert_eq!(suites["second"], tally(second, &["c: 0.97"]));
         assert_eq!(Tally::sum(&suites).passed, 4);
+    }
+
+    #[test]
+    fn tests_are_timed_by_the_lines_of_their_results() {
+        let mut reader = Reader::of("first");
+        for line in ["running 2 tests", "test a::b ... ok", "test c ... FAILED", "test result: FAILED. 1 passed"] {
+            reader.take(line);
+        }
+        let took = reader.suites().remove("first").unwrap_or_default().took;
+        assert_eq!(took.into_keys().collect::<Vec<_>>(), ["a::b", "c"]);
     }
 
     #[test]

@@ -30,8 +30,8 @@ const KERNEL_PACKAGE: &str = "chaos-tests";
 const KERNEL_INDEPENDENT: [&str; 4] = ["driver", "fixtures", "measurement", "validate"];
 /// The kernel whose virtual machine shows, unless --full, what the running kernel may lack.
 const MAIN_SERIES: &str = "6.12";
-/// The suites that it runs then: what queues, one that drops, and one whose programs make all kinds of calls.
-const QUEUEING: [&str; 4] = ["bandwidth", "latency", "partition", PROGRAMS];
+/// The suites that it runs then: what queues, and one whose programs make all kinds of calls.
+const QUEUEING: [&str; 3] = ["bandwidth", "latency", PROGRAMS];
 /// The suite of the smoke test of the other series, and the test: a delay in both directions and both families needs every
 /// hook and every helper of the datapath.
 const SMOKE: [&str; 2] = ["latency", CALLS];
