@@ -22,6 +22,7 @@ mod progress;
 mod report;
 mod rust_src;
 mod setup;
+mod structure;
 mod tally;
 mod test;
 #[expect(dead_code, reason = "chaos-user's build script uses the rest")]
@@ -82,6 +83,8 @@ enum Verb {
     Clippy,
     /// Build the documentation; warnings are errors.
     Doc,
+    /// Check the sizes of files, and that modules import each other in no circle.
+    Structure,
     /// Check licences and sources of the dependencies.
     Licences,
     /// Build the image of the product: the static binary alone, as an archive in OCI's layout.
@@ -146,6 +149,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Bench(arguments) => return bench::run(&arguments),
         Verb::Clippy => check::clippy()?,
         Verb::Doc => check::doc()?,
+        Verb::Structure => structure::check()?,
         Verb::Licences => check::licences()?,
         Verb::Image(arguments) => println!("{}", image::product(&arguments)?.display()),
         Verb::Cluster(verb) => cluster::run(verb)?,

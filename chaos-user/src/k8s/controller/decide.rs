@@ -148,13 +148,17 @@ impl Decider<'_> {
             self.set(DEGRADED, true, "CannotFollow", &reason);
         }
         self.status.summary.selected = i64::try_from(chosen.len()).unwrap_or(i64::MAX);
-        let again = match self.probe {
+        Ok(Decision { status: self.status.clone(), injections, sets, probe: self.probe, again: Some(self.again()) })
+    }
+
+    /// When to look again, where no event comes before.
+    fn again(&self) -> Duration {
+        match self.probe {
             Some(_) => LOOK,
             None if self.seen.running.is_some() => LOOK,
             None if self.status.started_at.is_none() => Duration::from_secs(1),
             None => self.until_late(),
-        };
-        Ok(Decision { status: self.status.clone(), injections, sets, probe: self.probe, again: Some(again) })
+        }
     }
 
     /// Leaves the Injections as they are.
