@@ -8,6 +8,7 @@ mod build;
 mod check;
 mod cluster;
 mod demo;
+mod docs;
 mod fuzz;
 mod identity;
 mod image;
@@ -85,6 +86,8 @@ enum Verb {
     Doc,
     /// Check the sizes of files, and that modules import each other in no circle.
     Structure,
+    /// Write the reference of the user documentation from the product, build the book in docs/, and check its links and its English.
+    Docs(docs::Arguments),
     /// Check licences and sources of the dependencies.
     Licences,
     /// Build the image of the product: the static binary alone, as an archive in OCI's layout.
@@ -150,6 +153,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Clippy => check::clippy()?,
         Verb::Doc => check::doc()?,
         Verb::Structure => structure::check()?,
+        Verb::Docs(arguments) => println!("{}", docs::run(&arguments)?.display()),
         Verb::Licences => check::licences()?,
         Verb::Image(arguments) => println!("{}", image::product(&arguments)?.display()),
         Verb::Cluster(verb) => cluster::run(verb)?,

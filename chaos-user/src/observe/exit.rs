@@ -1,9 +1,10 @@
 //! Exit codes.
 
 use super::Verdict;
+use schemars::JsonSchema;
 
 /// The exit code of a command; the numbers are a contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema)]
 #[repr(u8)]
 pub enum ExitCode {
     /// All is well.

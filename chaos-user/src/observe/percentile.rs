@@ -1,9 +1,10 @@
 //! Percentiles of measured delays.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A measured delay, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LatencyReport {
     /// What was asked for; absent where nothing was.

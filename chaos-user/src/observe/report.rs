@@ -2,13 +2,14 @@
 //!
 //! Field names are a contract: they may be added to, never renamed.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use super::LatencyReport;
 
 /// How an experiment ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default, JsonSchema)]
 pub enum Verdict {
     /// Every fault that is not optional injected something, and every probe held.
     #[default]
@@ -30,7 +31,7 @@ pub enum Verdict {
 }
 
 /// What happened in one experiment.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// The experiment's name.
@@ -63,7 +64,7 @@ pub struct Report {
 }
 
 /// A command that was started, and how it ended.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommandReport {
     /// Its words.
@@ -93,7 +94,7 @@ impl CommandReport {
 }
 
 /// One target.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetReport {
     /// What it is: netns, cgroup, pid, unit, container or pod.
@@ -110,7 +111,7 @@ pub struct TargetReport {
 }
 
 /// A time in which a target was without the faults.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Gap {
     /// Its begin, RFC 3339 in UTC.
@@ -122,7 +123,7 @@ pub struct Gap {
 }
 
 /// What one fault did to one target. Counts are wire packets (an skb counts its segments) or system calls.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FaultReport {
     /// The fault's name; `fault-<index>` of an unnamed one.
@@ -169,7 +170,7 @@ pub struct FaultReport {
 }
 
 /// What was done to the injected packets or calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Actions {
     /// Held back.
@@ -191,7 +192,7 @@ pub struct Actions {
 }
 
 /// What the match refused, by the first test that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RejectedBy {
     /// The other direction.
@@ -246,7 +247,7 @@ impl RejectedBy {
 }
 
 /// Examples of events.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Samples {
     /// Some that were hit: `10.1.0.7:41822 -> 10.1.2.9:5432 tcp`.
@@ -256,7 +257,7 @@ pub struct Samples {
 }
 
 /// A peer whose packets the match refused.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MissedPeer {
     /// Its address and port: `10.96.0.12:5432`.
@@ -272,7 +273,7 @@ pub struct MissedPeer {
 }
 
 /// The addresses that a host peer stood for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HostAddresses {
     /// The name or pattern.
@@ -286,7 +287,7 @@ pub struct HostAddresses {
 }
 
 /// What one probe saw.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ProbeReport {
     /// Its name.
@@ -296,7 +297,7 @@ pub struct ProbeReport {
 }
 
 /// What a probe saw in one phase.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PhaseReport {
     /// before, during or after.

@@ -55,6 +55,19 @@ impl Answers for Health {
     }
 }
 
+/// What /metrics answers of an agent that has counted one fault and one error, for the reference: a family without an
+/// instance would have no labels to show.
+#[must_use]
+pub fn example() -> String {
+    let mut state = NodeState::default();
+    state.counts.insert(("NAMESPACE/NAME".to_owned(), "FAULT".to_owned()), (0, 0, 0));
+    state.errors.insert("CATEGORY", 0);
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _written = encode(&mut text, &registry(&state, Duration::ZERO));
+    text
+}
+
 fn registry(state: &NodeState, lease_age: Duration) -> Registry {
     let mut registry = Registry::with_prefix("chaos_agent");
     let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);

@@ -33,6 +33,7 @@ use crate::{
     resolve::{Host, pod::Pods},
 };
 use health::Health;
+pub use health::example as example_of_metrics;
 use input::{Input, NodeState};
 use kube::Client;
 use node::Node;

@@ -77,12 +77,18 @@ impl Answers for Health {
     }
 
     fn metrics(&self) -> String {
+        self.metrics_with(self.by_phase())
+    }
+}
+
+impl Health {
+    fn metrics_with(&self, experiments_by_phase: BTreeMap<String, i64>) -> String {
         let mut registry = Registry::with_prefix("chaos_controller");
         let leads = Gauge::<i64>::default();
         leads.set(self.leads.load(Ordering::Relaxed).into());
         registry.register("leader", "1 while this replica leads", leads);
         let experiments = Family::<Labels, Gauge>::default();
-        for (phase, count) in self.by_phase() {
+        for (phase, count) in experiments_by_phase {
             experiments.get_or_create(&vec![("phase", phase)]).set(count);
         }
         registry.register("experiments", "Experiments by phase", experiments);
@@ -93,9 +99,7 @@ impl Answers for Health {
         let _written = encode(&mut text, &registry);
         text
     }
-}
 
-impl Health {
     fn by_phase(&self) -> BTreeMap<String, i64> {
         let mut phases = BTreeMap::new();
         for one in self.experiments.get().map(Store::state).into_iter().flatten() {
@@ -104,6 +108,15 @@ impl Health {
         }
         phases
     }
+}
+
+/// What /metrics answers of a controller that has looked at one experiment, for the reference: a family without an
+/// instance would have no labels to show.
+#[must_use]
+pub fn example() -> String {
+    let health = Health::default();
+    health.counts.reconciled(Duration::ZERO, true);
+    health.metrics_with(BTreeMap::from([("PHASE".to_owned(), 0)]))
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ use crate::{
 use events::Events;
 use futures::{Stream, StreamExt, stream};
 use health::Health;
+pub use health::example as example_of_metrics;
 use known::Known;
 use kube::{
     Client,
