@@ -4,12 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::{
-    artifacts, process,
-    progress::step,
-    setup,
-    toolchain::{self, BpfToolchain},
-};
+use crate::{artifacts, process, progress::step, setup, tool, toolchain::BpfToolchain};
 
 const CARGO_DENY_VERSION: &str = "0.20.2";
 /// The advisory database is a git repository, which may be out of reach.
@@ -40,16 +35,7 @@ pub fn doc() -> Result<()> {
 
 /// Checks the dependencies against `deny.toml`.
 pub fn licences() -> Result<()> {
-    let root = toolchain::cache_dir().join(format!("cargo-deny-{CARGO_DENY_VERSION}"));
-    let program = root.join("bin/cargo-deny");
-    if !program.is_file() {
-        let _lock = setup::lock("setup")?;
-        let mut install = process::cargo();
-        install
-            .args(["install", "--quiet", "--locked", "cargo-deny", "--version", CARGO_DENY_VERSION, "--root"])
-            .arg(&root);
-        step(&format!("build cargo-deny {CARGO_DENY_VERSION} (2 to 5 minutes)"), || process::run(&mut install))?;
-    }
+    let program = tool::ensure("cargo-deny", CARGO_DENY_VERSION, &[])?;
     let mut deny = Command::new(&program);
     step("licences, bans and sources of the dependencies", || {
         here(deny.args(["check", "licenses", "bans", "sources"]))

@@ -26,6 +26,7 @@ mod setup;
 mod structure;
 mod tally;
 mod test;
+mod tool;
 #[expect(dead_code, reason = "chaos-user's build script uses the rest")]
 mod toolchain;
 mod vm;

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{artifacts, process, progress::step, setup, toolchain};
+use crate::{artifacts, process, progress::step, tool};
 
 const MDBOOK_VERSION: &str = "0.5.4";
 
@@ -27,7 +27,8 @@ pub struct Arguments {
 /// Writes the reference, builds the book, and judges it. What is wrong is said at once.
 pub fn run(arguments: &Arguments) -> Result<PathBuf> {
     let mut problems = step("reference", || reference::update(&source().join("reference"), arguments.check))?;
-    let mdbook = mdbook()?;
+    // As a library of xtask it would be compiled with xtask on every machine that only runs tests.
+    let mdbook = tool::ensure("mdbook", MDBOOK_VERSION, &["--no-default-features"])?;
     let book = artifacts::target().join("book");
     step("book", || {
         let mut build = std::process::Command::new(&mdbook);
@@ -54,21 +55,6 @@ pub fn run(arguments: &Arguments) -> Result<PathBuf> {
 
 fn source() -> PathBuf {
     artifacts::workspace().join("docs/src")
-}
-
-/// mdBook, built once into the cache. As a library of xtask it would be compiled with xtask on every machine that only runs tests.
-fn mdbook() -> Result<PathBuf> {
-    let root = toolchain::cache_dir().join(format!("mdbook-{MDBOOK_VERSION}"));
-    let program = root.join("bin/mdbook");
-    if program.is_file() {
-        return Ok(program);
-    }
-    let _lock = setup::lock("setup")?;
-    let mut install = process::cargo();
-    install.args(["install", "--quiet", "--locked", "mdbook", "--version", MDBOOK_VERSION, "--no-default-features"]);
-    install.arg("--root").arg(&root);
-    step(&format!("build mdbook {MDBOOK_VERSION} (1 to 2 minutes)"), || process::run(&mut install))?;
-    Ok(program)
 }
 
 /// All pages below a folder, in the order of their paths.
