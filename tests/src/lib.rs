@@ -5,6 +5,7 @@ pub mod clock;
 pub mod cluster;
 pub mod command;
 pub mod demo;
+pub mod docs;
 pub mod figure;
 pub mod lab;
 pub mod need;
