@@ -5,6 +5,7 @@ mod golden;
 mod habits;
 mod mutations;
 mod never_cases;
+mod pages;
 mod rule_cases;
 mod rules;
 mod warning_cases;
