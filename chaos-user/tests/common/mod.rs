@@ -127,19 +127,20 @@ impl Stage {
             .unwrap()
     }
 
-    /// The median time of a run on a packet that no run has touched, over `runs` ones, and of an empty program's in turns with
-    /// it, ns. What the program writes into a packet stays there for the next run of the same call.
+    /// The time of a run on a packet that no run has touched, over `runs` ones, and of an empty program's in turns with it, ns. What the
+    /// program writes into a packet stays there for the next run of the same call. It is the tenth part that takes least: handing a packet to
+    /// another device takes 200 ns more or less by how busy the machine is, and a median jumps from the one to the other.
     pub fn time_fresh(&self, point: u32, packet: &[u8], runs: usize) -> (f64, f64) {
         let empty = bpf::load_empty(bpf::Hook::Interface).unwrap();
         let stub = &self.stubs[(point & 1) as usize];
         let once = |program: std::os::fd::BorrowedFd| bpf::test_run(program, packet, 1).unwrap().nanoseconds;
         let pairs: Vec<(u32, u32)> =
             self.netns.enter(|| (0..runs).map(|_| (once(stub.as_fd()), once(empty.as_fd()))).collect()).unwrap();
-        let median = |mut values: Vec<u32>| {
+        let tenth = |mut values: Vec<u32>| {
             values.sort_unstable();
-            f64::from(values[values.len() / 2])
+            f64::from(values[values.len() / 10])
         };
-        (median(pairs.iter().map(|pair| pair.0).collect()), median(pairs.iter().map(|pair| pair.1).collect()))
+        (tenth(pairs.iter().map(|pair| pair.0).collect()), tenth(pairs.iter().map(|pair| pair.1).collect()))
     }
 
     /// So many attach points like that of egress, of which the last is that of egress from now on.
