@@ -55,28 +55,40 @@ impl Finder<'_> {
         Ok(Target { shares_host_netns: true, interfaces, netns, ..target })
     }
 
+    /// The unit of which this one is another name.
+    pub(super) fn own_name(&self, unit: &str) -> Option<String> {
+        self.host.units.iter().filter(|_| !unit.contains('/')).find_map(|folder| other_name(folder, unit))
+    }
+
     /// A service that systemd knows and has not started: its cgroup is to be made before, so that its first call is hit.
     pub(super) fn not_started(&self, unit: &str) -> Result<Option<Target>, Problem> {
-        if self.needs != Needs::Cgroup || !unit.ends_with(".service") || unit.contains(['/', '@']) {
+        let may_be = unit.ends_with(".service") && !unit.ends_with("@.service") && !unit.contains('/');
+        if self.needs != Needs::Cgroup || !may_be {
             return Ok(None);
         }
-        let known = self.host.units.iter().any(|folder| folder.join(unit).is_file());
+        let template = template(unit);
+        let files: Vec<&str> =
+            [unit].into_iter().chain(template.as_ref().map(|template| template.file.as_str())).collect();
+        let any = |found: &dyn Fn(&Path, &str) -> bool| {
+            self.host.units.iter().any(|folder| files.iter().any(|file| found(folder, file)))
+        };
         let Ok(tree) = self.unified() else { return Ok(None) };
-        let slice = tree.mount.join(SLICE);
-        if !known || !slice.is_dir() {
+        let mut slice = tree.mount.join(SLICE);
+        if !any(&|folder, file| folder.join(file).is_file()) || !slice.is_dir() {
             return Ok(None);
         }
-        if let Some(other) = self.host.units.iter().find_map(|folder| other_name(folder, unit)) {
-            let text = format!(
-                "the unit {unit:?} does not run; it is another name of {other:?}, which names its cgroup: write that"
-            );
-            return Err(Problem::absent(text));
-        }
-        if self.host.units.iter().any(|folder| is_elsewhere(folder, unit)) {
+        if any(&is_elsewhere) {
             let text = format!("the unit {unit:?} does not run, and its file names a slice: start it first");
             return Err(Problem::absent(text));
         }
-        let above = cgroup::scope(tree, &slice).ok_or_else(|| Problem::absent(format!("{SLICE} has just gone")))?;
+        if let Some(template) = template {
+            slice.push(&template.slice);
+            if !slice.is_dir() {
+                let text = format!("the unit {unit:?} does not run, nor does another of its template: start it first");
+                return Err(Problem::absent(text));
+            }
+        }
+        let above = cgroup::scope(tree, &slice).ok_or_else(|| Problem::absent("its slice has just gone"))?;
         let scope = CgroupScope {
             path: format!("{}/{unit}", above.path),
             directory: slice.join(unit),
@@ -105,6 +117,32 @@ fn of_scope(kind: TargetKind, name: &str, scope: CgroupScope, pids: Vec<i32>) ->
         probed: Probed::default(),
         dice: 0,
     })
+}
+
+/// What an instance of a template is made of.
+struct Template {
+    /// The template's file.
+    file: String,
+    /// Below that of services: where instances are that name no other (systemd.unit(5), systemd/src/core/unit.c,
+    /// `unit_set_default_slice`).
+    slice: String,
+}
+
+fn template(unit: &str) -> Option<Template> {
+    let (prefix, instance) = unit.strip_suffix(".service")?.split_once('@')?;
+    if prefix.is_empty() || instance.is_empty() {
+        return None;
+    }
+    // A dash would be a slice within a slice (systemd-escape(1)).
+    let escaped: String = prefix
+        .bytes()
+        .map(|byte| match byte {
+            b':' | b'_' | b'.' => char::from(byte).to_string(),
+            _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            _ => format!("\\x{byte:02x}"),
+        })
+        .collect();
+    Some(Template { file: format!("{prefix}@.service"), slice: format!("system-{escaped}.slice") })
 }
 
 /// The unit of which this one is an alias: its file is a link (systemd.unit(5), "Alias=").

@@ -33,7 +33,7 @@ impl Members {
 
 impl Finder<'_> {
     /// Names that a function finds in the directories of all cgroup trees.
-    pub(super) fn names_in_trees(&self, name: impl Fn(&Path) -> Option<String>) -> BTreeSet<String> {
+    pub(super) fn names_in_trees<T: Ord>(&self, name: impl Fn(&Path) -> Option<T>) -> BTreeSet<T> {
         let trees =
             self.host.unified.iter().map(|tree| &tree.mount).chain(self.host.legacy.iter().map(|tree| &tree.mount));
         trees.flat_map(|root| cgroup::directories(root)).filter_map(|directory| name(&directory)).collect()

@@ -12,7 +12,8 @@ use super::{
     error::{Problem, ResolveError},
     host::Host,
     interface::Interface,
-    names_of_containers::{self, Named},
+    names_of_containers,
+    names_of_users::{self, Named},
     near::did_you_mean,
     process::Processes,
     runtime,
@@ -230,11 +231,14 @@ impl Finder<'_> {
 
     fn unit(&self, name: &str) -> Result<Target, Problem> {
         let unit = runtime::unit_name(name);
-        let is_unit = |directory: &Path| directory.file_name().is_some_and(|found| found == unit.as_str());
-        if let Some(members) = self.search("unit", &unit, is_unit)? {
-            return self.decide(TargetKind::Unit, &unit, members);
+        // Its cgroup bears its own name, by whichever it was started.
+        for unit in [Some(unit.clone()), self.own_name(&unit)].into_iter().flatten() {
+            let is_unit = |directory: &Path| directory.file_name().is_some_and(|found| found == unit.as_str());
+            if let Some(members) = self.search("unit", &unit, is_unit)? {
+                return self.decide(TargetKind::Unit, &unit, members);
+            }
         }
-        if let Some(target) = self.not_started(&unit)? {
+        if let Some(target) = self.not_started(&self.own_name(&unit).unwrap_or_else(|| unit.clone()))? {
             return Ok(target);
         }
         let known = self.names_in_trees(|directory| {
@@ -242,7 +246,10 @@ impl Finder<'_> {
             runtime::UNIT_SUFFIXES.iter().any(|suffix| name.ends_with(suffix)).then(|| name.to_owned())
         });
         let near = did_you_mean(&unit, known.iter().map(String::as_str));
-        Err(Problem::absent(format!("no cgroup of a unit {unit:?}: it does not run, or is not known to systemd{near}")))
+        // Where the tree cannot be looked at, that is why.
+        let why = self.unified().err().map_or_else(String::new, |problem| format!("; {}", problem.text));
+        let text = format!("no cgroup of a unit {unit:?}: it does not run, or is not known to systemd{near}{why}");
+        Err(Problem::absent(text))
     }
 
     fn container(&self, wanted: &str) -> Result<Target, Problem> {
@@ -283,12 +290,18 @@ impl Finder<'_> {
         }
     }
 
-    /// The id of the one container that has this name and runs, and whether the name is one within a pod: such a name stands behind the
-    /// same of Docker, Podman or nerdctl, also of one that does not run.
+    /// The id of the one container that has this name and runs, and whether the name is one within a pod or of a user's: such a name stands
+    /// behind the same of Docker, Podman or nerdctl, also of one that does not run.
     fn by_name(&self, wanted: &str, running: &BTreeSet<String>) -> Result<(String, bool), Problem> {
         // As of the programs that are protected: root's files, or our own in a test.
         let trusted = |uid: u32| uid == 0 || uid == nix::unistd::geteuid().as_raw();
-        let known = names_of_containers::all(&self.host.root, trusted);
+        let mut known = names_of_containers::all(&self.host.root, trusted);
+        if !known.iter().any(|one| one.name == wanted) {
+            let whose = |directory: &Path| {
+                runtime::container_id(directory).map(|id| (names_of_users::owner_of(directory), id.to_owned()))
+            };
+            known.extend(names_of_users::all(&self.host.root, &self.names_in_trees(whose)));
+        }
         let short = |id: &str| id.get(..12).unwrap_or(id).to_owned();
         let mut fits: Vec<&Named> = known.iter().filter(|one| one.name == wanted).collect();
         let of_pod = fits.iter().all(|one| one.of_pod);
@@ -306,7 +319,7 @@ impl Finder<'_> {
                 let near = did_you_mean(wanted, names.chain(running.iter().filter_map(|id| id.get(..12))));
                 format!(
                     "no cgroup of a container {wanted:?} of Docker, Podman, containerd or CRI-O, by id or by name{near}; \
-                     docker ps, podman ps, nerdctl ps or crictl ps show the ids"
+                     docker ps, podman ps, nerdctl ps or crictl ps show the ids, which serve also where a user's Podman has its storage elsewhere"
                 )
             }
         };

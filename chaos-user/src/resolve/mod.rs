@@ -8,6 +8,7 @@ pub mod interface;
 pub mod local;
 pub mod names;
 mod names_of_containers;
+mod names_of_users;
 mod near;
 pub mod pod;
 pub mod process;

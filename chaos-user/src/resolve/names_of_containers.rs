@@ -11,7 +11,10 @@ use std::{
 use nix::libc;
 use serde_json::Value;
 
-use super::runtime::is_id;
+use super::{
+    names_of_users::{MOST, MOST_ENTRIES, MOST_OF_NAME, Named, names_in},
+    runtime::is_id,
+};
 
 /// Where Docker keeps a folder for each container (moby/daemon/container, `config.v2.json`).
 const DOCKER: &str = "var/lib/docker/containers";
@@ -26,22 +29,6 @@ const CONTAINERD: &str = "run/containerd/io.containerd.runtime.v2.task";
 const OF_PODS: [&str; 2] = ["io.kubernetes.cri.container-name", "io.kubernetes.container.name"];
 /// The same of nerdctl.
 const OF_NERDCTL: &str = "nerdctl/name";
-/// Bytes of a file that are read; longer ones are passed over.
-const MOST: u64 = 4 << 20;
-/// Entries of a folder, or of a list, that are looked at.
-const MOST_ENTRIES: usize = 4096;
-/// A longer name is none.
-const MOST_OF_NAME: usize = 256;
-
-/// A name, and the id of a container that has it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Named {
-    pub(super) name: String,
-    pub(super) id: String,
-    /// Its name is one within its pod: another pod's container may have the same.
-    pub(super) of_pod: bool,
-}
-
 /// All that can be read; `trusted` says whose files count.
 pub(super) fn all(root: &Path, trusted: impl Fn(u32) -> bool) -> Vec<Named> {
     let mut found = Vec::new();
@@ -58,8 +45,8 @@ pub(super) fn all(root: &Path, trusted: impl Fn(u32) -> bool) -> Vec<Named> {
     for list in STORAGE {
         let list = read(&root.join(list), &trusted).unwrap_or_default();
         for one in list.as_array().into_iter().flatten().take(MOST_ENTRIES) {
-            let names = one["names"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            names.for_each(|name| add(one["id"].as_str().unwrap_or_default(), name, false));
+            let id = one["id"].as_str().unwrap_or_default();
+            names_in(one, id).for_each(|name| add(id, &name, false));
         }
     }
     let tasks = root.join(CONTAINERD);

@@ -77,6 +77,28 @@ fn a_unit_that_is_known_may_start_later() {
     machine.unit_file("shop-web-.service.d/all.conf", "[Service]\nSlice=shop.slice\n");
     assert!(absent("shop-web-1").1.contains("start it first"));
     machine.unit_link("www.service", "db.service");
-    assert!(absent("www").1.contains("another name of \"db.service\""), "{}", absent("www").1);
+    assert_eq!(resolve(&machine, Wanted::Unit("www".to_owned())).unwrap().name, "db.service", "by its other name");
+    machine.process(10, 1, "db", "/system.slice/db.service", "host");
+    let running = resolve(&machine, Wanted::Unit("www".to_owned())).unwrap();
+    assert_eq!((running.name.as_str(), running.pids.as_slice()), ("db.service", &[10][..]));
     assert_eq!(absent("../web").0, Reason::Absent);
+}
+
+#[test]
+fn an_instance_may_start_later_beside_others_of_its_template() {
+    let machine = Machine::unified();
+    machine.cgroup("/system.slice");
+    machine.unit_file("web-app@.service", "[Service]\n");
+    let resolve = |name: &str| resolve(&machine, Wanted::Unit(name.to_owned()));
+    let (reason, text) = resolve("web-app@2").unwrap_err();
+    assert!(reason == Reason::Absent && text.contains("start it first"), "{text}");
+    let slice = "/system.slice/system-web\\x2dapp.slice";
+    machine.process(10, 1, "web", &format!("{slice}/web-app@1.service"), "host");
+    assert_eq!(resolve("web-app@1").unwrap().pids, [10]);
+    let target = resolve("web-app@2").unwrap();
+    let scope = target.scope().unwrap();
+    assert_eq!((scope.path.as_str(), scope.id, scope.level), (&*format!("{slice}/web-app@2.service"), 0, 3));
+    assert_eq!(resolve("web-app@").unwrap_err().0, Reason::Absent, "a template is no unit");
+    machine.unit_file("web-app@.service.d/slice.conf", "[Service]\nSlice=other.slice\n");
+    assert!(resolve("web-app@2").unwrap_err().1.contains("names a slice"));
 }

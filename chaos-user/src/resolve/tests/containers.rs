@@ -121,3 +121,64 @@ fn names_are_what_others_write() {
         assert_eq!(machine.target(container("web-1")).name, "aa0000000000");
     }
 }
+
+/// A user whose Podman has a container of this name; where its list is.
+fn rootless(machine: &Machine, user: u32, of: &str, name: &str) -> String {
+    let slice = format!("/user.slice/user-{user}.slice/user@{user}.service/user.slice");
+    machine.process(
+        0x20 + user as i32,
+        1,
+        "app",
+        &format!("{slice}/libpod-{}.scope/container", id(of)),
+        &format!("box-{of}"),
+    );
+    let list = format!("home/u{user}/.local/share/containers/storage/overlay-containers/containers.json");
+    machine.state_file(&list, &format!(r#"[ {{ "id": "{}", "names": ["{name}"] }} ]"#, id(of)));
+    list
+}
+
+#[test]
+fn names_of_rootless_podman_are_their_users_own() {
+    let machine = Machine::unified();
+    names(&machine);
+    // Files of a test are this user's.
+    let me = nix::unistd::geteuid().as_raw();
+    machine.state_file(
+        "etc/passwd",
+        &format!("x\nme:x:{me}:0::/home/u{me}:/bin/sh\nother:x:4711:0::/home/u4711:/bin/sh\n"),
+    );
+    let list = rootless(&machine, me, "ab", "web-9");
+    let target = machine.target(container("web-9"));
+    assert_eq!(target.name, id("ab")[..12]);
+    assert_eq!(target.wanted, Some(container(&id("ab"))), "followed by its id");
+    // It stands for no container but the user's own, and behind names of the system's.
+    let says = |of: &str, name: &str| {
+        machine.state_file(&list, &format!(r#"[ {{ "id": "{}", "names": ["{name}"] }} ]"#, id(of)))
+    };
+    says("bb", "web-9");
+    machine.refuses(container("web-9"), Reason::Absent, &["no cgroup of a container", "ids"]);
+    says("ab", "db-1");
+    assert_eq!(machine.target(container("db-1")).name, id("bb")[..12]);
+    says("ab", "stopped");
+    machine.refuses(container("stopped"), Reason::Absent, &["does not run"]);
+    // A file that is not the user's is passed over.
+    rootless(&machine, 4711, "ac", "web-8");
+    machine.refuses(container("web-8"), Reason::Absent, &["no cgroup of a container"]);
+}
+
+#[test]
+fn what_users_write_harms_nobody() {
+    let machine = Machine::unified();
+    names(&machine);
+    let me = nix::unistd::geteuid().as_raw();
+    machine.state_file("etc/passwd", &format!("me:x:{me}:0::/home/u{me}:/bin/sh\n"));
+    let list = rootless(&machine, me, "ab", "web-9");
+    for text in ["", "[", "{}", "[7]", &"[".repeat(100_000), &" ".repeat(5 << 20)] {
+        machine.state_file(&list, text);
+        machine.refuses(container("web-9"), Reason::Absent, &["no cgroup of a container"]);
+    }
+    let real = format!(r#"[ {{ "id": "{}", "names": ["web-9"] }} ]"#, id("ab"));
+    machine.state_file("elsewhere/overlay-containers/containers.json", &real);
+    machine.replace_by_link(&format!("home/u{me}/.local/share/containers/storage"), "elsewhere");
+    machine.refuses(container("web-9"), Reason::Absent, &["no cgroup of a container"]);
+}

@@ -130,6 +130,13 @@ impl Machine {
         self.write(&format!("root/{path}"), text);
     }
 
+    /// Puts a link to another folder of runtimes' state in the place of one.
+    pub(super) fn replace_by_link(&self, path: &str, of: &str) {
+        let (path, of) = (self.root.join("root").join(path), self.root.join("root").join(of));
+        fs::remove_dir_all(&path).unwrap();
+        symlink(of, path).unwrap();
+    }
+
     /// Writes the file of a unit.
     pub(super) fn unit_file(&self, name: &str, text: &str) {
         self.write(&format!("units/{name}"), text);
