@@ -10,7 +10,7 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use chaos_abi::{
     AddrKey, AddrPortKey, CONN_ANY, CONN_NEW, Entry, PROTO_ANY, PROTO_ICMP, PROTO_PORTS, REJECT_CONNECTION,
     REJECT_NODE, REJECT_PEER, REJECT_PORT, REJECT_PROTOCOL, REJECT_SCOPE, RULE_ADDR_PORTS, RULE_ADDRS, RULE_ANY_PROBE,
-    RULE_CGROUP, RULE_PREFIXES, RULE_SPARE_NODE, Rule, SET_NODE, SET_V6,
+    RULE_BOTH_ROLES, RULE_CGROUP, RULE_PREFIXES, RULE_SPARE_NODE, Rule, SET_NODE, SET_V6,
 };
 
 /// All tests passed.
@@ -171,7 +171,11 @@ fn peer(rule: &Rule, packet: &Packet, ends: &Ends) -> bool {
     if rule.flags & RULE_ADDR_PORTS == 0 || packet.transport == 0 || !has_ports(packet.protocol) {
         return false;
     }
-    let key = AddrPortKey { set: data.set, port: ends.peer_port, reserved: 0, addr: data.addr };
+    let with = |port: u16| AddrPortKey { set: data.set, port, reserved: 0, addr: data.addr };
     // SAFETY: only presence is asked.
-    unsafe { CHAOS_ADDRPORTS.get(key) }.is_some()
+    if unsafe { CHAOS_ADDRPORTS.get(with(ends.peer_port)) }.is_some() {
+        return true;
+    }
+    // SAFETY: only presence is asked.
+    rule.flags & RULE_BOTH_ROLES != 0 && unsafe { CHAOS_ADDRPORTS.get(with(ends.local_port)) }.is_some()
 }

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 use chaos_tests::{
     clock::wait_until,
     need,
-    node::{Cut, Scene},
+    net::{Family, Host, Hosts, NetNs},
+    node::{Cut, Knocks, LocalPod, Scene, injection},
 };
 use nix::sys::signal::Signal;
+use serde_json::json;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Anonymous memory of an agent, in MiB: what is its own whatever the build. Types of the kernel, objects and lists take five times as much
@@ -66,4 +68,100 @@ fn a_process_that_stands_by_touches_nothing_and_leaves_a_stopped_ones_lease_alon
     assert!(wait_until(PATIENCE, || next.said().contains("takes over")), "{}", next.said());
     cut.scene.await_phase("Aborted", &next);
     cut.knocks.await_open();
+}
+
+/// The members of a StatefulSet, each of which is also behind the headless Service that is named as peer.
+#[test]
+fn with_both_directions_a_service_s_peers_are_hit_in_both_roles_of_its_port() {
+    let mut hosts = None;
+    let scene = Scene::open(|| vec![LocalPod::new(&hosts.insert(Hosts::new()).a.ns)]);
+    let (Some(scene), Some(hosts)) = (scene, hosts) else { return };
+    let (target, member) = (&hosts.a, &hosts.b);
+    let knocks = |from: &NetNs, to: &Host, port: u16| Knocks::start(from, &to.ns, to.at(Family::V4, port));
+    let own = knocks(&target.ns, member, 7000);
+    let [theirs, beside] = [7000, 7001].map(|port| knocks(&member.ns, target, port));
+    let all = [&own, &theirs, &beside];
+    all.iter().for_each(|one| one.await_open());
+    scene.server.put(
+        "peersets",
+        json!({
+            "apiVersion": "chaos-ebpf.dev/v1alpha1", "kind": "PeerSet", "metadata": { "namespace": "shop", "name": "members", "uid": "uid-members" },
+            "spec": { "addresses": [{ "cidr": format!("{}/32", member.v4), "port": 7000 }] },
+        }),
+    );
+    let cut = |name: &str, direction: &str| {
+        let mut one = injection(name, 600, &scene.pods, "192.0.2.7");
+        let network = &mut one["spec"]["faults"][0]["network"];
+        (network["direction"], network["match"]["peers"]) =
+            (direction.into(), json!([{ "service": { "name": "members" } }]));
+        one["spec"]["peerSets"] = json!([{ "fault": 0, "sets": ["members"] }]);
+        scene.server.put("injections", one);
+        let acts = || scene.server.get("injections", name)["status"]["phase"] == "Injected";
+        assert!(wait_until(PATIENCE, acts), "{:#}", scene.server.get("injections", name));
+    };
+    let open_now = |one: &Knocks| {
+        let then = Instant::now();
+        wait_until(PATIENCE, || one.since(then) > 0)
+    };
+    cut("one-way", "egress");
+    own.await_shut();
+    assert!(open_now(&theirs) && open_now(&beside), "that they are sent is not asked for");
+    scene.server.delete("injections", "one-way");
+    own.await_open();
+    cut("both-ways", "both");
+    own.await_shut();
+    theirs.await_shut();
+    assert!(open_now(&beside), "another port is another Service's");
+    scene.server.delete("injections", "both-ways");
+    all.iter().for_each(|one| one.await_open());
+}
+
+/// A node has 127 sets of ports for all of its experiments.
+#[test]
+fn experiments_that_wait_for_a_first_pod_take_no_set_of_ports() {
+    let Some(cut) = Cut::open() else { return };
+    let server = &cut.scene.server;
+    server.delete("injections", "cut");
+    cut.knocks.await_open();
+    let follows = |name: &str, app: &str, port: u16| {
+        let mut one = injection(name, 600, &[], "192.0.2.7");
+        one["spec"]["follow"] = json!({ "namespaces": ["shop"], "labels": [{ "matchLabels": { "app": app } }] });
+        one["spec"]["faults"][0]["network"]["match"] = json!({ "protocol": "udp", "ports": [port] });
+        server.put("injections", one);
+    };
+    let acts = |name: &str| server.get("injections", name)["status"]["phase"] == "Injected";
+    let names: Vec<String> = (0..128).map(|number| format!("waits-{number}")).collect();
+    names.iter().for_each(|name| follows(name, "nobody", 7000));
+    let last = || server.get("injections", "waits-127")["status"].clone();
+    assert!(wait_until(PATIENCE, || names.iter().all(|name| acts(name))), "{:#}", last());
+    // There is room for those that have a pod, and each has its own ports.
+    follows("other", "late", 7001);
+    follows("late", "late", 7000);
+    assert!(wait_until(PATIENCE, || acts("late") && acts("other")), "{}", cut.scene.agent.said());
+    assert!(cut.knocks.since(Instant::now() - Duration::from_secs(1)) > 0, "nobody is hit yet");
+    let mut pod = cut.scene.pods[0].object();
+    pod["metadata"]["labels"]["app"] = "late".into();
+    server.put("pods", pod);
+    cut.knocks.await_shut();
+    server.delete("injections", "late");
+    cut.knocks.await_open();
+}
+
+#[test]
+fn an_injection_that_is_being_deleted_is_over_whoever_holds_it_back() {
+    let Some(cut) = Cut::open() else { return };
+    let server = &cut.scene.server;
+    let mut held = server.get("injections", "cut");
+    held["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    held["metadata"]["finalizers"] = json!(["example.com/held"]);
+    server.put("injections", held.clone());
+    cut.knocks.await_open();
+    cut.scene.await_phase("Aborted", &cut.scene.agent);
+    // Nor does it begin so.
+    (held["metadata"]["uid"], held["metadata"]["name"]) = ("uid-held".into(), "held".into());
+    held["status"] = json!({});
+    server.put("injections", held);
+    let over = || server.get("injections", "held")["status"]["phase"] == "Aborted";
+    assert!(wait_until(PATIENCE, over), "{:#}", server.get("injections", "held"));
+    assert!(server.get("injections", "held")["status"]["startedAt"].is_null());
 }

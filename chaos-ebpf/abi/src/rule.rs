@@ -40,6 +40,8 @@ pub const RULE_ADDR_PORTS: u32 = 1 << 6;
 pub const RULE_SPARE_NODE: u32 = 1 << 7;
 /// The target has more probes than [`Rule::probes`] holds: those that the node begins to any port are spared.
 pub const RULE_ANY_PROBE: u32 = 1 << 8;
+/// An address with a port is also one whose connections to that port of the target are meant.
+pub const RULE_BOTH_ROLES: u32 = 1 << 9;
 
 /// Number of ports in [`Rule::probes`].
 pub const PROBES: usize = 16;

@@ -6,7 +6,7 @@ use super::{
     progress::Progress,
 };
 use crate::{
-    engine::{Active, Engine, EngineError, Request, kept, lease::Fate, queue},
+    engine::{Active, Engine, EngineError, Request, kept, lease::Fate, queue, taken},
     observe::{self, Ending, FaultPlanned, FaultReport, Report, TargetReport, Verdict, planned},
     plan::Plan,
     probe::{Phase, Probes},
@@ -227,7 +227,7 @@ fn unlearned(faults: &[FaultReport]) -> Vec<String> {
 fn revert(engine: &Engine, active: &Active, mut followed: Followed, ending: Ending) -> Ended {
     let reverted = engine.revert(active);
     let counted = std::mem::take(&mut followed.counted);
-    let (faults, mut ending, state) = match reverted {
+    let (mut faults, mut ending, state) = match reverted {
         Ok(faults) if counted.is_empty() => (faults, ending, "Reverted"),
         Ok(faults) => (observe::merged(counted.into_iter().chain(faults)), ending, "Reverted"),
         Err(error) => {
@@ -238,6 +238,7 @@ fn revert(engine: &Engine, active: &Active, mut followed: Followed, ending: Endi
     if let (Ending::Finished, Some(why)) = (&ending, followed.failed.take()) {
         ending = Ending::Error(why);
     }
+    taken::enter(active, &mut faults, |_, _| None);
     let full = queue::overflowed(&active.plan, &faults);
     let warnings = [active.warnings.clone(), unlearned(&faults), full, followed.warnings.clone()].concat();
     let mut report = report(&active.plan, &active.targets, &warnings, state, faults);

@@ -34,6 +34,7 @@ pub mod rules;
 pub mod run;
 pub mod session;
 pub mod sets;
+pub mod taken;
 pub mod trial;
 pub mod undo;
 pub mod walk;

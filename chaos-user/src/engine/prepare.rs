@@ -120,7 +120,7 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Know
     if request.plan.rules.iter().any(RulePlan::names_hosts) {
         sets::write_never(&mut session.datapath, Never::of_this_node().addresses())?;
     }
-    let sets = sets::write(&mut session.datapath, &request.plan, &run.sets, &run.port_sets)?;
+    let sets = sets::write(&mut session.datapath, &request.plan, &run.sets)?;
     let mut active = Active::new(request.plan, request.warnings, run, sets, known);
     let made = choose(session, &mut active)
         .and_then(|()| join(locked, session, &mut active, request.targets, &request.remembered));
@@ -172,6 +172,9 @@ pub(super) fn join(
 ) -> Result<(), EngineError> {
     let first = active.targets.len();
     let ids = rules::reserve_rules(locked, &active.plan, targets.len())?;
+    if !targets.is_empty() && active.run.port_sets.is_empty() {
+        active.run.port_sets = rules::reserve_ports(locked, &active.plan)?;
+    }
     active.run.rules.extend(&ids);
     active.run.targets.extend(targets.iter().map(|target| target.name.clone()));
     let namespaces: BTreeSet<u64> = targets.iter().map(|target| target.netns.inode).collect();
@@ -179,6 +182,7 @@ pub(super) fn join(
     active.run.sets.extend(learned);
     note(locked, &active.run);
     locked.save()?;
+    sets::write_ports(&mut session.datapath, &active.plan, &mut active.sets, &active.run.port_sets)?;
     sets::follow(&mut session.datapath, &active.plan, &active.sets, &active.known)?;
     let plan = &active.plan;
     let memory = |rule: usize, target: &Target| {

@@ -10,10 +10,11 @@ use crate::{
     },
     plan::Plan,
     resolve::{Probed, Target},
+    spec::Direction,
 };
 use chaos_abi::{
-    ACTION_EXCEPT, CallArgs, CallState, LEASE_ID_STEP, MAX_LEASES, MAX_PORT_SETS, MAX_RULES, RULE_ANY_PROBE,
-    RULE_CGROUP, RULE_SPARE_NODE, Rule, SET_V6, State, maps,
+    ACTION_EXCEPT, CallArgs, CallState, LEASE_ID_STEP, MAX_LEASES, MAX_PORT_SETS, MAX_RULES, RULE_ADDR_PORTS,
+    RULE_ANY_PROBE, RULE_BOTH_ROLES, RULE_CGROUP, RULE_SPARE_NODE, Rule, SET_V6, State, maps,
 };
 use nix::errno::Errno;
 use std::collections::BTreeSet;
@@ -51,7 +52,7 @@ fn used(locked: &Locked, pick: fn(&RunEntry) -> &[u32]) -> BTreeSet<u32> {
     locked.journal.runs.iter().flat_map(|run| pick(run).iter().copied()).collect()
 }
 
-/// Gives the run its lease and the ids of its sets, so that the journal knows them before anything is written.
+/// Gives the run its lease and the ids of its sets of peers, so that the journal knows them before anything is written.
 ///
 /// # Errors
 /// Where a table is full.
@@ -64,9 +65,17 @@ pub fn reserve(locked: &mut Locked, run: &mut RunEntry, plan: &Plan) -> Result<(
     let conditions = || plan.rules.iter().flat_map(|rule| rule.conditions());
     let sets = conditions().filter(|condition| !condition.any_peer).count();
     run.sets = (0..sets).map(|_| next_set(locked)).collect();
-    let ports = conditions().flat_map(|c| [&c.ports, &c.local_ports]).filter(|ports| !ports.is_empty()).count();
-    run.port_sets = free(MAX_PORT_SETS, &used(locked, |run| &run.port_sets), ports, "sets of ports")?;
     Ok(())
+}
+
+/// Ids for the sets of ports of a plan, which are few on a node: one that has no target yet takes none.
+///
+/// # Errors
+/// Where the table is full.
+pub fn reserve_ports(locked: &Locked, plan: &Plan) -> Result<Vec<u32>, EngineError> {
+    let conditions = plan.rules.iter().flat_map(|rule| rule.conditions());
+    let ports = conditions.flat_map(|c| [&c.ports, &c.local_ports]).filter(|ports| !ports.is_empty()).count();
+    free(MAX_PORT_SETS, &used(locked, |run| &run.port_sets), ports, "sets of ports")
 }
 
 /// Ids of sets are used one after the other, so that none is soon another's again.
@@ -132,6 +141,10 @@ pub fn write(
                     (Rule { action: ACTION_EXCEPT, ..Rule::zeroed() }, State::zeroed())
                 };
                 sets.apply(&mut rule, condition, target.netns.inode);
+                // Members of a Service that talk to each other do so in both roles.
+                if rule_plan.direction == Direction::Both && rule.flags & RULE_ADDR_PORTS != 0 {
+                    rule.flags |= RULE_BOTH_ROLES;
+                }
                 rule.lease = slots.lease;
                 if rule_plan.call.is_some() {
                     let before = remembered(index, target);

@@ -118,7 +118,7 @@ pub fn add_peer(datapath: &mut Datapath, set: u32, cidr: Cidr) -> Result<(), Ker
     Place::of(set, PeerAddress { cidr, port: None }).add(datapath)
 }
 
-fn write_ports(datapath: &mut Datapath, id: u32, ranges: &[PortRange]) -> Result<(), KernelError> {
+fn fill(datapath: &mut Datapath, id: u32, ranges: &[PortRange]) -> Result<(), KernelError> {
     let mut bits = [0u64; 1024];
     for range in ranges {
         for port in range.first()..=range.last() {
@@ -148,25 +148,9 @@ impl Sets {
         datapath: &mut Datapath,
         condition: &Condition,
         sets: &mut impl Iterator<Item = u32>,
-        port_sets: &mut impl Iterator<Item = u32>,
     ) -> Result<Self, EngineError> {
-        let mut ports = |ranges: &[PortRange]| -> Result<u32, EngineError> {
-            if ranges.is_empty() {
-                return Ok(0);
-            }
-            let id = port_sets.next().ok_or_else(|| EngineError::Failed("a set of ports was not reserved".into()))?;
-            write_ports(datapath, id, ranges)?;
-            Ok(id)
-        };
-        let (port_set, local_ports) = (ports(&condition.ports)?, ports(&condition.local_ports)?);
-        let mut written = Self {
-            peers: 0,
-            ports: port_set,
-            local_ports,
-            flags: 0,
-            resolved: BTreeSet::new(),
-            learned: BTreeMap::new(),
-        };
+        let mut written =
+            Self { peers: 0, ports: 0, local_ports: 0, flags: 0, resolved: BTreeSet::new(), learned: BTreeMap::new() };
         if condition.any_peer {
             return Ok(written);
         }
@@ -182,6 +166,12 @@ impl Sets {
             written.update(datapath, resolved)?;
         }
         Ok(written)
+    }
+
+    /// The peers that were resolved outside, as they are now.
+    #[must_use]
+    pub fn resolved(&self) -> &BTreeSet<PeerAddress> {
+        &self.resolved
     }
 
     /// Makes the peers that were resolved outside those of `wanted`.
@@ -255,18 +245,47 @@ pub fn write_never(datapath: &mut Datapath, addresses: &BTreeSet<IpAddr>) -> Res
     addresses.iter().try_for_each(|ip| add_peer(datapath, SET_NEVER, Cidr::host(*ip)))
 }
 
-/// Writes the sets of a plan, with the ids that were reserved for them.
+/// Writes the sets of peers of a plan, with the ids that were reserved for them.
 ///
 /// # Errors
 /// What the kernel says; [`remove`] takes back what was written.
-pub fn write(datapath: &mut Datapath, plan: &Plan, sets: &[u32], port_sets: &[u32]) -> Result<PlanSets, EngineError> {
-    let (mut sets, mut port_sets) = (sets.iter().copied(), port_sets.iter().copied());
+pub fn write(datapath: &mut Datapath, plan: &Plan, sets: &[u32]) -> Result<PlanSets, EngineError> {
+    let mut sets = sets.iter().copied();
     let mut all = Vec::new();
     for rule in &plan.rules {
-        let each = rule.conditions().map(|condition| Sets::write(datapath, condition, &mut sets, &mut port_sets));
+        let each = rule.conditions().map(|condition| Sets::write(datapath, condition, &mut sets));
         all.push(each.collect::<Result<Vec<_>, _>>()?);
     }
     Ok(all)
+}
+
+/// Writes the sets of ports of a plan, unless they have been written; `ids`: those that were reserved for them, none where no target is there.
+///
+/// # Errors
+/// What the kernel says.
+pub fn write_ports(
+    datapath: &mut Datapath,
+    plan: &Plan,
+    written: &mut PlanSets,
+    ids: &[u32],
+) -> Result<(), EngineError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let mut ids = ids.iter().copied();
+    for (rule, sets) in plan.rules.iter().zip(written) {
+        for (condition, sets) in rule.conditions().zip(sets) {
+            let both = [(&condition.ports, &mut sets.ports), (&condition.local_ports, &mut sets.local_ports)];
+            for (ranges, place) in both.into_iter().filter(|(ranges, _)| !ranges.is_empty()) {
+                let id = ids.next().ok_or_else(|| EngineError::Failed("a set of ports was not reserved".into()))?;
+                if *place != id {
+                    fill(datapath, id, ranges)?;
+                    *place = id;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Gives each condition with host names a set for each of these namespaces, where it has none: ids of `next`, which are returned.

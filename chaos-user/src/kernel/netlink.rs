@@ -7,7 +7,10 @@ use std::io::ErrorKind;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_CAPPED, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkBuffer, NlasIterator,
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::{
+    Socket, SocketAddr,
+    protocols::{NETLINK_NETFILTER, NETLINK_ROUTE, NETLINK_SOCK_DIAG},
+};
 use nix::{
     errno::Errno,
     sys::{
@@ -128,15 +131,29 @@ pub struct Rtnl {
 impl Rtnl {
     /// Opens a socket in the calling thread's network namespace. Errors: EPROTONOSUPPORT without rtnetlink.
     pub fn open() -> Result<Self, KernelError> {
-        let failed = |e: std::io::Error| KernelError::from_io("open", "rtnetlink socket", &e);
-        let mut socket = Socket::new(NETLINK_ROUTE).map_err(failed)?;
+        Self::of(NETLINK_ROUTE, "rtnetlink socket")
+    }
+
+    /// Opens one of netfilter in a namespace: the same framing. Errors: EPROTONOSUPPORT without nfnetlink; EPERM without CAP_SYS_ADMIN.
+    pub fn netfilter_in(netns: &Netns) -> Result<Self, KernelError> {
+        netns.enter(|| Self::of(NETLINK_NETFILTER, "nfnetlink socket"))?
+    }
+
+    /// Opens one that lists the sockets of a namespace: the same framing. Errors: EPROTONOSUPPORT without sock_diag; EPERM without CAP_SYS_ADMIN.
+    pub fn sockets_in(netns: &Netns) -> Result<Self, KernelError> {
+        netns.enter(|| Self::of(NETLINK_SOCK_DIAG, "sock_diag socket"))?
+    }
+
+    fn of(protocol: isize, what: &'static str) -> Result<Self, KernelError> {
+        let failed = |e: std::io::Error| KernelError::from_io("open", what, &e);
+        let mut socket = Socket::new(protocol).map_err(failed)?;
         socket.bind_auto().map_err(failed)?;
         socket.connect(&SocketAddr::new(0, 0)).map_err(failed)?;
         socket.set_ext_ack(true).map_err(failed)?;
         socket.set_cap_ack(true).map_err(failed)?;
         // The kernel answers within send(2); an answer that is missing was lost, and waiting for it would never end.
         setsockopt(&socket, ReceiveTimeout, &TimeVal::seconds(ANSWER_SECONDS))
-            .map_err(|errno| KernelError::new("open", "rtnetlink socket", errno))?;
+            .map_err(|errno| KernelError::new("open", what, errno))?;
         Ok(Self { socket, sequence: 0, received: Vec::new(), at: 0 })
     }
 
@@ -188,10 +205,34 @@ impl Rtnl {
         Err(request.error(Errno::EAGAIN).with_detail("the list kept changing while it was read"))
     }
 
-    /// Reads until the acknowledgement, error or end of the request numbered `sequence`; answers of earlier requests
-    /// that were given up are skipped. The flag says that a dump was disturbed.
+    /// Looks at the objects of a kind one by one, as many as there are or until `more` says false. What changes meanwhile may be left out.
+    pub fn look(mut self, mut request: Request, more: impl FnMut(&[u8]) -> bool) -> Result<(), KernelError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        request.finish(self.sequence, NLM_F_DUMP);
+        let sent = self.socket.send(&request.bytes, 0);
+        sent.map_err(|e| KernelError::from_io(request.op, &request.object, &e))?;
+        self.each(&request, self.sequence, more).map(drop)
+    }
+
+    /// The messages that answer a request. The flag says that a dump was disturbed.
     fn collect(&mut self, request: &Request, sequence: u32) -> Result<(Vec<Vec<u8>>, bool), KernelError> {
-        let (mut messages, mut disturbed) = (Vec::new(), false);
+        let mut messages = Vec::new();
+        let disturbed = self.each(request, sequence, |payload| {
+            messages.push(payload.to_vec());
+            true
+        })?;
+        Ok((messages, disturbed))
+    }
+
+    /// Reads until the acknowledgement, error or end of the request numbered `sequence`, or until `more` says false; answers of earlier
+    /// requests that were given up are skipped. Was a dump disturbed?
+    fn each(
+        &mut self,
+        request: &Request,
+        sequence: u32,
+        mut more: impl FnMut(&[u8]) -> bool,
+    ) -> Result<bool, KernelError> {
+        let mut disturbed = false;
         loop {
             if self.at >= self.received.len() {
                 self.receive(request)?;
@@ -211,10 +252,11 @@ impl Rtnl {
             disturbed |= message.flags() & NLM_F_DUMP_INTR != 0;
             match i32::from(message.message_type()) {
                 libc::NLMSG_ERROR | libc::NLMSG_DONE => {
-                    return outcome(request, &message).map(|()| (messages, disturbed));
+                    return outcome(request, &message).map(|()| disturbed);
                 }
                 libc::NLMSG_NOOP => {}
-                _ => messages.push(message.payload().to_vec()),
+                _ if more(message.payload()) => {}
+                _ => return Ok(disturbed),
             }
         }
     }

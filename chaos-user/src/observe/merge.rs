@@ -32,6 +32,7 @@ fn add(to: &mut FaultReport, later: FaultReport) {
         (&mut to.overflow, later.overflow),
         (&mut to.skipped_by_lease, later.skipped_by_lease),
         (&mut to.recursion_misses, later.recursion_misses),
+        (&mut to.spared_by_address, later.spared_by_address),
     ];
     for (sum, more) in pairs {
         *sum = sum.saturating_add(more);
@@ -43,6 +44,9 @@ fn add(to: &mut FaultReport, later: FaultReport) {
     }
     if !later.samples.hits.is_empty() || !later.samples.missed.is_empty() {
         to.samples = later.samples;
+    }
+    if !later.taken_over.is_empty() {
+        to.taken_over = later.taken_over;
     }
     if !later.hosts.is_empty() {
         to.hosts = later.hosts;

@@ -24,7 +24,7 @@ pub use progress::{FaultProgress, line, lines};
 pub use render::{Format, render};
 pub use report::{
     Actions, CommandReport, FaultReport, Gap, HostAddresses, MissedPeer, PhaseReport, ProbeReport, RejectedBy, Report,
-    Samples, TargetReport, Verdict,
+    Samples, TakenOver, TargetReport, Verdict,
 };
 pub use verdict::{Ending, FaultPlanned, Unit, judge, planned};
 

@@ -159,6 +159,13 @@ pub struct FaultReport {
     pub recursion_misses: u64,
     /// What the match refused, by the first test that failed.
     pub rejected_by: RejectedBy,
+    /// Of those that were spared as the node's: packets of which address and port alone said so, since the target's network has no link to
+    /// the node's. Whether the node began their connection is not known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spared_by_address: u64,
+    /// Local proxies that took over connections of the target with peers that were meant; looked for where nothing was hit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub taken_over: Vec<TakenOver>,
     /// Examples of what was hit and what was not.
     pub samples: Samples,
     /// Addresses that host peers stood for.
@@ -244,6 +251,27 @@ impl RejectedBy {
             ("caller", self.caller),
         ]
     }
+}
+
+/// Connections that the kernel redirects to a listener in the target's own network namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TakenOver {
+    /// One of them, as it was begun: `10.1.0.7:41822 -> 10.1.2.9:5432`.
+    pub connection: String,
+    /// Who answers instead: `127.0.0.1:15001`.
+    pub at: String,
+    /// How many were known at the end.
+    pub connections: u64,
+    /// The container that listens there; absent where it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// The name of the process that listens there, as it gives itself one; absent where none was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// Its number, as this machine counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
 }
 
 /// Examples of events.

@@ -3,7 +3,12 @@
 use super::figure::count;
 use crate::plan::Plan;
 
-use super::report::{FaultReport, ProbeReport, RejectedBy, Verdict};
+use super::report::{FaultReport, ProbeReport, RejectedBy, TakenOver, Verdict};
+
+/// Local proxies that a reason names.
+const MOST_PROXIES: usize = 4;
+/// Targets that a reason names.
+const MOST_NAMED: usize = 8;
 
 /// How an experiment came to its end, as the engine saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +71,7 @@ pub fn planned(plan: &Plan) -> Vec<FaultPlanned> {
     each.collect()
 }
 
-/// The verdict and its reason, a sentence that is empty with Pass.
+/// The verdict and its reason, a sentence that is empty with a plain Pass.
 ///
 /// How it ended comes first: what was refused, invalid, impossible or our error injected nothing that could be judged. A
 /// failed probe outweighs an abort, because it is what stopped the experiment. With `dry_run` a fault counts as effective
@@ -93,7 +98,33 @@ pub fn judge(
     }
     let idle = planned.iter().filter(|fault| !fault.optional).filter_map(|fault| no_effect(fault, dry_run, faults));
     let idle: Vec<String> = idle.collect();
-    if idle.is_empty() { (Verdict::Pass, String::new()) } else { (Verdict::NoEffect, idle.join("; ")) }
+    if idle.is_empty() { (Verdict::Pass, unsure(faults)) } else { (Verdict::NoEffect, idle.join("; ")) }
+}
+
+/// What keeps a Pass from being a plain one: packets that were spared on a guess.
+fn unsure(faults: &[FaultReport]) -> String {
+    let mut by_fault: Vec<(&str, u64, Vec<&str>)> = Vec::new();
+    for fault in faults.iter().filter(|fault| fault.spared_by_address > 0) {
+        let (count, target) = (fault.spared_by_address, fault.target.as_str());
+        match by_fault.iter_mut().find(|(name, ..)| *name == fault.name) {
+            Some((_, sum, targets)) => {
+                *sum = sum.saturating_add(count);
+                targets.push(target);
+            }
+            None => by_fault.push((&fault.name, count, vec![target])),
+        }
+    }
+    let each = by_fault.into_iter().map(|(name, sum, targets)| {
+        let more = targets.len().saturating_sub(MOST_NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let named = targets.into_iter().take(MOST_NAMED).collect::<Vec<_>>().join(", ");
+        format!(
+            "{name}: {} spared by address alone, on {named}{more}: it is not known whether the node began these connections; \
+             match.node: true hits them",
+            Unit::Packets.counted(sum)
+        )
+    });
+    each.collect::<Vec<_>>().join("; ")
 }
 
 fn failed_probe(probes: &[ProbeReport]) -> Option<String> {
@@ -135,7 +166,38 @@ fn no_effect(planned: &FaultPlanned, dry_run: bool, faults: &[FaultReport]) -> O
         let not = if dry_run { "none would have been injected" } else { "none was injected" };
         format!("{} matched, but percent or when let all pass: {not}", unit.counted(matched))
     };
-    Some(format!("{}: {why}", planned.name))
+    Some(format!("{}: {why}{}", planned.name, taken_over(&mine)))
+}
+
+/// "; connections such as 10.1.0.7:41822 -> 10.1.2.9:5432 are taken over by a local proxy: container proxy (haproxy) at 127.0.0.1:15001.
+/// Select container proxy, or the whole pod"
+fn taken_over(faults: &[&FaultReport]) -> String {
+    let mut proxies: Vec<&TakenOver> = Vec::new();
+    for one in faults.iter().flat_map(|fault| &fault.taken_over) {
+        if !proxies
+            .iter()
+            .any(|other| (&other.container, &other.process, &other.at) == (&one.container, &one.process, &one.at))
+        {
+            proxies.push(one);
+        }
+    }
+    let Some(first) = proxies.first() else { return String::new() };
+    let named = |one: &&TakenOver| match (&one.container, &one.process) {
+        (Some(container), Some(process)) => format!("container {container} ({process}) at {}", one.at),
+        (None, Some(process)) => {
+            let pid = one.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            format!("process {process}{pid} at {}", one.at)
+        }
+        _ => format!("a listener at {}", one.at),
+    };
+    let mut containers: Vec<&str> = proxies.iter().filter_map(|one| one.container.as_deref()).collect();
+    containers.dedup();
+    let remedy = match containers.as_slice() {
+        [] => "select that process, or the whole network namespace".to_owned(),
+        [one, ..] => format!("select container {one}, or the whole pod"),
+    };
+    let names = proxies.iter().take(MOST_PROXIES).map(named).collect::<Vec<_>>().join(", ");
+    format!("; connections such as {} are taken over by a local proxy: {names}; {remedy}", first.connection)
 }
 
 /// "12,034 packets seen, all rejected by peer; most went to 10.96.0.12:5432 (Service shop/db): did you mean service: db?"

@@ -22,11 +22,13 @@ const KUBERNETES: &str = "1.36.3";
 const PROGRAMS: [&str; 6] =
     ["kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet"];
 
-const TOOLS: [Tool; 10] = [
+const TOOLS: [Tool; 11] = [
     Tool { program: "containerd", package: "containerd" },
     Tool { program: "/usr/lib/cni/bridge", package: "containernetworking-plugins" },
     Tool { program: "curl", package: "curl" },
     Tool { program: "etcd", package: "etcd-server" },
+    // The sidecar of a pod of the tests.
+    Tool { program: "/usr/sbin/haproxy", package: "haproxy" },
     Tool { program: "ip", package: "iproute2" },
     Tool { program: "nft", package: "nftables" },
     Tool { program: "nsenter", package: "util-linux" },

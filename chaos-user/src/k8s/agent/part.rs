@@ -16,6 +16,9 @@ use std::{collections::BTreeMap, time::Instant};
 const PEERS_SIDE: &str =
     "a peer, not a target: packets that targets send to it through a Service are told apart here alone";
 
+/// Why it ends where its Experiment or its Injection is deleted.
+pub const DELETED: &str = "the experiment was deleted";
+
 /// Where a part stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -136,6 +139,8 @@ pub struct Part {
     pub ended_at: String,
     /// The final report.
     pub report: Option<Report>,
+    /// What was said last to the API server.
+    said: Option<InjectionStatus>,
 }
 
 impl Part {
@@ -156,6 +161,7 @@ impl Part {
             started_at: String::new(),
             ended_at: String::new(),
             report: None,
+            said: None,
         }
     }
 
@@ -175,6 +181,12 @@ impl Part {
         if self.injection.spec.start {
             self.ordered.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// Its Injection is being deleted, or is gone.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.injection.metadata.deletion_timestamp.is_some()
     }
 
     /// Namespace and name of the Injection.
@@ -222,6 +234,15 @@ impl Part {
         }
     }
 
+    /// A status that is to be said, unless it was said last: that its node lives is not said here.
+    pub fn news(&mut self, status: InjectionStatus) -> Option<InjectionStatus> {
+        if self.said.as_ref() == Some(&status) {
+            return None;
+        }
+        self.said = Some(status.clone());
+        Some(status)
+    }
+
     /// Says something beside what it says already, in its status and in its report.
     pub fn warn(&mut self, text: String) {
         self.message = if self.message.is_empty() { text.clone() } else { format!("{}; {text}", self.message) };
@@ -267,4 +288,25 @@ impl Part {
 /// RFC 3339 as the API's type.
 fn time(text: &str) -> Option<Time> {
     (!text.is_empty()).then(|| serde_json::from_value(text.into()).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_has_not_changed_is_said_once() {
+        let injection = json!({
+            "metadata": { "name": "slow-n1", "namespace": "shop", "generation": 1 },
+            "spec": { "nodeName": "n1", "experiment": "slow", "remaining": "30s", "seed": 7, "faults": [] },
+        });
+        let mut part = Part::new(serde_json::from_value(injection).unwrap());
+        let counted = |seen| vec![FaultReport { name: "cut".into(), seen, ..FaultReport::default() }];
+        let mut says = |seen| {
+            let status = part.status(counted(seen));
+            part.news(status).is_some()
+        };
+        assert_eq!([1, 1, 1, 2, 2].map(&mut says), [true, false, false, true, false]);
+    }
 }

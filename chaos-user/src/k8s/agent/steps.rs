@@ -3,16 +3,17 @@
 use super::{
     compile,
     notebook::Note,
-    part::{Member, Part, Stage},
+    part::{DELETED, Member, Part, Stage},
     probed,
     share::Taken,
     worker::Worker,
 };
 use crate::{
-    engine::{Active, Asker, EngineError, Remembered, Request, kept, lease::Fate, possible::reduce, queue},
+    engine::{Active, Asker, EngineError, Remembered, Request, kept, lease::Fate, possible::reduce, queue, taken},
     k8s::api::{InjectionPhase, InjectionSpec, Stop},
     kernel::clock::monotonic,
     observe::{Ending, Gap, Report, TargetReport, condensed, judge, merged, planned},
+    resolve::Target,
 };
 use chaos_abi::STOP_FINISH;
 use std::{
@@ -30,6 +31,10 @@ const MOST_REPORT: usize = 512 << 10;
 impl Worker {
     /// Brings a part to where its spec wants it.
     pub(super) fn step(&mut self, part: &mut Part) {
+        // Whoever holds it back by a finalizer holds back no end.
+        if part.is_deleted() && !matches!(part.stage, Stage::Over(_)) {
+            return self.finish(part, Ending::Aborted(DELETED.to_owned()));
+        }
         if part.stage == Stage::Waiting {
             self.begin(part);
         }
@@ -242,6 +247,13 @@ impl Worker {
                 }
             }
             part.counted = merged(std::mem::take(&mut part.counted));
+            probed::spared(&active, &mut part.counted);
+            let named = |target: &Target, pid| {
+                let index = active.targets.iter().position(|one| one.name == target.name)?;
+                let member = part.members.values().find(|member| member.indices.contains(&index))?;
+                self.finder.container_of(&member.facts.place, pid)
+            };
+            taken::enter(&active, &mut part.counted, named);
             let report = condensed(report(part, &active, &ending), MOST_REPORT);
             if let Err(error) = kept::keep(Some(&part.place().0), &report) {
                 tracing::warn!("{error}");
@@ -299,7 +311,7 @@ impl Worker {
 fn report(part: &Part, active: &Active, ending: &Ending) -> Report {
     let planned = planned(&active.plan);
     let (verdict, reason) = judge(ending, active.plan.dry_run, &planned, &part.counted, &[]);
-    let target = |target: &crate::resolve::Target| TargetReport {
+    let target = |target: &Target| TargetReport {
         kind: target.kind.as_str().to_owned(),
         name: target.name.clone(),
         cgroup_id: target.cgroup.as_ref().map(|cgroup| cgroup.id),

@@ -14,9 +14,10 @@ impl Worker {
             Vec::new()
         });
         let (namespace, name) = part.place();
-        let status = Box::new(part.status(now));
+        let status = part.status(now);
+        let Some(status) = self.parts.get_mut(uid).and_then(|part| part.news(status)) else { return };
         // The other end goes only with the process.
-        let _ending = self.output.send(Output::Status { namespace, name, status });
+        let _ending = self.output.send(Output::Status { namespace, name, status: Box::new(status) });
     }
 
     pub(super) fn tell_node(&self) {

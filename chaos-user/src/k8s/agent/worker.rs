@@ -5,7 +5,7 @@ use super::{
     handover::GLANCE,
     input::{Input, Kind, Output},
     notebook::Notebook,
-    part::{Part, Stage},
+    part::{DELETED, Part, Stage},
     pods::PodFacts,
     policy::Policy,
     room::{self, Room},
@@ -237,7 +237,7 @@ impl Worker {
         match kind {
             Kind::Injection => {
                 if let Some(mut part) = self.parts.remove(name) {
-                    self.finish(&mut part, Ending::Aborted("the experiment was deleted".to_owned()));
+                    self.finish(&mut part, Ending::Aborted(DELETED.to_owned()));
                 }
                 self.forget_part(name);
             }

@@ -78,6 +78,9 @@ pub struct ExperimentStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<i64>")]
     pub seed: Option<u64>,
+    /// Under percent: pods that come later are hit whose draw, 0 to 100, is below this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn_below: Option<f64>,
     /// Who started it: the user of the request that made the experiment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

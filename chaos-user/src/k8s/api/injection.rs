@@ -143,7 +143,8 @@ pub struct Follow {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 253)))]
     pub names: Vec<String>,
-    /// Of these, the share that a hash of the seed and the UID picks, 0 to 100; absent: all.
+    /// Of these, those whose draw by a hash of the seed and the UID, 0 to 100, is below this; absent: all. Not above that of any pod that was
+    /// there at the start and was not drawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<f64>,
 }

@@ -1,6 +1,7 @@
 //! Where an experiment stands and what is to be done next: from what is known, without effects.
 
 mod hit;
+mod newcomers;
 mod silence;
 mod unread;
 
@@ -11,7 +12,7 @@ use super::{
     outcome,
     peers::{MOST_PEERS, peers},
     prober::Seen,
-    select::{Chosen, awaiting, choose, newcomers, untold},
+    select::{Chosen, choose, drawn_below, newcomers, untold},
     valid::valid,
     world::World,
 };
@@ -40,6 +41,8 @@ const NOBODY: &str = "spec.selector.pods: no pod agrees with it";
 const MOST_WARNINGS: usize = 32;
 /// How often probes that run are looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long a node without a target is waited for once it was told to end: its agent may have died, and nothing is to be reverted there.
+const ENDS: Duration = Duration::from_secs(2);
 /// How much later than its end an experiment is given up on nodes that do not say that it is over.
 const LATE: Duration = Duration::from_secs(30);
 
@@ -128,6 +131,7 @@ impl Decider<'_> {
             ends_at: self.ends_at().and_then(time),
             stop,
             left: self.left(),
+            drawn_below: self.drawn_below(),
         };
         let mut injections =
             fan_out::injections(self.experiment, &common, &sets, (&chosen, &awaiting), &asides, self.existing);
@@ -148,15 +152,15 @@ impl Decider<'_> {
             self.set(DEGRADED, true, "CannotFollow", &reason);
         }
         self.status.summary.selected = i64::try_from(chosen.len()).unwrap_or(i64::MAX);
-        Ok(Decision { status: self.status.clone(), injections, sets, probe: self.probe, again: Some(self.again()) })
+        Ok(Decision { status: self.status.clone(), injections, sets, probe: self.probe, again: Some(self.again(stop)) })
     }
 
     /// When to look again, where no event comes before.
-    fn again(&self) -> Duration {
+    fn again(&self, stop: Option<Stop>) -> Duration {
         match self.probe {
             Some(_) => LOOK,
             None if self.seen.running.is_some() => LOOK,
-            None if self.status.started_at.is_none() => Duration::from_secs(1),
+            None if self.status.started_at.is_none() || stop.is_some() => Duration::from_secs(1),
             None => self.until_late(),
         }
     }
@@ -223,6 +227,7 @@ impl Decider<'_> {
                 return self.nobody(pods.follows_new());
             }
             self.set(SELECTED, true, "PodsChosen", &format!("{} pods", chosen.len()));
+            self.status.drawn_below = drawn_below(&pods, own, seed, &chosen, self.world);
             return Ok(chosen);
         }
         let mut chosen: Vec<Chosen> = Vec::new();
@@ -238,22 +243,12 @@ impl Decider<'_> {
             chosen.extend(untold(&pods, own, seed, selected, &known, self.world));
         } else if !self.left().get().is_zero() {
             // A selector that has lost its Service finds nobody new, and that is all.
-            chosen.extend(newcomers(&pods, own, seed, &known, self.world).unwrap_or_default());
+            chosen.extend(newcomers(&pods, own, (seed, self.drawn_below()), &known, self.world).unwrap_or_default());
         }
         if known.is_empty() && !chosen.is_empty() {
             self.set(SELECTED, true, "PodsChosen", &format!("{} pods", chosen.len()));
         }
         Ok(chosen)
-    }
-
-    /// Nodes that are told although they have no target yet, so that a pod's first packet is hit there.
-    fn awaiting(&self, own: &str) -> BTreeSet<String> {
-        let pods = self.experiment.spec.selector.pods.clone().unwrap_or_default();
-        let ends = self.asked_to_stop().is_some() || self.stop().is_some() || self.left().get().is_zero();
-        if ends || !fan_out::judged_by_agents(&pods, own) {
-            return BTreeSet::new();
-        }
-        awaiting(&pods, self.world)
     }
 
     /// Where no pod agrees, one that follows new ones waits for the first, as long as the faults would have lasted.
@@ -359,7 +354,8 @@ impl Decider<'_> {
         let waits = nobody && stop.is_none() && !self.is_due() && !phases.iter().all(|phase| phase.is_over());
         waits
             || self.existing.iter().zip(phases).any(|(one, phase)| {
-                let given_up = silent.contains(&one.spec.node_name) && (stop.is_some() || self.is_due());
+                let given_up = silent.contains(&one.spec.node_name) && (stop.is_some() || self.is_due())
+                    || nobody && self.seen.stopping.is_some_and(|since| since > ENDS);
                 let answered = *phase != InjectionPhase::Pending;
                 (outcome::takes_part(one) || nobody && answered) && !phase.is_over() && !given_up
             })

@@ -36,6 +36,8 @@ pub struct Common {
     pub stop: Option<Stop>,
     /// What is left for those that join now.
     pub left: Duration,
+    /// Under `percent`: below which draw pods that come later are hit; None: below the share.
+    pub drawn_below: Option<f64>,
 }
 
 /// Sets of addresses, and where each is used.
@@ -260,7 +262,9 @@ fn injection(
             peers_side: piece.peers_side,
             targets,
             containers: if piece.peers_side { Vec::new() } else { pods.containers.clone() },
-            follow: (!piece.peers_side && pods.follows_new()).then(|| follow(&pods, &own)).flatten(),
+            follow: (!piece.peers_side && pods.follows_new())
+                .then(|| follow(&pods, &own, common.drawn_below))
+                .flatten(),
         },
     );
     injection.metadata = metadata(experiment, name);
@@ -270,11 +274,11 @@ fn injection(
 /// Whether agents can judge alone which new pods are meant.
 #[must_use]
 pub fn judged_by_agents(pods: &PodTargets, own: &str) -> bool {
-    follow(pods, own).is_some()
+    follow(pods, own, None).is_some()
 }
 
 /// What an agent can judge alone. What it cannot (a Service, a workload, nodes by their labels), the controller sees, a little later.
-fn follow(pods: &PodTargets, own: &str) -> Option<Follow> {
+fn follow(pods: &PodTargets, own: &str, below: Option<f64>) -> Option<Follow> {
     let selector = &pods.pods;
     let everywhere = selector.namespaces.iter().any(|one| one == "*");
     // An agent does not ask for phases: it would take in what is not meant yet.
@@ -296,6 +300,6 @@ fn follow(pods: &PodTargets, own: &str) -> Option<Follow> {
             None => None,
         },
         names: selector.names.clone(),
-        percent: (pods.mode == SelectMode::Percent).then(|| pods.value.unwrap_or(0.0)),
+        percent: (pods.mode == SelectMode::Percent).then(|| below.or(pods.value).unwrap_or(0.0)),
     })
 }

@@ -49,6 +49,8 @@ struct Part {
     sets: Option<(Instant, Arc<Vec<PeerSet>>)>,
     /// Since when the nodes are to be told, and how long that had been so before.
     wanted: Option<(Instant, Duration)>,
+    /// Since when the nodes have been told to end it.
+    stopped: Option<Instant>,
     /// What kept us from telling them.
     obstacle: Option<Obstacle>,
     /// It has its verdict: its Injections are of no more use.
@@ -262,6 +264,16 @@ impl Known {
             looked.is_none()
         });
         open.filter_map(|one| Some((one.name_any(), part.since.get(&one.name_any())?.elapsed()))).collect()
+    }
+
+    /// For how long the nodes have been told to end it, as far as this controller has seen.
+    pub fn stopping(&self, uid: &str) -> Option<Duration> {
+        let mut inner = self.inner();
+        let part = inner.parts.get_mut(uid)?;
+        if part.injections.iter().any(|one| one.spec.stop.is_some()) {
+            part.stopped.get_or_insert_with(Instant::now);
+        }
+        part.stopped.map(|since| since.elapsed())
     }
 
     /// Its sets of addresses, as they were a moment ago.

@@ -34,6 +34,8 @@ pub struct Seen {
     /// How long this controller has had each order that its node has not looked at, by the Injection's name. By the clock that nobody sets:
     /// the API server's may be another one.
     pub unanswered: HashMap<String, Duration>,
+    /// For how long its nodes have been told to end it; None: they have not.
+    pub stopping: Option<Duration>,
 }
 
 struct Run {
@@ -103,6 +105,7 @@ impl Prober {
             failed: run.failed.clone(),
             reports: joined(&run.before, run.probes.reports()),
             unanswered: HashMap::new(),
+            stopping: None,
         }
     }
 

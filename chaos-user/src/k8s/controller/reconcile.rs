@@ -102,17 +102,21 @@ async fn look(experiment: Arc<Experiment>, mut seen: Seen, context: &Context) ->
         context.known.over(&uid);
         return expire(&experiment, context, old.ended_at.map(|time| SystemTime::from(time.0))).await;
     }
-    if experiment.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
-    }
     let injections = match context.known.injections(&uid) {
         Some(known) => known,
         None => Arc::new(owned::<Injection>(&context.client, &experiment).await?),
     };
+    let is_deleted = experiment.metadata.deletion_timestamp.is_some();
+    if is_deleted && injections.is_empty() {
+        return Ok(Action::await_change());
+    }
     seen.unanswered = context.known.unanswered(&uid);
-    let world = context.watched.now();
-    let now = SystemTime::now();
+    seen.stopping = context.known.stopping(&uid);
+    let (world, now) = (context.watched.now(), SystemTime::now());
     let mut decision = decide(&experiment, &world, &injections, &seen, now);
+    if is_deleted {
+        decision = ending(decision, &injections);
+    }
     if !decision.injections.is_empty() {
         let start = context.known.start(&uid, deadline::carried(&old, now));
         decision = deadline::within(&experiment, &injections, decision, &start, now);
@@ -151,6 +155,13 @@ async fn look(experiment: Arc<Experiment>, mut seen: Seen, context: &Context) ->
     }
     let again = decision.again.into_iter().chain(waits).min();
     Ok(again.map_or_else(Action::await_change, Action::requeue))
+}
+
+/// Of one that is deleted: whoever holds it back by a finalizer holds back no end, and nothing is made for it any more.
+fn ending(mut decision: Decision, existing: &[Injection]) -> Decision {
+    decision.injections.retain(|one| existing.iter().any(|old| old.metadata.name == one.metadata.name));
+    decision.sets.objects.clear();
+    decision
 }
 
 /// Says what keeps the nodes from being told; it is tried again.

@@ -207,6 +207,17 @@ pub fn choose(targets: &PodTargets, own: &str, seed: u64, world: &World) -> Resu
     Ok(pods)
 }
 
+/// Under `percent`: below which draw (0 to 100) pods that come later are hit. Not above that of any pod that was there and was left out,
+/// so that none of these is taken in later. In millionths, which every JSON keeps.
+#[must_use]
+pub fn drawn_below(targets: &PodTargets, own: &str, seed: u64, chosen: &[Chosen], world: &World) -> Option<f64> {
+    let share = targets.value.filter(|_| targets.mode == SelectMode::Percent)?;
+    let there = agreeing_from(&targets.pods, own, world, false).unwrap_or_default().into_iter();
+    let is_left_out = |uid: &String| !chosen.iter().any(|one| one.target.uid == *uid);
+    let left_out = there.filter_map(|pod| pod.uid()).filter(is_left_out).map(|uid| drawn(seed, &uid));
+    Some((left_out.fold(share, f64::min) * 1e6).floor() / 1e6)
+}
+
 /// Pods that were chosen and whose nodes were not told: a controller died in the middle of that, or a write failed.
 #[must_use]
 pub fn untold(
@@ -223,21 +234,21 @@ pub fn untold(
     again.filter(|one| !known.contains(&one.target.uid)).take(count).collect()
 }
 
-/// Pods that have come since the experiment began and are to be hit as well.
+/// Pods that have come since the experiment began and are to be hit as well; `below`: as [`drawn_below`] said then.
 ///
 /// # Errors
 /// As [`agreeing`].
 pub fn newcomers(
     targets: &PodTargets,
     own: &str,
-    seed: u64,
+    (seed, below): (u64, Option<f64>),
     known: &BTreeSet<String>,
     world: &World,
 ) -> Result<Vec<Chosen>, String> {
     if !targets.follows_new() {
         return Ok(Vec::new());
     }
-    let share = (targets.mode == SelectMode::Percent).then(|| targets.value.unwrap_or(0.0));
+    let share = (targets.mode == SelectMode::Percent).then(|| below.or(targets.value).unwrap_or(0.0));
     let drawn_in = |one: &Chosen| share.is_none_or(|share| drawn(seed, &one.target.uid) < share);
     let pods = agreeing_from(&targets.pods, own, world, true)?;
     let new = pods.into_iter().filter_map(|pod| Chosen::of(pod));

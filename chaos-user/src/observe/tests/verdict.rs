@@ -2,7 +2,7 @@
 
 use super::{idle, probe, slow};
 use crate::observe::{
-    Ending, ExitCode, FaultPlanned, FaultReport, MissedPeer, RejectedBy, Unit, Verdict, combined, judge,
+    Ending, ExitCode, FaultPlanned, FaultReport, MissedPeer, RejectedBy, TakenOver, Unit, Verdict, combined, judge,
 };
 
 fn planned(name: &str, optional: bool) -> FaultPlanned {
@@ -174,4 +174,43 @@ fn the_gravest_of_several_codes() {
         assert_eq!(combined(lighter), code);
     }
     assert_eq!(combined([]), Pass);
+}
+
+#[test]
+fn connections_that_a_local_proxy_takes_over_are_why_nothing_was_hit() {
+    let proxy = |container: Option<&str>, process: Option<&str>| TakenOver {
+        connection: "10.1.0.7:41822 -> 10.1.2.9:5432".into(),
+        at: "127.0.0.1:15001".into(),
+        connections: 9,
+        container: container.map(str::to_owned),
+        process: process.map(str::to_owned),
+        pid: process.map(|_| 4711),
+    };
+    let reason = |proxies: Vec<TakenOver>| {
+        let (verdict, reason) = finished(false, &[FaultReport { taken_over: proxies, ..idle("cut", 0) }]);
+        assert_eq!(verdict, Verdict::NoEffect);
+        reason.split_once("taken over by a local proxy: ").map(|(_, rest)| rest.to_owned()).unwrap_or_default()
+    };
+    assert_eq!(reason(Vec::new()), "");
+    assert_eq!(
+        reason(vec![proxy(Some("envoy"), Some("haproxy"))]),
+        "container envoy (haproxy) at 127.0.0.1:15001; select container envoy, or the whole pod"
+    );
+    assert_eq!(
+        reason(vec![proxy(None, Some("haproxy")), proxy(None, Some("haproxy"))]),
+        "process haproxy (pid 4711) at 127.0.0.1:15001; select that process, or the whole network namespace"
+    );
+    assert!(reason(vec![proxy(None, None)]).starts_with("a listener at 127.0.0.1:15001;"));
+    let hit = FaultReport { taken_over: vec![proxy(Some("envoy"), None)], ..slow("web") };
+    assert_eq!(finished(false, &[hit]), (Verdict::Pass, String::new()), "of another connection");
+}
+
+#[test]
+fn what_was_spared_on_a_guess_keeps_a_pass_from_being_a_plain_one() {
+    let spared = |count: u64, target: &str| FaultReport { spared_by_address: count, ..slow(target) };
+    assert_eq!(finished(false, &[spared(0, "a")]), (Verdict::Pass, String::new()));
+    let (verdict, reason) = finished(false, &[spared(3, "shop/a"), spared(4, "shop/b"), spared(0, "shop/c")]);
+    assert_eq!(verdict, Verdict::Pass);
+    assert!(reason.starts_with("slow: 7 packets spared by address alone, on shop/a, shop/b: "), "{reason}");
+    assert!(reason.ends_with("match.node: true hits them"), "{reason}");
 }

@@ -6,7 +6,7 @@ use crate::{
         api::TargetState,
         controller::{aside::Asides, fan_out::Sets},
     },
-    spec::Fault,
+    spec::{Direction, Fault},
 };
 
 impl Decider<'_> {
@@ -52,10 +52,14 @@ pub(super) fn warnings(faults: &[Fault], sets: &Sets, asides: &Asides) -> Vec<St
         if !placed && by_object && sets.is_empty(index) {
             found.push(format!("{name}: its peers stand for no address now: no packet matches; see match.peers"));
         }
-        if network.direction.ingress() && peers.iter().any(|peer| peer.service.is_some()) {
+        let passes = match network.direction {
+            Direction::Egress => None,
+            Direction::Ingress => Some("connections that its pods begin"),
+            Direction::Both => Some("connections that its pods begin to other ports"),
+        };
+        if let Some(what) = passes.filter(|_| peers.iter().any(|peer| peer.service.is_some())) {
             found.push(format!(
-                "{name}: peers by service match the Service's ports alone: connections that its pods begin pass; \
-                 name the pods as peers to hit these, too"
+                "{name}: peers by service match the Service's ports alone: {what} pass; name the pods as peers to hit these, too"
             ));
         }
     }

@@ -84,6 +84,10 @@ impl Decider<'_> {
         let (verdict, mut reason) = outcome::verdict(self.experiment, self.existing, silent, &self.status.probes);
         if verdict == Verdict::NoEffect && !self.existing.iter().any(takes_part) {
             NOBODY.clone_into(&mut reason);
+            // No node says any more that it was stopped.
+            if self.asked_to_stop() == Some(Stop::Abort) {
+                return self.over(Verdict::Aborted, format!("stopped; {NOBODY}"));
+            }
         }
         if verdict == Verdict::Pass && !open.is_empty() {
             reason = format!("not on: {}; no agent answered there", open.join(", "));

@@ -47,8 +47,11 @@ impl Decider<'_> {
         decision
     }
 
-    /// How its user wants it ended early.
+    /// How its user wants it ended early: who deletes it does.
     pub(super) fn asked_to_stop(&self) -> Option<Stop> {
+        if self.experiment.metadata.deletion_timestamp.is_some() {
+            return Some(Stop::Abort);
+        }
         let word = self.experiment.annotations().get(STOP)?;
         Some(if word == "finish" { Stop::Finish } else { Stop::Abort })
     }

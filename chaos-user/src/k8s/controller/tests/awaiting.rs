@@ -133,3 +133,64 @@ fn a_share_is_drawn_of_pods_that_run() {
     assert!((0..64).all(|seed| ["a", "c"].contains(&names(&share, seed).join(",").as_str())));
     assert_eq!(names(&targets(json!({ "all": true })), 1).len(), 3, "all are all");
 }
+
+#[test]
+fn a_stop_does_not_wait_for_a_dead_agent_whose_node_has_no_target() {
+    let (mut one, now) = (experiment(json!({ "names": ["late"] }), json!({ "all": true })), SystemTime::now());
+    one.metadata.creation_timestamp = crate::k8s::time::time(now);
+    let first = at(0, &one, &world(), &[], now);
+    let ready = empty(&first, &mut one, InjectionPhase::Prepared);
+    let started = at(1, &one, &world(), &ready, now);
+    // One of them says no more.
+    let mut acting = empty(&started, &mut one, InjectionPhase::Aborted);
+    acting[0].status.as_mut().unwrap().phase = InjectionPhase::Injected;
+    one.metadata.annotations = Some([("chaos-ebpf.dev/stop".to_owned(), "abort".to_owned())].into());
+    let stopping = |seconds: u64, existing: &[Injection]| {
+        let seen = Seen { stopping: Some(Duration::from_secs(seconds)), ..Seen::default() };
+        decide(&one, &world(), existing, &seen, now + Duration::from_secs(9))
+    };
+    let waits = stopping(1, &acting);
+    assert!(waits.status.verdict.is_none() && waits.again <= Some(Duration::from_secs(1)), "a living one answers");
+    let over = stopping(3, &acting);
+    assert_eq!(over.status.verdict, Some(Verdict::Aborted), "{}", over.status.reason);
+    acting[1].status.as_mut().unwrap().phase = InjectionPhase::Injected;
+    let over = stopping(3, &acting);
+    let expected = "stopped; spec.selector.pods: no pod agrees with it";
+    assert_eq!((over.status.verdict, over.status.reason.as_str()), (Some(Verdict::Aborted), expected));
+    // What has a target is to be seen to be off.
+    acting[0].spec.targets.push(all_of_first().remove(0));
+    assert_eq!(stopping(3, &acting).status.verdict, None);
+}
+
+fn all_of_first() -> Vec<crate::k8s::api::PodTarget> {
+    first(json!({ "all": true })).injections.remove(0).spec.targets
+}
+
+/// Of those that are there at the start a share is drawn once; the dice that newcomers are judged by would take more of them.
+#[test]
+fn under_a_share_nobody_is_taken_in_later_who_was_there_and_was_not_drawn() {
+    let mut crowd = world();
+    crowd.pods.extend(objects((0..40).map(|n| pod("shop", &format!("p{n}"), "n1", 100)).collect()));
+    let now = SystemTime::now();
+    let mut would = 0;
+    for seed in 0..40 {
+        let mut one = experiment(json!({ "all": true, "mode": "percent", "value": 20 }), json!({ "all": true }));
+        one.spec.seed = Some(seed);
+        let first = at(0, &one, &crowd, &[], now);
+        let ready = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
+        let started = at(0, &one, &crowd, &ready, now);
+        let acting = answered(&started, &mut one, |_| (InjectionPhase::Injected, 1));
+        assert_eq!(names(&at(5, &one, &crowd, &acting, now)), names(&first), "seed {seed}");
+        let percent = first.injections[0].spec.follow.as_ref().and_then(|follow| follow.percent).unwrap();
+        let chosen: Vec<_> = first.injections.iter().flat_map(|one| &one.spec.targets).map(|pod| &pod.uid).collect();
+        let uids = crowd.pods.iter().filter(|pod| pod.metadata.namespace.as_deref() == Some("shop"));
+        let left_out = uids.filter_map(|pod| pod.metadata.uid.as_ref()).filter(|uid| !chosen.contains(uid));
+        let draws: Vec<f64> = left_out.map(|uid| crate::k8s::draw::drawn(seed, uid)).collect();
+        assert!(draws.iter().all(|draw| *draw >= percent) && percent <= 20.0, "what agents go by: {percent}");
+        would += draws.iter().filter(|draw| **draw < 20.0).count();
+        // The status is lost: the nodes were told.
+        one.status.as_mut().unwrap().drawn_below = None;
+        assert_eq!(names(&at(5, &one, &crowd, &acting, now)), names(&first), "seed {seed}");
+    }
+    assert!(would > 0, "by the share alone some would be taken");
+}

@@ -289,6 +289,11 @@ fn a_stop_by_annotation_ends_it() {
     let stopped = decide(&one, &world(), &ready, &Seen::default(), now);
     assert!(stopped.injections.iter().all(|one| one.spec.stop == Some(Stop::Finish)));
     assert_eq!(stopped.status.phase, Phase::Reverting);
+    // Deleted, and held back by a finalizer.
+    one.metadata.annotations = None;
+    one.metadata.deletion_timestamp = crate::k8s::time::time(now);
+    let deleted = decide(&one, &world(), &ready, &Seen::default(), now);
+    assert!(!deleted.injections.is_empty() && deleted.injections.iter().all(|one| one.spec.stop == Some(Stop::Abort)));
 }
 
 #[test]

@@ -171,6 +171,8 @@ fn peers_that_stand_for_nobody_are_warned_of_while_it_runs() {
     let nobody = json!([{ "pods": { "labelSelector": { "matchLabels": { "app": "db" } } } }]);
     assert!(warned(nobody, "egress").contains("cut: its peers stand for no address now"));
     assert_eq!(warned(json!([{ "service": { "name": "db" } }]), "egress"), "");
-    assert!(warned(json!([{ "service": { "name": "db" } }]), "both").contains("connections that its pods begin pass"));
+    let service = |direction| warned(json!([{ "service": { "name": "db" } }]), direction);
+    assert!(service("ingress").contains("connections that its pods begin pass"));
+    assert!(service("both").contains("connections that its pods begin to other ports pass"));
     assert_eq!(warned(json!([{ "pods": { "names": ["c"] } }]), "both"), "");
 }
