@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// What a reader types there must be in a block that is replayed (`tests/tests/docs.rs`).
+/// What a reader types there must be in a block that is replayed (`tests/tests/docs.rs` for the page of one machine).
 pub fn check(name: &Path, text: &str) -> Vec<String> {
     let mut problems = Vec::new();
     let mut block: Option<&str> = None;
