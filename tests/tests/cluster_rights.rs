@@ -1,5 +1,7 @@
 //! On a Kubernetes cluster: who may do what, what the API server refuses, and which rights and capabilities the product really needs.
 
+#[path = "cluster_rights/author.rs"]
+mod author;
 #[expect(dead_code, reason = "the product's own tests use the rest")]
 #[path = "../../chaos-user/src/spec/tests/rule_cases.rs"]
 mod rule_cases;

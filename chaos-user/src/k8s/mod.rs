@@ -6,9 +6,11 @@ mod beat;
 pub mod controller;
 mod draw;
 mod lists;
+mod place;
 pub mod plugin;
 mod serve;
 mod text;
 mod time;
+mod undeclared;
 
 pub use serve::Ports;

@@ -5,8 +5,7 @@ use serde_json::{Map, Value};
 use super::value::{Duration, Rate};
 
 /// Of an unknown field: what it is called elsewhere, what to write here, and which field that is.
-const FIELDS: [(&str, &str, Take); 32] = [
-    ("generatename", "name", Take::Words("name: NAME; a file with generateName is one for kubectl create -f")),
+const FIELDS: [(&str, &str, Take); 31] = [
     ("delay", "latency", Take::Delay),
     ("lag", "latency", Take::Delay),
     ("netem", "latency", Take::Delay),

@@ -8,6 +8,7 @@ mod action;
 mod endpoint;
 mod experiment;
 mod fault;
+mod generated;
 mod habit;
 mod label;
 mod name;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::yaml::{self, Document};
-use super::{Experiment, Finding, Path, Problem, rules, schema, walk};
+use super::{Experiment, Finding, Path, Problem, generated, rules, schema, walk};
 
 /// An experiment that passed every check, and where it came from.
 #[derive(Debug)]
@@ -64,7 +64,8 @@ pub fn parse_for_command(file: &str, text: &str) -> Result<Vec<Parsed>, Vec<Prob
 }
 
 fn read(file: &str, documents: Vec<Document>) -> Result<Vec<Parsed>, Vec<Problem>> {
-    let documents: Vec<Document> = documents.into_iter().filter(|document| !document.is_empty()).collect();
+    let mut documents: Vec<Document> = documents.into_iter().filter(|document| !document.is_empty()).collect();
+    documents.iter_mut().for_each(|document| generated::name(&mut document.value));
     if documents.is_empty() {
         let message = "holds no experiment; see the samples".to_owned();
         return Err(vec![Problem { file: file.to_owned(), line: 1, experiment: None, path: String::new(), message }]);

@@ -52,19 +52,22 @@ pub fn plan(injection: &Injection, policy: &Policy, sets: &PeerSets) -> Result<P
     Ok(plan)
 }
 
+/// What is said beside a field that this version does not have.
+pub const REMEDY: &str =
+    concat!("this agent is chaos ", env!("CARGO_PKG_VERSION"), "; bring it to the controller's version");
+
 /// Whether this version can read the order and the sets that it names: what it cannot read it does not do in part.
 ///
 /// # Errors
 /// What it cannot read.
 pub fn readable(injection: &Injection, unread: &BTreeMap<(String, String), String>) -> Result<(), String> {
-    let remedy = concat!("this agent is chaos ", env!("CARGO_PKG_VERSION"), "; bring it to the controller's version");
     if let Some(why) = &injection.unread {
-        return Err(format!("{why}; {remedy}"));
+        return Err(format!("{why}; {REMEDY}"));
     }
     let namespace = injection.metadata.namespace.clone().unwrap_or_default();
     for name in injection.spec.peer_sets.iter().flat_map(|one| &one.sets) {
         if let Some(why) = unread.get(&(namespace.clone(), name.clone())) {
-            return Err(format!("PeerSet {name}: {why}; {remedy}"));
+            return Err(format!("PeerSet {name}: {why}; {REMEDY}"));
         }
     }
     Ok(())
@@ -230,6 +233,25 @@ mod tests {
         }));
         assert_eq!((&part.injection.spec.faults, part.injection.spec.stop), (&faults, Some(Stop::Abort)));
         assert!(part.injection.unread.is_none());
+    }
+
+    #[test]
+    fn an_order_of_which_a_part_was_dropped_on_its_way_ends() {
+        use crate::k8s::agent::part::Part;
+        let seen = |generation: i64, later: bool| {
+            injection(|value| {
+                value["metadata"]["generation"] = generation.into();
+                if later {
+                    value["spec"]["faults"][0]["network"]["match"]["http"] = json!("/");
+                }
+            })
+        };
+        let mut part = Part::new(seen(1, false));
+        part.renew(seen(2, true));
+        assert_eq!(part.misread, None, "another order, of which nothing acts");
+        let mut part = Part::new(seen(1, false));
+        part.renew(seen(1, true));
+        assert!(part.misread.is_some_and(|why| why.starts_with("spec.faults[0].network.match.http: unknown field")));
     }
 
     #[test]

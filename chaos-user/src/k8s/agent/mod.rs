@@ -25,7 +25,7 @@ mod worker;
 
 use crate::{
     engine::{Engine, EngineError, own, reap::Reaped},
-    k8s::{beat::Beat, lists::Lists, serve},
+    k8s::{beat::Beat, lists::Lists, place, serve},
     kernel::{
         births::{self, Births, Reader},
         memory,
@@ -75,6 +75,7 @@ const PORTS: Duration = Duration::from_secs(20);
 /// # Errors
 /// What keeps it from working at all: no policy that can be read, no API server's address, no rights.
 pub fn run(options: Options) -> Result<(), EngineError> {
+    place::supported()?;
     memory::be_frugal();
     // First of all: the process before this one waits for who stands by.
     let turn = Arc::new(Turn::open()?);

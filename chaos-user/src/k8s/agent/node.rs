@@ -6,6 +6,7 @@ use crate::{
     k8s::{
         api::{Capability, NodeAgent, NodeAgentStatus},
         time::time,
+        undeclared::apply_status,
     },
     kernel::memory,
 };
@@ -117,15 +118,22 @@ impl Node {
         let parameters = PatchParams::apply(MANAGER).force();
         let mut body = self.head();
         body["status"] = json!(status);
-        let mut result = api.patch_status(&self.name, &parameters, &Patch::Apply(&body)).await;
+        let mut result = apply_status(api, &self.name, &parameters, &body).await;
         if matches!(&result, Err(kube::Error::Api(error)) if error.code == 404) {
             result = match self.make(api, nodes).await {
-                Ok(()) => api.patch_status(&self.name, &parameters, &Patch::Apply(&body)).await,
+                Ok(()) => apply_status(api, &self.name, &parameters, &body).await,
                 Err(error) => Err(error),
             };
         }
-        if let Err(error) = result {
-            tracing::warn!("node agent {}: {error}", self.name);
+        match result {
+            Ok((_, None)) => {}
+            Ok((_, Some(field))) => {
+                tracing::warn!(
+                    "node agent {}: {field}: the definitions are older than the agent: apply the CRDs",
+                    self.name
+                );
+            }
+            Err(error) => tracing::warn!("node agent {}: {error}", self.name),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One Injection on this node: where it stands, its pods, what it says.
 
-use super::pods::PodFacts;
+use super::{compile::REMEDY, pods::PodFacts};
 use crate::{
     engine::Active,
     k8s::{
@@ -137,6 +137,8 @@ pub struct Part {
     pub started_at: String,
     /// The end of the revert, RFC 3339.
     pub ended_at: String,
+    /// Why what was read of the injection at first was not all of it: what acts is not what was asked.
+    pub misread: Option<String>,
     /// The final report.
     pub report: Option<Report>,
     /// What was said last to the API server.
@@ -160,6 +162,7 @@ impl Part {
             ended_elsewhere: None,
             started_at: String::new(),
             ended_at: String::new(),
+            misread: None,
             report: None,
             said: None,
         }
@@ -169,6 +172,10 @@ impl Part {
     pub fn renew(&mut self, new: Injection) {
         match &new.unread {
             Some(why) if self.injection.unread.is_none() => {
+                // While definitions change, a watch that began before drops what the older ones do not have.
+                let same =
+                    new.metadata.generation.is_some() && new.metadata.generation == self.injection.metadata.generation;
+                self.misread = same.then(|| format!("{why}; {REMEDY}"));
                 tracing::warn!(
                     "{}: a later version cannot be read, and only its stop is followed: {why}",
                     self.title()

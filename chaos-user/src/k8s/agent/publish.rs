@@ -4,11 +4,11 @@ use super::{
     input::{NodeState, Output},
     node::Node,
 };
-use crate::k8s::api::{Injection, InjectionStatus};
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
+use crate::k8s::{
+    api::{Injection, InjectionStatus},
+    undeclared::apply_status,
 };
+use kube::{Api, Client, api::PatchParams};
 use serde_json::json;
 use std::{collections::HashMap, time::Duration};
 use tokio::sync::{mpsc::UnboundedReceiver, watch};
@@ -61,8 +61,12 @@ async fn write(client: Client, (namespace, name): (String, String), mut statuses
         });
         let mut pause = PAUSES.0;
         loop {
-            match api.patch_status(&name, &parameters, &Patch::Apply(&body)).await {
-                Ok(_) => break,
+            match apply_status(&api, &name, &parameters, &body).await {
+                Ok((_, None)) => break,
+                Ok((_, Some(field))) => {
+                    tracing::warn!("injection {namespace}/{name}: {field}: the definitions are older than the agent");
+                    break;
+                }
                 Err(kube::Error::Api(error)) if error.code == 404 => return,
                 Err(error) => {
                     tracing::warn!("status of injection {namespace}/{name}: {error}");

@@ -46,6 +46,9 @@ impl Worker {
             Some(Stop::Finish) => return self.finish(part, Ending::Finished),
             None => {}
         }
+        if let Some(why) = part.misread.take() {
+            return self.finish(part, Ending::Error(why));
+        }
         self.meet(part);
         self.set_peers(part);
         if part.stage == Stage::Prepared && part.injection.spec.start {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     engine::{Engine, EngineError, journal, own},
-    k8s::beat::Beat,
+    k8s::{beat::Beat, text::cut},
     kernel::{births::Births, kill_switch::kill_switch},
     observe::Ending,
     resolve::pod::Pods,
@@ -342,10 +342,11 @@ impl Worker {
         }
     }
 
-    /// Why nothing may start here.
+    /// Why nothing may start here; no longer than a NodeAgent takes, whoever wrote the reason.
     pub(super) fn locked(&self) -> Option<String> {
         let halt = self.halts.iter().next().map(|(name, reason)| format!("Halt {name}: {reason}"));
-        halt.or_else(|| journal::locked_by().map(|reason| format!("this node is locked: {reason}")))
+        let why = halt.or_else(|| journal::locked_by().map(|reason| format!("this node is locked: {reason}")));
+        why.map(|why| cut(&why, 1024))
     }
 
     /// Holds the kill switch: everything of this node is off, whoever owns it.

@@ -7,6 +7,7 @@ use crate::{
         lists::of_request,
         text::cut,
         time::time,
+        undeclared::undeclared,
     },
     observe::Verdict,
 };
@@ -21,13 +22,13 @@ const DEFAULT: Duration = Duration::from_secs(60);
 pub enum Hindrance {
     /// The API server refused, or did not answer.
     Api(kube::Error),
-    /// The API server dropped this field: it stands for what the definitions do not have.
+    /// The API server did not take this field: it stands for what the definitions do not have.
     Pruned(String),
 }
 
 impl From<kube::Error> for Hindrance {
     fn from(error: kube::Error) -> Self {
-        Self::Api(error)
+        undeclared(&error).map_or(Self::Api(error), Self::Pruned)
     }
 }
 
@@ -39,7 +40,7 @@ impl Hindrance {
             Self::Api(error) => Obstacle { text: of_request(error), reason: "CannotInject" },
             Self::Pruned(field) => Obstacle {
                 text: format!(
-                    "{field}: the API server dropped it; the definitions are older than the controller: apply the CRDs"
+                    "{field}: the API server does not take it; the definitions are older than the controller: apply the CRDs"
                 ),
                 reason: DEFINITIONS,
             },

@@ -29,7 +29,7 @@ use crate::{
     k8s::{
         api::{Experiment, Injection},
         lists::{of_request, of_watch, serves},
-        serve,
+        place, serve,
     },
 };
 use events::Events;
@@ -84,6 +84,7 @@ pub struct Options {
 /// # Errors
 /// What keeps it from working at all.
 pub fn run(options: Options) -> Result<(), EngineError> {
+    place::supported()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|e| EngineError::Failed(format!("start threads: {e}")))?;
     runtime.block_on(async {

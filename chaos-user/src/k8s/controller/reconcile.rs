@@ -16,6 +16,7 @@ use crate::{
     k8s::{
         api::{EXPERIMENT, Experiment, Injection, PeerSet, Phase, STOP, Stop},
         lists::Lists,
+        undeclared::apply_status,
     },
     observe::Verdict,
     probe::{Cause, Refused},
@@ -47,6 +48,8 @@ pub const MANAGER: &str = "chaos-controller";
 pub const WRITERS: usize = 32;
 /// How soon an experiment is looked at again that has changed under a look, and how often one whose probes run.
 const SOON: Duration = Duration::from_millis(200);
+/// How soon one is, of whose status the API server keeps only a part.
+const LATER: Duration = Duration::from_secs(2);
 
 /// What reconciling needs.
 pub struct Context {
@@ -134,14 +137,14 @@ async fn look(experiment: Arc<Experiment>, mut seen: Seen, context: &Context) ->
         return hindered(context, &experiment, hindrance).await;
     }
     let waits = context.known.waits(&uid, &old, &decision.status);
-    let status = async {
-        let is_as_before = decision.status == old || waits.is_some();
-        Ok::<bool, kube::Error>(is_as_before || write_status(context, &experiment, &decision).await?)
-    };
+    let is_as_before = decision.status == old || waits.is_some();
+    let status = async { if is_as_before { Ok(true) } else { write_status(context, &experiment, &decision).await } };
     let nodes = async { if over { Ok(()) } else { fan_out(context, &experiment, &injections, &decision).await } };
     let (is_ours, told) = tokio::join!(status, nodes);
-    if !is_ours? {
-        return Ok(Action::requeue(SOON));
+    match is_ours {
+        Ok(true) => {}
+        Ok(false) => return Ok(Action::requeue(SOON)),
+        Err(hindrance) => return hindered(context, &experiment, hindrance).await,
     }
     match told {
         Ok(()) => drop(context.known.hindered(&uid, None)),
@@ -153,8 +156,7 @@ async fn look(experiment: Arc<Experiment>, mut seen: Seen, context: &Context) ->
     if decision.status.phase != old.phase {
         tell(&experiment, &context.events, &decision.status, &decision.injections).await;
     }
-    let again = decision.again.into_iter().chain(waits).min();
-    Ok(again.map_or_else(Action::await_change, Action::requeue))
+    Ok(decision.again.into_iter().chain(waits).min().map_or_else(Action::await_change, Action::requeue))
 }
 
 /// Of one that is deleted: whoever holds it back by a finalizer holds back no end, and nothing is made for it any more.
@@ -172,25 +174,35 @@ async fn hindered(context: &Context, experiment: &Experiment, hindrance: Hindran
     }
     match hindrance {
         Hindrance::Api(error) => Err(error),
+        // One that has not begun ends with the next look; another goes on, and there is no haste.
+        Hindrance::Pruned(_) if experiment.status.as_ref().is_some_and(|status| status.started_at.is_some()) => {
+            Ok(Action::requeue(LATER))
+        }
         Hindrance::Pruned(_) => Ok(Action::requeue(SOON)),
     }
 }
 
 /// Writes the status over the one that was looked at, and over no other: false where somebody has written since, be it a user or a
 /// controller that leads by now.
-async fn write_status(context: &Context, experiment: &Experiment, decision: &Decision) -> Result<bool, kube::Error> {
+async fn write_status(context: &Context, experiment: &Experiment, decision: &Decision) -> Result<bool, Hindrance> {
     let (name, version) = (experiment.name_any(), experiment.resource_version());
     let api: Api<Experiment> = Api::namespaced(context.client.clone(), &experiment.namespace().unwrap_or_default());
     let metadata = json!({ "name": name, "resourceVersion": version });
     let body = json!({
         "apiVersion": crate::spec::API_VERSION, "kind": KIND, "metadata": metadata, "status": decision.status,
     });
-    match api.patch_status(&name, &parameters(), &Patch::Apply(&body)).await {
-        Ok(written) => context.known.wrote_status(written),
-        Err(kube::Error::Api(error)) if error.code == 409 => return Ok(false),
-        Err(error) => return Err(error),
+    match apply_status(&api, &name, &parameters(), &body).await {
+        Ok((written, lost)) => {
+            context.known.wrote_status(written);
+            match lost {
+                // What could be written of an end stands there, and nobody looks at it again.
+                Some(field) if !decision.status.phase.is_over() => Err(Hindrance::Pruned(field)),
+                _ => Ok(true),
+            }
+        }
+        Err(kube::Error::Api(error)) if error.code == 409 => Ok(false),
+        Err(error) => Err(error.into()),
     }
-    Ok(true)
 }
 
 /// A probe that cannot be run ends the experiment where it stands: what was injected has a deadline, and nothing else is done.

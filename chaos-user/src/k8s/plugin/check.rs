@@ -11,7 +11,7 @@ use crate::{
     k8s::api::{Capability, NodeAgent, NodeAgentStatus},
     observe::{ExitCode, aligned, printable, row},
 };
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use std::time::SystemTime;
@@ -21,7 +21,7 @@ struct Row {
     name: String,
     status: Option<NodeAgentStatus>,
     /// Why it has no agent, or why that one may be silent.
-    why: Option<&'static str>,
+    why: Option<String>,
 }
 
 /// Nodes by faults. `Unsupported` where no fault works on any node.
@@ -50,7 +50,7 @@ fn rows(agents: Vec<NodeAgent>, nodes: Option<&[Node]>, now: SystemTime) -> (Vec
         match of(&name) {
             None if silent && nodes.is_some() => gone.push(name),
             node => {
-                let why = node.filter(|node| silent && !is_ready(node)).map(|_| NOT_READY);
+                let why = node.filter(|_| silent).and_then(why_silent);
                 rows.push(Row { name, status: Some(status), why });
             }
         }
@@ -65,25 +65,49 @@ fn rows(agents: Vec<NodeAgent>, nodes: Option<&[Node]>, now: SystemTime) -> (Vec
     (rows, gone)
 }
 
-const NOT_READY: &str = "the node is not Ready";
-
 fn is_ready(node: &Node) -> bool {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref()).into_iter().flatten();
     conditions.filter(|one| one.type_ == "Ready").any(|one| one.status == "True")
 }
 
 /// Why no agent has said anything of a node. One that is cordoned has an agent all the same: a DaemonSet tolerates that.
-fn why_none(node: &Node) -> &'static str {
+fn why_none(node: &Node) -> String {
     let label = |key: &str| node.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
-    if label("kubernetes.io/os").is_some_and(|os| os != "linux") {
-        "its system is not Linux"
-    } else if label("type") == Some("virtual-kubelet") {
-        "it is a virtual node (type=virtual-kubelet), without a kernel to work in"
-    } else if !is_ready(node) {
-        NOT_READY
-    } else {
-        "no agent has said anything of it; see kubectl -n chaos-system describe daemonset chaos-agent, and the node's taints"
+    // As AKS and others mark them, and as EKS does (eks.amazonaws.com/compute-type).
+    let is_virtual =
+        label("type") == Some("virtual-kubelet") || label("eks.amazonaws.com/compute-type") == Some("fargate");
+    if let Some(os) = label("kubernetes.io/os").filter(|os| *os != "linux") {
+        return format!("its system is not Linux, but {}", printable(os));
     }
+    if is_virtual || taints(node).any(|one| one.key == "virtual-kubelet.io/provider") {
+        return "it is a virtual node, without a kernel to work in".to_owned();
+    }
+    why_silent(node).unwrap_or_else(|| {
+        "no agent has said anything of it; see kubectl -n chaos-system describe daemonset chaos-agent".to_owned()
+    })
+}
+
+/// What may keep an agent from a node, or has sent it away.
+fn why_silent(node: &Node) -> Option<String> {
+    if !is_ready(node) {
+        return Some("the node is not Ready".to_owned());
+    }
+    // A DaemonSet tolerates those of Kubernetes' own (its controller adds that).
+    let of_site = |one: &&Taint| {
+        ["NoSchedule", "NoExecute"].contains(&one.effect.as_str()) && !one.key.starts_with("node.kubernetes.io/")
+    };
+    let text = |one: &Taint| match one.value.as_deref() {
+        Some(value) if !value.is_empty() => format!("{}={value}:{}", one.key, one.effect),
+        _ => format!("{}:{}", one.key, one.effect),
+    };
+    let all: Vec<String> = taints(node).filter(of_site).map(text).collect();
+    let named = printable(&all.join(", "));
+    (!all.is_empty())
+        .then(|| format!("its taints are {named}; daemonset chaos-agent in chaos-system must tolerate them"))
+}
+
+fn taints(node: &Node) -> impl Iterator<Item = &Taint> {
+    node.spec.iter().filter_map(|spec| spec.taints.as_ref()).flatten()
 }
 
 fn document(rows: &[Row], now: SystemTime) -> Value {
@@ -96,6 +120,7 @@ fn document(rows: &[Row], now: SystemTime) -> Value {
             "kernel": status.kernel,
             "heartbeat": status.heartbeat,
             "silent": !lives(status, now),
+            "reason": row.why,
             "locked": status.locked,
             "active": status.active,
             "capabilities": status.capabilities,
@@ -169,7 +194,7 @@ fn locks(rows: &[Row]) -> Vec<String> {
 /// Nodes without an agent that lives, and why: what several share is said once.
 fn without(rows: &[Row]) -> Vec<String> {
     let mut by_reason: Vec<(&str, Vec<&str>)> = Vec::new();
-    rows.iter().for_each(|row| row.why.into_iter().for_each(|why| add(&mut by_reason, why, row.name.as_str())));
+    rows.iter().for_each(|row| row.why.iter().for_each(|why| add(&mut by_reason, why, row.name.as_str())));
     by_reason.into_iter().map(|(why, nodes)| format!("{}: no agent: {why}", nodes.join(", "))).collect()
 }
 
@@ -242,6 +267,12 @@ mod tests {
         serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels }, "status": status })).unwrap()
     }
 
+    fn tainted(name: &str, taints: Value) -> Node {
+        let mut node = node(name, json!({}), "True");
+        node.spec = Some(serde_json::from_value(json!({ "taints": taints })).unwrap());
+        node
+    }
+
     #[test]
     fn nodes_by_faults() {
         let agents = vec![agent("b", false, Some("Halt x")), agent("a", true, None), agent("old", true, None)];
@@ -252,6 +283,18 @@ mod tests {
             node("d", json!({ "kubernetes.io/os": "windows" }), "True"),
             node("e", json!({ "type": "virtual-kubelet" }), "True"),
             node("f", json!({}), "False"),
+            node("g", json!({ "eks.amazonaws.com/compute-type": "fargate" }), "True"),
+            tainted(
+                "h",
+                json!([{ "key": "dedicated", "value": "gpu", "effect": "NoSchedule" }, { "key": "x", "effect": "NoExecute" }]),
+            ),
+            tainted("i", json!([{ "key": "virtual-kubelet.io/provider", "value": "azure", "effect": "NoSchedule" }])),
+            tainted(
+                "j",
+                json!([
+                    { "key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule" }, { "key": "y", "effect": "PreferNoSchedule" }
+                ]),
+            ),
         ];
         let heard = SystemTime::from(agents[0].status.as_ref().unwrap().heartbeat.as_ref().unwrap().0);
         let now = heard + Duration::from_secs(31);
@@ -264,12 +307,17 @@ c     -       none   -           -
 d     -       none   -           -
 e     -       none   -           -
 f     -       none   -           -
+g     -       none   -           -
+h     -       none   -           -
+i     -       none   -           -
+j     -       none   -           -
 
 b: locked: Halt x
 b, f: no agent: the node is not Ready
-c: no agent: no agent has said anything of it; see kubectl -n chaos-system describe daemonset chaos-agent, and the node's taints
-d: no agent: its system is not Linux
-e: no agent: it is a virtual node (type=virtual-kubelet), without a kernel to work in
+c, j: no agent: no agent has said anything of it; see kubectl -n chaos-system describe daemonset chaos-agent
+d: no agent: its system is not Linux, but windows
+e, g, i: no agent: it is a virtual node, without a kernel to work in
+h: no agent: its taints are dedicated=gpu:NoSchedule, x:NoExecute; daemonset chaos-agent in chaos-system must tolerate them
 a: no loss (ingress): no fq
 b: no loss (ingress), latency: no fq
 old: there is no such node any more; kubectl delete nodeagent old
@@ -277,7 +325,7 @@ old: there is no such node any more; kubectl delete nodeagent old
         assert_eq!(table(&rows, &gone, now), expected);
         let json = document(&rows, heard + Duration::from_secs(30));
         assert_eq!((&json["nodes"][0]["silent"], &json["nodes"][2]["agent"]), (&json!(false), &json!(false)));
-        assert_eq!(json["nodes"][3]["reason"], "its system is not Linux");
+        assert_eq!(json["nodes"][3]["reason"], "its system is not Linux, but windows");
         let (unseen, gone) = super::rows(agents, None, now);
         assert_eq!((unseen.len(), gone.len()), (3, 0), "who may not see nodes does not know which have gone");
     }

@@ -114,8 +114,8 @@ pub async fn create(
     let located = |(field, text): (String, String)| parsed.problem(Finding::new(path(&field), text)).to_string();
     let lines = if status.code == 409 {
         let text = format!(
-            "{name} exists already in namespace {space}; an experiment runs once: kubectl delete experiment {name} -n {space}, or write \
-             another name",
+            "{name} exists already in namespace {space}; an experiment runs once: kubectl delete experiment {name} -n {space}, write \
+             another name, or generateName in its place",
             name = object.name_any(),
             space = namespace.unwrap_or_default()
         );
