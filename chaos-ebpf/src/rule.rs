@@ -143,13 +143,12 @@ fn reject(counters: &mut Counters, verdict: usize, packets: u64) {
     }
 }
 
-/// The time window; the time in ns, where this rule needs it: reading that clock costs as much as all the rest.
+/// The time window, in boot time; the time of departures in ns, where this rule needs it: reading a clock costs as much as all the rest.
 #[inline(always)]
 fn in_time(lease: &Lease, rule: &Rule, packets: u64, counters: &mut Counters) -> Option<u64> {
-    let timed = rule.flags & RULE_WINDOW != 0 || rule.action == ACTION_BANDWIDTH;
-    let now = if timed { clock::now() } else { 0 };
+    let now = if rule.action == ACTION_BANDWIDTH { clock::now() } else { 0 };
     if rule.flags & RULE_WINDOW != 0 {
-        let since = now.saturating_sub(lease.start);
+        let since = clock::boot().saturating_sub(lease.start);
         if since < rule.after || rule.until != 0 && since >= rule.until {
             counters.rejected[REJECT_TIME] += packets;
             return None;

@@ -21,6 +21,8 @@ abi_struct! {
         pub jiffies: u64,
         /// `bpf_ktime_get_ns()`: CLOCK_MONOTONIC, whatever time namespace the caller is in.
         pub ns: u64,
+        /// `bpf_ktime_get_boot_ns()`: CLOCK_BOOTTIME, which goes on while the machine is suspended, as the other two do not.
+        pub boot: u64,
     }
 }
 
@@ -38,11 +40,12 @@ abi_struct! {
     pub struct Lease {
         /// Rules act until this jiffy; 0: they are off.
         pub until: u64,
-        /// The end of the experiment in jiffies: what packets are tested for, because reading it costs nothing.
+        /// The end of the experiment in jiffies: what packets are tested for, because reading it costs nothing. They stand still while the
+        /// machine is suspended: the owner, which wakes with it, brings the end forward with its next renewal.
         pub end: u64,
-        /// The same, CLOCK_MONOTONIC in ns.
+        /// The same, CLOCK_BOOTTIME in ns.
         pub deadline: u64,
-        /// When it started, CLOCK_MONOTONIC in ns.
+        /// When it started, CLOCK_BOOTTIME in ns.
         pub start: u64,
         /// The generation it belongs to; see [`Control::generation`].
         pub generation: u64,

@@ -234,7 +234,7 @@ fn rejected(rule: &Rule, args: &CallArgs, lease: &Lease, call: &Call) -> usize {
         return REJECT_PATH;
     }
     if rule.flags & RULE_WINDOW != 0 {
-        let since = crate::clock::now().wrapping_sub(lease.start);
+        let since = crate::clock::boot().wrapping_sub(lease.start);
         if since < rule.after || (rule.until != 0 && since >= rule.until) {
             return REJECT_TIME;
         }

@@ -29,7 +29,7 @@ pub struct Active {
     pub run: RunEntry,
     /// When it started.
     pub started: SystemTime,
-    /// When an earlier process started it, CLOCK_MONOTONIC in ns; 0: none did.
+    /// When an earlier process started it, CLOCK_BOOTTIME in ns; 0: none did.
     pub began: u64,
     pub(super) placed: Vec<Placed>,
     pub(super) sets: PlanSets,

@@ -53,9 +53,9 @@ fn error(e: aya::maps::MapError) -> KernelError {
     map_error("write map", maps::LEASES, &e)
 }
 
-/// A time on CLOCK_MONOTONIC, ns, in jiffies: the next tick behind it.
+/// A time on CLOCK_BOOTTIME, ns, in jiffies: the next tick behind it.
 fn end(now: &Clock, hz: u64, deadline: u64) -> u64 {
-    let ticks = u128::from(deadline.saturating_sub(now.ns)) * u128::from(hz);
+    let ticks = u128::from(deadline.saturating_sub(now.boot)) * u128::from(hz);
     now.jiffies.saturating_add(u64::try_from(ticks.div_ceil(1_000_000_000)).unwrap_or(u64::MAX))
 }
 
@@ -68,6 +68,27 @@ fn ended(lease: &Lease, word: u64) -> Option<u32> {
     }
 }
 
+/// A lease as it is to stand after this time, if anything of it is to change; and whether it was lost before. The end in jiffies comes
+/// nearer where the machine was suspended meanwhile: they stood still, and the time did not.
+fn renewed(mut lease: Lease, clock: &Clock, hz: u64) -> (Option<Lease>, bool) {
+    /// Two readings of one end may differ by a tick.
+    const TICKS: u64 = 2;
+    let is_over = clock.boot >= lease.deadline;
+    let end = if is_over { clock.jiffies } else { end(clock, hz, lease.deadline) };
+    let is_late = end.saturating_add(TICKS) < lease.end;
+    if is_late {
+        lease.end = end;
+    }
+    let is_lost = !is_over && clock.jiffies >= lease.until;
+    if is_lost {
+        lease.until = 0;
+    } else if !is_over {
+        // Where the process is stopped between the clock and the write, the lease is 2 s from the clock's reading.
+        lease.until = clock.jiffies + LENGTH.as_secs() * hz;
+    }
+    ((is_late || !is_over).then_some(lease), is_lost)
+}
+
 impl Keeper {
     fn renew(&mut self) {
         self.renew_with(|| {});
@@ -76,11 +97,9 @@ impl Keeper {
     /// `between` is called between the reading and the writing of each lease: what others write then must not be lost.
     fn renew_with(&mut self, mut between: impl FnMut()) {
         let Ok(clock) = self.datapath.clock() else { return };
-        let until = clock.jiffies + LENGTH.as_secs() * self.hz;
         self.renewed.store(clock.ns, Ordering::Relaxed);
         for (slot, fate) in &mut self.slots {
-            let (Ok(mut lease), Ok(word)) = (self.datapath.leases.get(slot, 0), self.datapath.stops.get(slot, 0))
-            else {
+            let (Ok(lease), Ok(word)) = (self.datapath.leases.get(slot, 0), self.datapath.stops.get(slot, 0)) else {
                 continue;
             };
             if *fate != Fate::Held {
@@ -93,13 +112,14 @@ impl Keeper {
             }
             if let Some(how) = ended {
                 *fate = Fate::Ended(how);
-            } else if clock.jiffies >= lease.until && clock.ns < lease.deadline {
+                continue;
+            }
+            let (renewed, is_lost) = renewed(lease, &clock, self.hz);
+            if is_lost {
                 *fate = Fate::Lost;
-                lease.until = 0;
-                let _lapsed_anyway = self.datapath.leases.set(*slot, lease, 0);
-            } else if clock.ns < lease.deadline {
-                // Where the process is stopped between the clock and this write, the lease is 2 s from the clock's reading.
-                lease.until = until;
+            }
+            if let Some(lease) = renewed {
+                // One that fails lapses, or is written the next time.
                 let _next_round = self.datapath.leases.set(*slot, lease, 0);
             }
         }
@@ -141,7 +161,7 @@ impl Leases {
         Arc::clone(&self.keeper.lock().unwrap_or_else(PoisonError::into_inner).renewed)
     }
 
-    /// Starts an experiment: one write, and all its faults act. Its phases (`after`, `for`) count from `began` (CLOCK_MONOTONIC in ns), where an
+    /// Starts an experiment: one write, and all its faults act. Its phases (`after`, `for`) count from `began` (CLOCK_BOOTTIME in ns), where an
     /// earlier process started it; 0: from now.
     ///
     /// # Errors
@@ -150,12 +170,12 @@ impl Leases {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         let generation = keeper.datapath.control.get(&0, 0).map_err(error)?.generation;
         let clock = keeper.datapath.clock()?;
-        let deadline = clock.ns.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        let deadline = clock.boot.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
         let lease = Lease {
             until: clock.jiffies + LENGTH.as_secs() * keeper.hz,
             end: end(&clock, keeper.hz, deadline),
             deadline,
-            start: if began == 0 { clock.ns } else { began.min(clock.ns) },
+            start: if began == 0 { clock.boot } else { began.min(clock.boot) },
             generation,
             id,
             state: LEASE_RUNNING,
@@ -192,7 +212,7 @@ impl Leases {
     pub fn remaining(&self, slot: u32) -> Result<Duration, EngineError> {
         let keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         let lease = keeper.datapath.leases.get(&slot, 0).map_err(error)?;
-        Ok(Duration::from_nanos(lease.deadline.saturating_sub(keeper.datapath.clock()?.ns)))
+        Ok(Duration::from_nanos(lease.deadline.saturating_sub(keeper.datapath.clock()?.boot)))
     }
 
     /// Lets the rules of a running experiment rest, or act again. Its end does not move.
@@ -228,7 +248,7 @@ impl Leases {
         Ok(keeper.datapath.leases.set(slot, lease, 0).map_err(error)?)
     }
 
-    /// The end of an experiment on CLOCK_MONOTONIC, ns; 0 before its start.
+    /// The end of an experiment on CLOCK_BOOTTIME, ns; 0 before its start.
     ///
     /// # Errors
     /// What the kernel says.
@@ -237,7 +257,7 @@ impl Leases {
         Ok(keeper.datapath.leases.get(&slot, 0).map_err(error)?.deadline)
     }
 
-    /// When an experiment first started, CLOCK_MONOTONIC in ns.
+    /// When an experiment first started, CLOCK_BOOTTIME in ns.
     ///
     /// # Errors
     /// What the kernel says.

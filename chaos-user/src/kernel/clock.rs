@@ -16,6 +16,13 @@ pub fn monotonic() -> u64 {
         .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
 }
 
+/// CLOCK_BOOTTIME, ns: goes on while the machine is suspended; 0 should the kernel refuse to tell it.
+#[must_use]
+pub fn boot() -> u64 {
+    clock_gettime(ClockId::CLOCK_BOOTTIME)
+        .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// The values that CONFIG_HZ takes (kernel/Kconfig.hz; 1024 on alpha, 24 to 1200 elsewhere are not ours).
 const VALUES: [u64; 4] = [100, 250, 300, 1000];
 
@@ -60,7 +67,7 @@ mod tests {
             let ns = Cell::new(123_456_789);
             let read = || {
                 ns.set(ns.get() + 1_700);
-                Ok(Clock { jiffies: ns.get() * hz / 1_000_000_000, ns: ns.get() })
+                Ok(Clock { jiffies: ns.get() * hz / 1_000_000_000, ns: ns.get(), boot: 0 })
             };
             assert_eq!(super::hz(read), Ok(hz));
         }

@@ -86,6 +86,45 @@ fn a_pause_and_an_end_outlast_renewals_and_are_not_called_off() {
     assert_eq!(leases.fate(1).unwrap(), Fate::Ended(STOP_FINISH));
 }
 
+/// While a machine is suspended jiffies and CLOCK_MONOTONIC stand still; the duration does not.
+#[test]
+fn an_end_comes_also_in_suspended_time() {
+    const HZ: u64 = 250;
+    const SECOND: u64 = 1_000_000_000;
+    let began = Clock { jiffies: 10_000, ns: 5 * SECOND, boot: 9 * SECOND };
+    let deadline = began.boot + 60 * SECOND;
+    let lease = Lease {
+        until: began.jiffies + 2 * HZ,
+        end: end(&began, HZ, deadline),
+        deadline,
+        start: began.boot,
+        state: LEASE_RUNNING,
+        ..Lease::zeroed()
+    };
+    assert_eq!(lease.end, 10_000 + 60 * HZ);
+    // Half a second later, of which the machine was suspended for so long besides.
+    let after = |suspended: u64| Clock {
+        jiffies: began.jiffies + HZ / 2,
+        ns: began.ns + SECOND / 2,
+        boot: began.boot + SECOND / 2 + suspended,
+    };
+    for (suspended, left) in [(0, 59 * HZ + HZ / 2), (30 * SECOND, 29 * HZ + HZ / 2)] {
+        let now = after(suspended);
+        let (renewed, is_lost) = renewed(lease, &now, HZ);
+        let renewed = renewed.unwrap();
+        assert!(!is_lost, "its owner slept with it");
+        assert_eq!((renewed.end - now.jiffies, renewed.until - now.jiffies), (left, 2 * HZ));
+    }
+    let night = after(8 * 3600 * SECOND);
+    let (over, is_lost) = renewed(lease, &night, HZ);
+    assert!(!is_lost && night.jiffies >= over.unwrap().end, "what packets are tested for");
+    assert!(renewed(over.unwrap(), &night, HZ).0.is_none(), "and it stays so");
+    // Who sleeps alone has lost it.
+    let late = Clock { jiffies: began.jiffies + 3 * HZ, ns: began.ns + 3 * SECOND, boot: began.boot + 3 * SECOND };
+    let (lost, is_lost) = renewed(lease, &late, HZ);
+    assert!(is_lost && lost.unwrap().until == 0);
+}
+
 #[test]
 fn off_is_what_the_maps_say() {
     root_or_return!();

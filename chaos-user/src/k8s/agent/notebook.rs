@@ -40,9 +40,9 @@ pub struct Notebook {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Note {
-    /// When it ends, CLOCK_MONOTONIC in ns; 0: it has not started.
+    /// When it ends, CLOCK_BOOTTIME in ns; 0: it has not started.
     pub deadline: u64,
-    /// When it first started, CLOCK_MONOTONIC in ns; 0: not known.
+    /// When it first started, CLOCK_BOOTTIME in ns; 0: not known.
     pub began: u64,
     /// When it started, RFC 3339.
     pub started_at: String,
@@ -50,7 +50,7 @@ pub struct Note {
     pub alive: String,
     /// How many processes of the agent it has outlived that did not end in order, of late.
     pub restarts: u32,
-    /// The last of these restarts, CLOCK_MONOTONIC in ns.
+    /// The last of these restarts, CLOCK_BOOTTIME in ns.
     pub restarted: u64,
     /// The process that wrote this ended in order, as in an update: that counts for nothing.
     pub in_order: bool,
@@ -69,7 +69,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// How many restarts speak against it at this time (CLOCK_MONOTONIC in ns), before the one that takes place.
+    /// How many restarts speak against it at this time (CLOCK_BOOTTIME in ns), before the one that takes place.
     pub fn restarts_until(&self, now: u64) -> u32 {
         if now.saturating_sub(self.restarted) > FORGIVEN { 0 } else { self.restarts }
     }
@@ -79,7 +79,7 @@ impl Note {
         !self.in_order && self.restarts_until(now) >= MOST_RESTARTS
     }
 
-    /// A new process goes on with it at this time (CLOCK_MONOTONIC in ns).
+    /// A new process goes on with it at this time (CLOCK_BOOTTIME in ns).
     pub fn resumed(&mut self, now: u64) {
         if !self.in_order {
             (self.restarts, self.restarted) = (self.restarts_until(now) + 1, now);

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     engine::{Active, Asker, EngineError, Remembered, Request, kept, lease::Fate, possible::reduce, queue, taken},
     k8s::api::{InjectionPhase, InjectionSpec, Stop},
-    kernel::clock::monotonic,
+    kernel::clock::{boot, monotonic},
     observe::{Ending, Gap, Report, TargetReport, condensed, judge, merged, planned},
     resolve::Target,
 };
@@ -76,7 +76,7 @@ impl Worker {
         part.counted.clone_from(&note.counted);
         part.gaps.clone_from(&note.gaps);
         let resumed = note.deadline != 0;
-        if resumed && (note.kills(monotonic()) || left(note.deadline).is_zero()) {
+        if resumed && (note.kills(boot()) || left(note.deadline).is_zero()) {
             let ending = if left(note.deadline).is_zero() {
                 Ending::Finished
             } else {
@@ -150,7 +150,7 @@ impl Worker {
         for target in part.active.iter().flat_map(|active| &active.targets) {
             part.gaps.entry(target.name.clone()).or_default().push(gap.clone());
         }
-        self.notebook.parts.entry(uid.to_owned()).or_default().resumed(monotonic());
+        self.notebook.parts.entry(uid.to_owned()).or_default().resumed(boot());
         if let Some(active) = &mut part.active {
             active.began = note.began;
         }
@@ -363,9 +363,9 @@ fn now() -> String {
     humantime::format_rfc3339_millis(SystemTime::now()).to_string()
 }
 
-/// What is left until a time on CLOCK_MONOTONIC.
+/// What is left until a time on CLOCK_BOOTTIME.
 fn left(deadline: u64) -> Duration {
-    Duration::from_nanos(deadline.saturating_sub(monotonic()))
+    Duration::from_nanos(deadline.saturating_sub(boot()))
 }
 
 #[cfg(test)]
