@@ -3,10 +3,12 @@
 //! process loaded.
 
 mod device;
+mod ids;
 mod program;
 mod work;
 
-pub use device::{attach_device_program, detach_device_program, device_programs};
+pub use device::{attach_device_program, detach_device_program, device_programs, replace_device_program};
+pub use ids::map_ids;
 pub use program::{
     Program, Types, attach_kprobe, attach_to_cgroup, attach_tracing, load_program, load_types, recursion_misses,
 };

@@ -282,6 +282,28 @@ fn a_stopped_owner_wakes_them() {
     }
 }
 
+/// Once threads wait in it, it has next to nothing that it could do harm with.
+#[test]
+fn the_server_has_no_rights_and_few_files() {
+    let Some(place) = place("rights") else { return };
+    let (victim, running) = asleep(&place);
+    let server = server(&running);
+    let status = fs::read_to_string(format!("/proc/{server}/status")).unwrap();
+    for line in ["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"] {
+        assert!(status.lines().any(|one| one == line), "{line}: {status}");
+    }
+    let files = fs::read_dir(format!("/proc/{server}/fd")).unwrap().flatten();
+    let files: Vec<_> = files.filter_map(|file| fs::read_link(file.path()).ok()).collect();
+    let is_needed = |file: &std::path::PathBuf| {
+        let name = file.to_string_lossy();
+        ["/dev/null", "/dev/fuse", "/"].contains(&&*name) || name.starts_with("socket:")
+    };
+    assert!(files.iter().all(is_needed) && files.len() <= 6, "{files:?}");
+    assert_eq!(fs::read_to_string(format!("/proc/{server}/oom_score_adj")).unwrap().trim(), "-900");
+    running.finish_any();
+    assert_woken(victim);
+}
+
 #[test]
 fn a_stopped_server_wakes_them() {
     for place in places("server") {

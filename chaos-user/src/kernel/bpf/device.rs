@@ -2,7 +2,7 @@
 //! containers on cgroup v2.
 
 use super::{attributes, call};
-use crate::kernel::error::KernelError;
+use crate::kernel::{error::KernelError, seam};
 use aya_obj::generated::{bpf_attach_type, bpf_cmd};
 use nix::errno::Errno;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -28,12 +28,38 @@ pub fn device_programs(cgroup: BorrowedFd) -> Result<(Vec<u32>, u32), KernelErro
     Ok((ids.into_iter().take(count as usize).collect(), flags))
 }
 
+/// BPF_F_ALLOW_MULTI and BPF_F_REPLACE (linux/bpf.h).
+const ALLOW_MULTI: u32 = 1 << 1;
+const REPLACE: u32 = 1 << 2;
+
+/// Puts one in the place of another, in one step. Linux 5.6.
+///
+/// # Errors
+/// The kernel's answer to BPF_PROG_ATTACH; ENOENT where the other is not there.
+pub fn replace_device_program(
+    old: BorrowedFd,
+    new: BorrowedFd,
+    cgroup: BorrowedFd,
+    flags: u32,
+) -> Result<(), KernelError> {
+    // Where there may be but one, the next takes its place by itself.
+    let several = flags & ALLOW_MULTI != 0;
+    let (flags, old) = if several { (flags | REPLACE, Some(old)) } else { (flags, None) };
+    seam::run("replace", OBJECT, || {
+        change(bpf_cmd::BPF_PROG_ATTACH, new, cgroup, flags, old)
+            .map_err(|errno| KernelError::new("replace", OBJECT, errno))
+    })
+}
+
 /// Attaches one to a cgroup.
 ///
 /// # Errors
 /// The kernel's answer to BPF_PROG_ATTACH.
 pub fn attach_device_program(program: BorrowedFd, cgroup: BorrowedFd, flags: u32) -> Result<(), KernelError> {
-    change(bpf_cmd::BPF_PROG_ATTACH, program, cgroup, flags).map_err(|errno| KernelError::new("attach", OBJECT, errno))
+    seam::run("attach", OBJECT, || {
+        change(bpf_cmd::BPF_PROG_ATTACH, program, cgroup, flags, None)
+            .map_err(|errno| KernelError::new("attach", OBJECT, errno))
+    })
 }
 
 /// Takes one from a cgroup.
@@ -41,10 +67,19 @@ pub fn attach_device_program(program: BorrowedFd, cgroup: BorrowedFd, flags: u32
 /// # Errors
 /// The kernel's answer to BPF_PROG_DETACH; ENOENT for one that a link holds there.
 pub fn detach_device_program(program: BorrowedFd, cgroup: BorrowedFd) -> Result<(), KernelError> {
-    change(bpf_cmd::BPF_PROG_DETACH, program, cgroup, 0).map_err(|errno| KernelError::new("detach", OBJECT, errno))
+    seam::run("detach", OBJECT, || {
+        change(bpf_cmd::BPF_PROG_DETACH, program, cgroup, 0, None)
+            .map_err(|errno| KernelError::new("detach", OBJECT, errno))
+    })
 }
 
-fn change(cmd: bpf_cmd, program: BorrowedFd, cgroup: BorrowedFd, flags: u32) -> Result<(), Errno> {
+fn change(
+    cmd: bpf_cmd,
+    program: BorrowedFd,
+    cgroup: BorrowedFd,
+    flags: u32,
+    old: Option<BorrowedFd>,
+) -> Result<(), Errno> {
     let mut attr = attributes();
     // SAFETY: every member of the union is made of integers; this one is read by both commands.
     let attach = unsafe { &mut attr.__bindgen_anon_5 };
@@ -52,5 +87,6 @@ fn change(cmd: bpf_cmd, program: BorrowedFd, cgroup: BorrowedFd, flags: u32) -> 
     attach.attach_bpf_fd = program.as_raw_fd() as u32;
     attach.attach_type = bpf_attach_type::BPF_CGROUP_DEVICE as u32;
     attach.attach_flags = flags;
+    attach.replace_bpf_fd = old.map_or(0, |old| old.as_raw_fd() as u32);
     call(cmd, &mut attr).map(drop)
 }

@@ -1,13 +1,18 @@
-//! A container's runtime keeps devices from it: on cgroup v2 by programs at the container's own cgroup. Those of our own are taken away
-//! for the moment in which one file is opened, and put back; nobody else's are touched.
+//! A container's runtime keeps devices from it: on cgroup v2 by programs at the container's own cgroup. For the moment in which one file
+//! is opened, a program of ours stands in their place, and nobody else's are touched. It lets through what every container has, and FUSE.
+//! So whatever happens in between, a container never has more than that: it fails closed.
 
 use crate::{
     kernel::{
-        bpf::{self, attach_device_program, detach_device_program, device_programs},
+        bpf::{
+            self, Program, attach_device_program, detach_device_program, device_programs, insn, load_program,
+            replace_device_program,
+        },
         error::KernelError,
     },
     resolve::{Host, cgroup},
 };
+use aya_obj::generated::{bpf_attach_type, bpf_insn, bpf_prog_type};
 use nix::errno::Errno;
 use std::{
     fs::File,
@@ -15,16 +20,64 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// While it lives, the cgroup's own programs for devices are not attached.
+/// Devices of characters that every container has (runtime-spec, config-linux.md, "Default Devices"), and FUSE: major, minor.
+const USUAL: [(i32, i32); 8] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (10, 229)];
+/// Major number of its terminals, whatever their minor.
+const TERMINALS: i32 = 136;
+
+/// Says yes to these, and to the making of any device file, which gives no access. What it is asked stands in `struct bpf_cgroup_dev_ctx`
+/// (linux/bpf.h): what for, in the upper half of the first word, the kind in the lower; major; minor.
+fn stand_in() -> Result<OwnedFd, KernelError> {
+    const CHARACTERS: i32 = 2; // BPF_DEVCG_DEV_CHAR
+    const MAKE: i32 = 1; // BPF_DEVCG_ACC_MKNOD alone
+    let load = |to, at| insn(0x61, to, 1, at, 0);
+    // A yes of two instructions, over which what does not fit jumps.
+    let yes = || [insn(0xb7, 0, 0, 0, 1), insn(0x95, 0, 0, 0, 0)];
+    let unless = |register, value, over| insn(0x55, register, 0, over, value);
+    let mut code: Vec<bpf_insn> = vec![load(2, 0), load(4, 4), load(5, 8)];
+    // r3 = r2 >> 16; r2 &= 0xffff
+    code.extend([insn(0xbf, 3, 2, 0, 0), insn(0x77, 3, 0, 0, 16), insn(0x57, 2, 0, 0, 0xffff)]);
+    code.push(unless(3, MAKE, 2));
+    code.extend(yes());
+    let no = [insn(0xb7, 0, 0, 0, 0), insn(0x95, 0, 0, 0, 0)];
+    code.push(insn(0x15, 2, 0, 2, CHARACTERS));
+    code.extend(no);
+    for (major, minor) in USUAL {
+        code.extend([unless(4, major, 3), unless(5, minor, 2)]);
+        code.extend(yes());
+    }
+    code.push(unless(4, TERMINALS, 2));
+    code.extend(yes());
+    code.extend(no);
+    let program = Program {
+        name: "chaos_devices",
+        kind: bpf_prog_type::BPF_PROG_TYPE_CGROUP_DEVICE,
+        attach: bpf_attach_type::BPF_CGROUP_DEVICE,
+        code: &code,
+        types: None,
+        target: None,
+        sleepable: false,
+    };
+    load_program(&program, "devices of this container")
+}
+
+/// While it lives, the cgroup's own programs for devices are not attached; one of ours is.
 #[derive(Debug)]
 pub struct Lifted {
     cgroup: File,
-    programs: Vec<OwnedFd>,
+    stand_in: OwnedFd,
+    /// In whose place ours stands.
+    first: OwnedFd,
+    /// Those beside it.
+    others: Vec<OwnedFd>,
+    /// How many of these are away.
+    away: usize,
     flags: u32,
+    is_back: bool,
 }
 
 impl Lifted {
-    /// Takes those of this process's own cgroup away.
+    /// Takes the place of those of this process's own cgroup.
     ///
     /// # Errors
     /// There are none: devices are kept from us by cgroup v1, or further up; or the kernel's answer.
@@ -36,28 +89,51 @@ impl Lifted {
         let shown = || directory.display().to_string();
         let cgroup = File::open(directory).map_err(|e| KernelError::from_io("open", shown(), &e))?;
         let (ids, flags) = device_programs(cgroup.as_fd())?;
-        if ids.is_empty() {
+        let mut programs = ids.into_iter().map(bpf::program_by_id);
+        let Some(first) = programs.next().transpose()? else {
             let why =
                 "no program at this container's own cgroup keeps devices from it: cgroup v1 or one further up does";
             return Err(KernelError::new("find", shown(), Errno::ENOENT).with_detail(why));
-        }
-        let programs = ids.into_iter().map(bpf::program_by_id).collect::<Result<Vec<_>, _>>()?;
-        let mut lifted = Self { cgroup, programs: Vec::new(), flags };
-        for program in programs {
-            detach_device_program(program.as_fd(), lifted.cgroup.as_fd())?;
+        };
+        let others = programs.collect::<Result<Vec<_>, _>>()?;
+        let stand_in = stand_in()?;
+        replace_device_program(first.as_fd(), stand_in.as_fd(), cgroup.as_fd(), flags)?;
+        let mut lifted = Self { cgroup, stand_in, first, others, away: 0, flags, is_back: false };
+        for place in 0..lifted.others.len() {
+            detach_device_program(lifted.others[place].as_fd(), lifted.cgroup.as_fd())?;
             // From now on it is ours to put back.
-            lifted.programs.push(program);
+            lifted.away = place + 1;
         }
         Ok(lifted)
+    }
+
+    /// Puts them back as they were.
+    ///
+    /// # Errors
+    /// The kernel's answer: then ours stays, and this container has the usual devices alone.
+    pub fn put_back(mut self) -> Result<(), KernelError> {
+        self.restore()
+    }
+
+    fn restore(&mut self) -> Result<(), KernelError> {
+        self.is_back = true;
+        let closed = |error: KernelError| {
+            error.with_hint("until this container is restarted, it has no devices but those that every container has")
+        };
+        for other in self.others.iter().take(self.away) {
+            attach_device_program(other.as_fd(), self.cgroup.as_fd(), self.flags).map_err(closed)?;
+        }
+        let (ours, first) = (self.stand_in.as_fd(), self.first.as_fd());
+        replace_device_program(ours, first, self.cgroup.as_fd(), self.flags).map_err(closed)
     }
 }
 
 impl Drop for Lifted {
     fn drop(&mut self) {
-        for program in &self.programs {
-            if let Err(error) = attach_device_program(program.as_fd(), self.cgroup.as_fd(), self.flags) {
-                tracing::error!("{error}: what kept devices from this container is gone until it is restarted");
-            }
+        if !self.is_back
+            && let Err(error) = self.restore()
+        {
+            tracing::error!("{error}");
         }
     }
 }
@@ -70,48 +146,4 @@ fn own() -> Result<PathBuf, KernelError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernel::{
-        bpf::{Program, insn, load_program},
-        testing,
-    };
-    use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
-    use std::fs;
-
-    /// Refuses every device, or, with 1, none.
-    fn program(answer: i32) -> OwnedFd {
-        let code = [insn(0xb7, 0, 0, 0, answer), insn(0x95, 0, 0, 0, 0)]; // r0 = answer; exit
-        let program = Program {
-            name: "device",
-            kind: bpf_prog_type::BPF_PROG_TYPE_CGROUP_DEVICE,
-            attach: bpf_attach_type::BPF_CGROUP_DEVICE,
-            code: &code,
-            types: None,
-            target: None,
-            sleepable: false,
-        };
-        load_program(&program, "a test").unwrap()
-    }
-
-    #[test]
-    fn what_is_lifted_is_put_back_as_it_was() {
-        const ALLOW_MULTI: u32 = 2; // BPF_F_ALLOW_MULTI (linux/bpf.h), as runc attaches its own
-        testing::root_or_return!();
-        let Ok(mount) = Host::cgroup2() else { return eprintln!("skipped: cgroup2 is not mounted here") };
-        let directory = mount.join(testing::unique("guard"));
-        fs::create_dir(&directory).unwrap();
-        assert!(Lifted::of(&directory).unwrap_err().to_string().contains("further up"));
-        let cgroup = File::open(&directory).unwrap();
-        for answer in [0, 1] {
-            attach_device_program(program(answer).as_fd(), cgroup.as_fd(), ALLOW_MULTI).unwrap();
-        }
-        let before = device_programs(cgroup.as_fd()).unwrap();
-        assert_eq!((before.0.len(), before.1), (2, ALLOW_MULTI));
-        let lifted = Lifted::of(&directory).unwrap();
-        assert!(device_programs(cgroup.as_fd()).unwrap().0.is_empty());
-        drop(lifted);
-        assert_eq!(device_programs(cgroup.as_fd()).unwrap(), before);
-        fs::remove_dir(&directory).unwrap();
-    }
-}
+mod tests;

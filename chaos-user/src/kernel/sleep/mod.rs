@@ -1,8 +1,10 @@
 //! Threads that are to sleep in a system call wait for a page of another process, which is made before this one has
-//! threads of its own: a copy without exec, that dies with this process and holds nothing but `/dev/fuse`.
+//! threads of its own: a copy without exec, that dies with this process, holds nothing but `/dev/fuse`, and has no rights once it serves.
 
 mod guard;
+mod rights;
 mod server;
+mod wake;
 pub(crate) mod wire;
 
 use super::{datapath::map_error, error::KernelError, seam};
@@ -72,6 +74,7 @@ fn fork_idle() -> Result<Idle, KernelError> {
             let _ = SigSet::all().thread_block();
             let _ = prctl::set_no_new_privs();
             close_others(&child);
+            rights::leave_streams();
             if getppid() == me {
                 let _ = server::serve(child);
             }
@@ -93,13 +96,17 @@ fn close_others(kept: &UnixStream) {
     }
 }
 
+/// BPF_F_MMAPABLE (linux/bpf.h): the server, which has no rights, reads it as memory.
+const MAPPED: u32 = 1 << 10;
+
 /// The map of wake times, which server and programs share; one per process.
 ///
 /// # Errors
 /// The kernel's answer.
 pub fn slots() -> Result<&'static Array<MapData, u64>, KernelError> {
     static SLOTS: OnceLock<Result<Array<MapData, u64>, KernelError>> = OnceLock::new();
-    let made = SLOTS.get_or_init(|| Array::create(SLEEP_SLOTS, 0).map_err(|e| map_error("make map", names::SLOTS, &e)));
+    let made =
+        SLOTS.get_or_init(|| Array::create(SLEEP_SLOTS, MAPPED).map_err(|e| map_error("make map", names::SLOTS, &e)));
     made.as_ref().map_err(Clone::clone)
 }
 

@@ -7,9 +7,10 @@
 use super::{
     super::{clock::monotonic as now, error::KernelError},
     guard::Lifted,
+    rights,
+    wake::WakeTimes,
     wire::{self, Request},
 };
-use aya::maps::{Array, MapData};
 use chaos_abi::{SLEEP_PAGE, SLEEP_SLICE, SLEEP_SLOTS};
 use nix::{
     errno::Errno,
@@ -52,7 +53,12 @@ pub fn serve(mut parent: UnixStream) -> Result<(), KernelError> {
     if parent.read_exact(&mut id).is_err() {
         return Ok(());
     }
-    match Server::start(u32::from_ne_bytes(id)).and_then(|mut server| server.map().map(|address| (server, address))) {
+    let started = Server::start(u32::from_ne_bytes(id)).and_then(|mut server| {
+        let address = server.map()?;
+        rights::give_up()?;
+        Ok((server, address))
+    });
+    match started {
         Ok((mut server, address)) => {
             say(&mut parent, &address.to_ne_bytes())?;
             server.run(&mut parent)
@@ -85,7 +91,7 @@ fn device() -> Result<File, KernelError> {
         Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => {
             let lifted = Lifted::of_ours().map_err(|why| failed(&error).with_detail(why.to_string()))?;
             let device = open(OF_NODE);
-            drop(lifted);
+            lifted.put_back()?;
             device.map_err(|error| failed(&error))
         }
         Err(_) => Err(failed(&first)),
@@ -95,20 +101,20 @@ fn device() -> Result<File, KernelError> {
 struct Server {
     device: File,
     mount: OwnedFd,
-    slots: Array<MapData, u64>,
+    slots: WakeTimes,
     waiting: Vec<Waiting>,
     buffer: Vec<u8>,
 }
 
 impl Server {
     fn start(slots: u32) -> Result<Self, KernelError> {
-        let error = |e| super::super::datapath::map_error("open map", chaos_abi::maps::SLOTS, &e);
-        let slots = MapData::from_id(slots).map_err(error)?;
-        let slots = Array::try_from(aya::maps::Map::Array(slots)).map_err(error)?;
+        let slots = WakeTimes::of(slots)?;
         let device = device()?;
         let mount = mounted(&device)?;
         let waiting = Vec::with_capacity(SLEEP_SLOTS as usize);
-        Ok(Self { device, mount, slots, waiting, buffer: vec![0; BUFFER] })
+        let buffer = vec![0; BUFFER];
+        rights::hold_memory();
+        Ok(Self { device, mount, slots, waiting, buffer })
     }
 
     /// Maps the file; the address. Answers the kernel meanwhile, from this thread.
@@ -207,7 +213,7 @@ impl Server {
             Request::Read { offset, thread } => {
                 let slot = (offset / SLEEP_PAGE) as u32;
                 let time = now();
-                let until = self.slots.get(&slot, 0).unwrap_or(0).min(time + SLEEP_SLICE);
+                let until = self.slots.get(slot).min(time + SLEEP_SLICE);
                 if until <= time || self.waiting.len() == self.waiting.capacity() {
                     self.release(unique);
                 } else {
