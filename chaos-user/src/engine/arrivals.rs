@@ -133,9 +133,7 @@ pub fn wants(
             continue;
         }
         let mut add = |ifindex: u32, names: &[&str]| {
-            let excepts =
-                rule.excepts.iter().zip(&one.ids).filter(|(except, _)| names.is_empty() || means(except, names));
-            let ids = excepts.map(|(_, id)| *id).chain([one.id()]).collect();
+            let ids = one.ids_where(rule, |except| names.is_empty() || means(except, names));
             let name = match names.first() {
                 Some(name) => format!("cgroup {} by {name}", scope.path),
                 None => format!("cgroup {}", scope.path),

@@ -8,7 +8,7 @@ use crate::{
         error::KernelError,
         seam,
     },
-    plan::Plan,
+    plan::{Condition, Plan, RulePlan},
     resolve::{Probed, Target},
     spec::Direction,
 };
@@ -31,6 +31,12 @@ pub struct Placed {
 }
 
 impl Placed {
+    /// Its ids as they stand at an attach point: those of the exceptions that are `wanted` there, then its own.
+    pub fn ids_where(&self, rule: &RulePlan, wanted: impl Fn(&Condition) -> bool) -> Vec<u32> {
+        let excepts = rule.excepts.iter().zip(&self.ids).filter(|(except, _)| wanted(except));
+        excepts.map(|(_, id)| *id).chain([self.id()]).collect()
+    }
+
     /// The rule that counts.
     #[must_use]
     pub fn id(&self) -> u32 {

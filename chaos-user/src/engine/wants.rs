@@ -219,9 +219,7 @@ fn groups<'a>(
     let (mut groups, mut queue) = (Vec::new(), None);
     for one in placed {
         let rule = &plan.rules[one.plan];
-        let excepts = rule.excepts.iter().zip(&one.ids).filter(|(e, _)| e.wants_interface(interface));
-        let ids = excepts.map(|(_, id)| *id).chain([one.id()]).collect();
-        groups.push((rule.phase, ids));
+        groups.push((rule.phase, one.ids_where(rule, |except| except.wants_interface(interface))));
         queue = larger(queue, rule.queue);
     }
     (groups, queue)

@@ -168,6 +168,11 @@ impl KernelTypes {
         Self { offsets: offsets.collect(), functions: types.functions }
     }
 
+    #[cfg(test)]
+    pub(super) fn with_offsets(offsets: &[(i32, u32)]) -> Self {
+        Self { functions: HashMap::new(), offsets: offsets.iter().copied().collect() }
+    }
+
     /// As [`Btf::function`].
     #[must_use]
     pub fn function(&self, name: &str) -> Option<u32> {

@@ -21,6 +21,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/ca
 const WHAT: &str = "programs of system calls";
 /// The program that has threads sleep on their way back.
 const LATER: &str = "later";
+/// The program that goes by the path to which a Unix socket is bound.
+const UNIX: &str = "unix_connect";
 /// `mov` of a 64-bit register from an immediate (linux/bpf.h, BPF_ALU64 | BPF_MOV | BPF_K).
 const MOV: u8 = 0xb7;
 /// `BPF_JMP | BPF_CALL`.
@@ -86,6 +88,15 @@ impl Image {
             let error = KernelError::new("load program for", &stand.function, Errno::EOPNOTSUPP);
             return Err(error.unsupported("needs bpf_task_work_schedule_resume: Linux 6.18, as in Debian 14 and Talos"));
         }
+        if stand.program == UNIX
+            && let Ok(kernel) = self.kernel
+            && !has_unix_path(kernel)
+        {
+            let error = KernelError::new("load program for", &stand.function, Errno::EOPNOTSUPP);
+            return Err(error.unsupported(
+                "this kernel does not say where a Unix socket keeps its path: they are a module there (CONFIG_UNIX=m); leave path out",
+            ));
+        }
         let target = match stand.way {
             Way::Kprobe => {
                 self.kernel.as_ref().map_err(Clone::clone)?;
@@ -131,6 +142,11 @@ impl Image {
     }
 }
 
+/// At its beginning stands the socket itself (net/af_unix.h, `struct unix_sock`), so an offset of 0 is no path's.
+fn has_unix_path(kernel: &KernelTypes) -> bool {
+    kernel.offset(OFFSET_UNIX_PATH).is_some_and(|offset| offset > 0)
+}
+
 /// Writes the kernel's offsets over the placeholders. What this kernel lacks reads from address 0 on, which fails and gives zero.
 fn patch(function: &mut Function, kernel: &KernelTypes) {
     for instruction in function.instructions.iter_mut().filter(|instruction| instruction.code == MOV) {
@@ -156,6 +172,13 @@ mod tests {
     use super::*;
     use crate::kernel::calls::SharedMaps;
     use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
+
+    #[test]
+    fn a_kernel_without_types_of_unix_sockets_has_no_path_of_theirs() {
+        assert!(!has_unix_path(&KernelTypes::with_offsets(&[])));
+        assert!(!has_unix_path(&KernelTypes::with_offsets(&[(OFFSET_UNIX_PATH, 0)])));
+        assert!(has_unix_path(&KernelTypes::with_offsets(&[(OFFSET_UNIX_PATH, 800)])));
+    }
 
     /// The verifier of any kernel goes through the programs as if they were kprobes, whatever else it allows.
     #[test]
