@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chaos_tests::clock::wait_until;
+use chaos_tests::command::run;
 use chaos_tests::lab::Lab;
 use chaos_tests::need;
 use chaos_tests::net::Family;
@@ -54,6 +55,20 @@ fn recover(lab: &Lab, what: &str) {
     let next = begin(lab, "partition: true");
     assert_eq!(lost(lab), 10, "{what}: the next one acts");
     next.finish();
+    set_aside_no_more();
+}
+
+/// What a test could find different on the host: its links and their further names, queues, filters.
+fn seen(lab: &Lab) -> String {
+    let ns = &lab.hosts.a.ns;
+    let links = ns.ip("-d -o link");
+    // Whether the wire's other end is up yet is not ours.
+    let is_ours = |word: &&str| !word.starts_with('<') && !matches!(*word, "UP" | "DOWN");
+    let words = links.split_whitespace().filter(is_ours).collect::<Vec<_>>().join(" ");
+    format!("{words}\n{}", run(&format!("tc -n {} qdisc show", ns.name())))
+}
+
+fn set_aside_no_more() {
     for aside in fs::read_dir("/run/chaos").unwrap().flatten().map(|entry| entry.path()) {
         if aside.to_string_lossy().contains("damaged") {
             let _ = fs::remove_file(&aside).or_else(|_| fs::remove_dir(&aside));
@@ -95,6 +110,59 @@ fn stop_all_succeeds_once_all_is_off() {
         assert_eq!((stopped.code, lost(&lab)), (0, 0), "{what}: {}", stopped.text());
         running.ended();
         recover(&lab, what);
+    }
+}
+
+/// What a killed run left, and what a run leaves whose journal is lost meanwhile, does not stand in the way of the next.
+#[test]
+fn the_next_run_needs_no_cleanup() {
+    let Some(lab) = Lab::alone() else { return };
+    let action = if need::has_fq() { "latency: { delay: 5ms }" } else { "partition: true" };
+    for (what, harm) in HARMS {
+        for killed in [true, false] {
+            let case = format!("{what}, killed {killed}");
+            let before = seen(&lab);
+            let running = begin(&lab, action);
+            harm(journal());
+            if killed {
+                running.kill9();
+            } else {
+                let name = running.name().to_owned();
+                lab.chaos.command(&["stop", &name, "--finish"]).expect_code(0);
+                let ended = running.ended();
+                assert_eq!(ended.output.code, 0, "{case}: {}", ended.output.stderr);
+                assert_eq!(seen(&lab), before, "{case}: it took its things away");
+            }
+            let next = begin(&lab, "partition: true");
+            assert_eq!(lost(&lab), 10, "{case}: the next one acts");
+            next.finish();
+            assert_eq!(seen(&lab), before, "{case}: and leaves the host as it was");
+            set_aside_no_more();
+        }
+    }
+}
+
+/// A limit is the interface's own memory, and comes back without a journal.
+#[test]
+fn a_limit_comes_back() {
+    const FAULT: &str = "name: f, network: { match: { protocol: tcp }, duplicate: { percent: 1 }, perPacket: true }";
+    let Some(lab) = Lab::alone() else { return };
+    let a = &lab.hosts.a.ns;
+    a.ip("link set eth0 gso_max_segs 17");
+    let before = seen(&lab);
+    for next in ["cleanup", "run"] {
+        lab.inject(FAULT).kill9();
+        assert!(a.ip("-d link show eth0").contains("gso_max_segs 1 "), "nobody is left to give it back");
+        fs::remove_file(journal()).unwrap();
+        // The maps of the killed run, by which it would be active, go a moment later.
+        let says = || lab.chaos.command(&["status"]).text().contains("eth0 (gso_max_segs)");
+        assert!(wait_until(Duration::from_secs(5), says), "{}", lab.chaos.command(&["status"]).text());
+        if next == "run" {
+            lab.inject(FAULT).finish_any();
+        } else {
+            lab.chaos.command(&["cleanup"]).expect_code(0);
+        }
+        assert_eq!(seen(&lab), before, "{next}");
     }
 }
 

@@ -18,10 +18,16 @@ pub fn status(as_json: bool) -> ExitCode {
         }
     };
     let mut value = describe(&journal);
-    // Looked for only where the journal names nobody: the look opens every map of the node.
+    // Looked for only where the journal names nobody: the look opens every program of the node.
     if value["experiments"].as_array().is_some_and(Vec::is_empty) {
         let unnamed = unnamed(&journal);
         value["unnamed"] = json!(unnamed.len());
+        // Else they have an owner.
+        if unnamed.is_empty()
+            && let Some(leftovers) = value["leftovers"].as_array_mut()
+        {
+            leftovers.extend(marks::left(&journal).into_iter().map(Value::from));
+        }
         value["unnamedExperiments"] = json!(unnamed);
     }
     if as_json {
@@ -82,10 +88,10 @@ fn unnamed(journal: &Journal) -> Vec<String> {
 
 fn act_unnamed(names: &[String]) -> Vec<String> {
     let line = |name: &String| match name.as_str() {
-        "" => "an experiment acts that no journal names; `chaos stop --all` ends it".to_owned(),
+        "" => "an experiment is active that no journal names; `chaos stop --all` ends it".to_owned(),
         name => {
             let name = printable(name);
-            format!("experiment {name} acts, which no journal names; `chaos stop {name}` ends it")
+            format!("experiment {name} is active, which no journal names; `chaos stop {name}` ends it")
         }
     };
     names.iter().map(line).collect()

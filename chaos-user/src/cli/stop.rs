@@ -97,26 +97,24 @@ const fn how(finish: bool) -> u32 {
 }
 
 fn all(finish: bool) -> Result<ExitCode, EngineError> {
-    if finish {
-        let journal = journal::peek()?;
-        return Ok(End::of(&journal, &journal.runs, STOP_FINISH)?.awaited());
+    if !finish {
+        // First what needs no journal.
+        let sets = kill_switch()?;
+        eprintln!("all faults are off ({sets} set{} of maps)", if sets == 1 { "" } else { "s" });
     }
-    // First what needs no journal.
-    let sets = kill_switch()?;
-    eprintln!("all faults are off ({sets} set{} of maps)", if sets == 1 { "" } else { "s" });
     let journal = journal::peek().unwrap_or_else(|error| {
-        // All is off, which is what was asked for.
+        // The maps name them, too.
         eprintln!("{error}");
         Journal::default()
     });
     let lost = marks::lost(&journal)?;
-    // One that is prepared would start in the new generation.
-    let named = End::of(&journal, &journal.runs, STOP_ABORT)?;
-    let mut codes = if journal.runs.is_empty() && !lost.is_empty() { Vec::new() } else { vec![named.awaited()] };
+    // Also those that are prepared: they would start in the new generation.
+    let named = End::of(&journal, &journal.runs, how(finish))?;
+    let mut ends = if journal.runs.is_empty() && !lost.is_empty() { Vec::new() } else { vec![named] };
     for one in &lost {
-        codes.push(End::of_maps(one, STOP_ABORT)?.awaited());
+        ends.push(End::of_maps(one, how(finish))?);
     }
-    Ok(combined(codes))
+    Ok(combined(ends.into_iter().map(End::awaited)))
 }
 
 /// The end of experiments, which is asked for until it is seen.

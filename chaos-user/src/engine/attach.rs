@@ -1,8 +1,6 @@
 //! Attach points: one stub per netns, interface and direction, whoever needs it, and the veth pair of those that queue.
 
-use super::{
-    EngineError, FilterEntry, Locked, PairEntry, PointEntry, PointKind, RunEntry, Session, arrivals, walk, wants::Want,
-};
+use super::{EngineError, Locked, PairEntry, PointEntry, RunEntry, Session, arrivals, clsact, walk, wants::Want};
 use crate::{
     faults::{self, Queue},
     kernel::{
@@ -29,16 +27,6 @@ use std::{
 
 /// How our devices are marked (IFLA_IFALIAS).
 pub const ALIAS: &str = "chaos: delays packets of ";
-/// Preference of our filter on kernels without tcx: before all others.
-const PREF: u16 = 1;
-/// And its handle there.
-const HANDLE: u32 = 0xc4a0;
-
-/// Is it one that we would make?
-#[must_use]
-pub fn is_our_filter(filter: &filter::Filter) -> bool {
-    (filter.name.as_str(), filter.pref, filter.handle) == ("chaos", PREF, HANDLE)
-}
 
 /// What the pair of an attach point is called: the sending end, the one that sends back.
 #[must_use]
@@ -90,40 +78,6 @@ pub fn attach_all(
         }
         let wants: Vec<(u32, &Want)> = ids.iter().copied().zip(wants).collect();
         attach(session, entries, netns, &wants)?;
-    }
-    Ok(())
-}
-
-/// On kernels without tcx: which interfaces have no clsact qdisc yet, written down before one is made.
-///
-/// # Errors
-/// What the kernel says.
-pub fn look_for_clsact(
-    session: &Session,
-    points: &mut [PointEntry],
-    netns: &HashMap<u64, Netns>,
-) -> Result<(), KernelError> {
-    if session.datapath.ids().tcx {
-        return Ok(());
-    }
-    let new = |entry: &PointEntry| entry.kind == PointKind::Interface && entry.filter.is_none();
-    for (inode, netns) in netns {
-        let places = points.iter().filter(|entry| new(entry) && entry.netns == *inode).map(|entry| entry.ifindex);
-        let absent: Vec<u32> = netns.enter(|| {
-            let mut rtnl = Rtnl::open()?;
-            let mut absent = Vec::new();
-            for ifindex in places {
-                if !qdisc::has_clsact(&mut rtnl, ifindex)? {
-                    absent.push(ifindex);
-                }
-            }
-            Ok(absent)
-        })??;
-        // The other direction's filter may have made the qdisc: it is as much ours.
-        let ours: Vec<u32> = points.iter().filter(|e| e.netns == *inode && e.clsact).map(|e| e.ifindex).collect();
-        for entry in points.iter_mut().filter(|entry| entry.netns == *inode) {
-            entry.clsact |= absent.contains(&entry.ifindex) || ours.contains(&entry.ifindex);
-        }
     }
     Ok(())
 }
@@ -235,7 +189,7 @@ fn one(session: &mut Session, rtnl: &mut Rtnl, entry: &mut PointEntry, want: &Wa
             entry.link = Some(bpf::link_id(link.as_fd())?);
             links.push(link);
         } else {
-            entry.filter = Some(add_filter(rtnl, entry.ifindex, entry.ingress, stub.as_fd())?);
+            entry.filter = Some(clsact::add_filter(rtnl, entry.ifindex, entry.ingress, entry.clsact, stub.as_fd())?);
         }
     }
     session.held.entry(entry.id).or_default().extend(links);
@@ -251,24 +205,11 @@ pub fn mechanism(session: &Session, rtnl: &mut Rtnl, ifindex: u32) -> Result<&'s
     if session.datapath.ids().tcx {
         return bpf::attach_tcx(stub.as_fd(), ifindex, false, "scratch interface").map(|_link| "tcx");
     }
-    let added = add_filter(rtnl, ifindex, false, stub.as_fd())?;
+    let added = clsact::add_filter(rtnl, ifindex, false, true, stub.as_fd())?;
     let place = Place { interface: ifindex, direction: Direction::Egress, pref: added.pref, handle: added.handle };
     filter::delete(rtnl, place)?;
     qdisc::delete_clsact(rtnl, ifindex)?;
     Ok("clsact")
-}
-
-/// cls_bpf in direct action below clsact: kernels before 6.6.
-pub(super) fn add_filter(
-    rtnl: &mut Rtnl,
-    ifindex: u32,
-    ingress: bool,
-    program: std::os::fd::BorrowedFd,
-) -> Result<FilterEntry, KernelError> {
-    qdisc::add_clsact(rtnl, ifindex)?;
-    let direction = if ingress { Direction::Ingress } else { Direction::Egress };
-    filter::add(rtnl, Place { interface: ifindex, direction, pref: PREF, handle: HANDLE }, "chaos", program)?;
-    Ok(FilterEntry { pref: PREF, handle: HANDLE })
 }
 
 /// The veth pair: fq on the sending end, the way back on the other.
@@ -298,7 +239,7 @@ fn make_pair(
     qdisc::replace_root_with_fq(rtnl, tx.index, &fq(pair.limit, queue.longest))?;
     if session.datapath.ids().legacy {
         let stub = session.datapath.stub(PROGRAM_STAMP, id)?;
-        add_filter(rtnl, tx.index, false, stub.as_fd())?;
+        clsact::add_filter(rtnl, tx.index, false, true, stub.as_fd())?;
     }
     let stub = session.datapath.stub(PROGRAM_BACK, id)?;
     if session.datapath.ids().tcx {
@@ -306,7 +247,7 @@ fn make_pair(
         pair.link = Some(bpf::link_id(link.as_fd())?);
         links.push(link);
     } else {
-        add_filter(rtnl, rx.index, true, stub.as_fd())?;
+        clsact::add_filter(rtnl, rx.index, true, true, stub.as_fd())?;
     }
     Ok((tx.index, rx.index))
 }

@@ -1,16 +1,43 @@
 //! `perPacket`: new connections send every packet as a buffer of its own, by `gso_max_segs` 1 on the interfaces that they leave
-//! by. The value before stands in the journal first, and comes back with the last experiment that needs the limit.
+//! by. The value before stands in the journal first, and comes back with the last experiment that needs the limit. It stands in a further
+//! name of the interface, too: for when no journal says it.
 
 use super::{EngineError, LimitEntry, LimitPlace, Locked, RunEntry, rules::Placed, wants::Want};
 use crate::{
-    kernel::{error::KernelError, link, netlink::Rtnl, netns::Netns},
+    kernel::{
+        error::KernelError,
+        link::{self, altname},
+        netlink::Rtnl,
+        netns::Netns,
+    },
     plan::Plan,
-    resolve::{Target, interface::uppers},
+    resolve::{Interface, Target, interface::uppers},
 };
 use nix::errno::Errno;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 const ONE: u32 = 1;
+/// Begins the further name, which goes on with the value before and, as no two interfaces share a name, the interface's number.
+const MARK: &str = "chaos-gso-max-segs-";
+
+/// The further name of a limited interface.
+fn mark(before: u32, ifindex: u32) -> String {
+    format!("{MARK}{before}-of-{ifindex}")
+}
+
+/// The further names that say what `gso_max_segs` was before, with that value.
+fn marks(interface: &Interface) -> impl Iterator<Item = (&String, u32)> {
+    interface.altnames.iter().filter_map(|name| {
+        let (before, _) = name.strip_prefix(MARK)?.split_once("-of-")?;
+        Some((name, before.parse().ok().filter(|before| *before > ONE)?))
+    })
+}
+
+/// What it was before it was limited, where the interface itself says so.
+#[must_use]
+pub fn before(interface: &Interface) -> Option<u32> {
+    marks(interface).next().map(|(_, before)| before)
+}
 
 /// Can new connections of this target alone be limited?
 ///
@@ -73,7 +100,9 @@ pub fn enter(
         }
         let Some(netns) = netns.get(&place.netns) else { continue };
         let interface = netns.enter(|| link::get(&mut Rtnl::open()?, place.ifindex))??;
-        let Some(before) = interface.gso_max_segs else {
+        // Where a journal that was lost had it limited, what is there is not what was before.
+        let known = before(&interface).filter(|_| interface.gso_max_segs == Some(ONE));
+        let Some(before) = known.or(interface.gso_max_segs) else {
             let error = KernelError::new("read gso_max_segs of", interface.name, Errno::EOPNOTSUPP);
             return Err(error.unsupported("this kernel does not tell it; leave perPacket out").into());
         };
@@ -88,12 +117,26 @@ pub fn enter(
 ///
 /// # Errors
 /// What the kernel says; the caller rolls back.
-pub fn set(run: &RunEntry, netns: &HashMap<u64, Netns>) -> Result<(), EngineError> {
+pub fn set(locked: &Locked, run: &RunEntry, netns: &HashMap<u64, Netns>) -> Result<(), EngineError> {
     for place in &run.limits {
         let Some(netns) = netns.get(&place.netns) else { continue };
-        netns.enter(|| link::set_gso_max_segs(&mut Rtnl::open()?, place.ifindex, ONE))??;
+        let entry = locked.journal.limits.iter().find(|entry| entry.place == *place);
+        netns.enter(|| limit(place.ifindex, entry.map_or(ONE, |entry| entry.before)))??;
     }
     Ok(())
+}
+
+/// The mark first: what is limited without one nobody could give back.
+pub(super) fn limit(ifindex: u32, before: u32) -> Result<(), KernelError> {
+    let mut rtnl = Rtnl::open()?;
+    if before > ONE {
+        match altname::add(&mut rtnl, ifindex, &mark(before, ifindex)) {
+            // Another experiment's, or a kernel or device that takes none: then the journal alone has it.
+            Err(error) if matches!(error.errno, Errno::EEXIST | Errno::EOPNOTSUPP | Errno::EINVAL) => {}
+            other => other?,
+        }
+    }
+    link::set_gso_max_segs(&mut rtnl, ifindex, ONE)
 }
 
 /// The limits that no experiment needs.
@@ -129,12 +172,23 @@ pub fn restore_unused(locked: &mut Locked, netns: &HashMap<u64, Netns>) -> Vec<S
 fn restore(entry: &LimitEntry) -> Result<(), KernelError> {
     let mut rtnl = Rtnl::open()?;
     match link::get(&mut rtnl, entry.place.ifindex) {
-        // What is not our value any more is somebody's wish.
-        Ok(interface) if interface.gso_max_segs == Some(ONE) => {
-            link::set_gso_max_segs(&mut rtnl, entry.place.ifindex, entry.before)
-        }
-        Ok(_) => Ok(()),
+        Ok(interface) => give_back(&mut rtnl, &interface, entry.before),
         Err(error) if error.errno == Errno::ENODEV => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Makes an interface what it was, and takes its mark away.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn give_back(rtnl: &mut Rtnl, interface: &Interface, before: u32) -> Result<(), KernelError> {
+    // What is not our value any more is somebody's wish.
+    if interface.gso_max_segs == Some(ONE) {
+        link::set_gso_max_segs(rtnl, interface.index, before)?;
+    }
+    for (name, _) in marks(interface) {
+        altname::remove(rtnl, interface.index, name)?;
+    }
+    Ok(())
 }

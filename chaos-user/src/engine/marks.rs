@@ -1,6 +1,6 @@
 //! What is marked as ours and in no journal: the way back where the journal was lost.
 
-use super::{EngineError, Journal, RunEntry, attach, release};
+use super::{EngineError, Journal, LimitPlace, Locked, Owner, RunEntry, attach, clsact, journal, limit, release};
 use crate::kernel::{
     acting::{self, Acting},
     datapath::Ids,
@@ -40,17 +40,23 @@ pub fn named(run: &RunEntry) -> Named {
     }
 }
 
-/// The same with their names, as journals of their own: each with one experiment and the maps that it is in.
+/// The same with their names, and those that are prepared by a live process and do not act yet, as journals of their own: each with one
+/// experiment and the maps that it is in.
 ///
 /// # Errors
 /// Where we may not look.
 pub fn lost(journal: &Journal) -> Result<Vec<Journal>, EngineError> {
     let acting = unnamed(journal)?;
-    if acting.is_empty() {
-        return Ok(Vec::new());
-    }
+    let map = |one: &Named| one.ids.maps.get(maps::LEASES).copied();
+    let acts = |one: &Named| acting.iter().any(|two| (Some(two.map), two.slot) == (map(one), one.slot));
+    let here = journal.datapath.as_ref().and_then(|ids| ids.maps.get(maps::LEASES)).copied();
+    let is_named = |one: &Named| {
+        let same = |run: &RunEntry| (run.lease, run.lease_id) == (one.slot, one.id);
+        here.is_some() && here == map(one) && journal.runs.iter().any(same)
+    };
+    let lives = |one: &Named| Owner { pid: one.pid, start: one.pid_start }.is_alive();
     let mut all = names::all()?;
-    all.retain(|one| acting.iter().any(|two| (Some(&two.map), two.slot) == (one.ids.maps.get(maps::LEASES), one.slot)));
+    all.retain(|one| !is_named(one) && (acts(one) || lives(one)));
     let journals = all.into_iter().map(|one| Journal {
         runs: vec![RunEntry {
             name: one.name,
@@ -72,23 +78,67 @@ pub fn lost(journal: &Journal) -> Result<Vec<Journal>, EngineError> {
 /// # Errors
 /// `Failed` where that is so, with what to do; where we may not look.
 pub fn nobody_is_unnamed(journal: &Journal) -> Result<(), EngineError> {
-    let kept = acting::kept(&unnamed(journal)?)?;
+    // Whose owner is seen needs not to be watched for renewals.
+    let seen = lost(journal)?.iter().flat_map(|one| &one.runs).filter(|run| run.owner().is_alive()).count();
+    let kept = if seen > 0 { seen } else { acting::kept(&unnamed(journal)?)? };
     if kept == 0 {
         return Ok(());
     }
-    let text =
-        format!("{kept} experiments act that the journal does not name: `chaos stop --all` ends them; then clean up");
+    let text = format!(
+        "{kept} experiments are active that the journal does not name: `chaos stop --all` ends them; then clean up"
+    );
     Err(EngineError::Failed(text))
 }
 
-/// Takes away pairs and filters that are marked as ours and in no journal, in all namespaces that have a name or a process; the names
-/// of what is gone. Whoever calls holds the journal's lock.
+/// The journal's lock for a start or an end. A damaged journal is set aside where nobody lives who owns what it named; what is marked
+/// as ours is then taken away. The flag: it was so.
+///
+/// # Errors
+/// As [`journal::lock`].
+pub fn lock() -> Result<(Locked, bool), EngineError> {
+    let (locked, damage) = journal::lock_any()?;
+    let Some(damage) = damage else { return Ok((locked, false)) };
+    nobody_is_unnamed(&locked.journal).map_err(|owned| EngineError::Failed(format!("{damage}; {owned}")))?;
+    let aside = locked.set_aside()?;
+    tracing::warn!("{damage}; nobody uses it: set aside as {aside}");
+    Ok((locked, true))
+}
+
+/// Before a start: where the journal names nothing, nothing that is marked as ours and has no owner is to stand in the way. `netns`: where to
+/// look; None: everywhere. What stays, of a live owner with another journal for one, is said: it may be in nobody's way.
+pub fn clear_way(journal: &Journal, netns: Option<Vec<Netns>>) {
+    if !journal.points.is_empty() || !journal.runs.is_empty() || !journal.limits.is_empty() {
+        return;
+    }
+    match sweep_in(journal, netns.unwrap_or_else(Netns::all)) {
+        Ok(gone) => gone.iter().for_each(|mark| tracing::warn!("removed {mark}")),
+        Err(error) => tracing::warn!("{error}"),
+    }
+}
+
+/// What [`sweep`] would take away.
+#[must_use]
+pub fn left(journal: &Journal) -> Vec<String> {
+    let found = |netns: Netns| netns.enter(|| find(journal, netns.inode())).and_then(|found| found).unwrap_or_default();
+    Netns::all().into_iter().flat_map(found).map(|mark| mark.text()).collect()
+}
+
+/// Takes away what is marked as ours and in no journal, in all namespaces that have a name or a process; the names of what is gone.
+/// Whoever calls holds the journal's lock.
 ///
 /// # Errors
 /// `Failed` where live processes may own them; what could not be taken away.
 pub fn sweep(journal: &Journal) -> Result<Vec<String>, EngineError> {
+    sweep_in(journal, Netns::all())
+}
+
+/// The same in these namespaces.
+///
+/// # Errors
+/// As [`sweep`].
+pub fn sweep_in(journal: &Journal, all: Vec<Netns>) -> Result<Vec<String>, EngineError> {
     let (mut gone, mut failed, mut may) = (Vec::new(), Vec::new(), false);
-    for netns in Netns::all() {
+    for netns in all {
         // One that cannot be entered is gone, or not ours to enter.
         let Ok(Ok(found)) = netns.enter(|| find(journal, netns.inode())) else { continue };
         if found.is_empty() {
@@ -111,7 +161,17 @@ pub fn sweep(journal: &Journal) -> Result<Vec<String>, EngineError> {
 /// One thing.
 enum Mark {
     Pair(String),
-    Filter { interface: String, place: Place },
+    /// With its clsact, where that was made for it.
+    Filter {
+        interface: String,
+        place: Place,
+        clsact: bool,
+    },
+    /// `gso_max_segs` as it was before.
+    Limit {
+        interface: String,
+        before: u32,
+    },
 }
 
 fn find(journal: &Journal, netns: u64) -> Result<Vec<Mark>, KernelError> {
@@ -131,6 +191,10 @@ fn find(journal: &Journal, netns: u64) -> Result<Vec<Mark>, KernelError> {
         if one.alias.as_deref().is_some_and(|alias| alias.starts_with(attach::ALIAS)) {
             continue;
         }
+        let place = LimitPlace { netns, ifindex: one.index };
+        if let Some(before) = limit::before(one).filter(|_| !journal.limits.iter().any(|entry| entry.place == place)) {
+            found.push(Mark::Limit { interface: one.name.clone(), before });
+        }
         for direction in [Direction::Egress, Direction::Ingress] {
             let ingress = direction == Direction::Ingress;
             if here().any(|entry| (entry.ifindex, entry.ingress) == (one.index, ingress)) {
@@ -138,10 +202,11 @@ fn find(journal: &Journal, netns: u64) -> Result<Vec<Mark>, KernelError> {
             }
             // Without clsact there are none.
             let listed = filter::list(&mut rtnl, one.index, direction).unwrap_or_default();
-            let ours = listed.iter().filter(|filter| attach::is_our_filter(filter));
+            let ours = listed.iter().filter(|filter| clsact::is_ours(filter));
             found.extend(ours.map(|filter| Mark::Filter {
                 interface: one.name.clone(),
                 place: Place { interface: one.index, direction, pref: filter.pref, handle: filter.handle },
+                clsact: clsact::made_for(filter),
             }));
         }
     }
@@ -153,6 +218,7 @@ impl Mark {
         match self {
             Self::Pair(name) => format!("{name}, which no journal named"),
             Self::Filter { interface, .. } => format!("{interface} as a filter that no journal named"),
+            Self::Limit { interface, .. } => format!("{interface} (gso_max_segs), which no journal named"),
         }
     }
 
@@ -163,7 +229,12 @@ impl Mark {
                 Some(interface) => link::delete(&mut rtnl, &interface),
                 None => Ok(()),
             },
-            Self::Filter { place, .. } => filter::delete(&mut rtnl, *place),
+            Self::Filter { place, clsact, .. } => filter::delete(&mut rtnl, *place)
+                .and_then(|()| if *clsact { clsact::remove_if_empty(&mut rtnl, place.interface) } else { Ok(()) }),
+            Self::Limit { interface, before } => match link::find_by_name(&mut rtnl, interface)? {
+                Some(interface) => limit::give_back(&mut rtnl, &interface, *before),
+                None => Ok(()),
+            },
         };
         match removed {
             Err(error) if matches!(error.errno, Errno::ENODEV | Errno::ENOENT | Errno::EINVAL) => Ok(()),

@@ -5,6 +5,7 @@ pub mod arrivals;
 pub mod attach;
 pub mod calls;
 pub mod check;
+pub mod clsact;
 pub mod collect;
 mod drain;
 pub mod error;

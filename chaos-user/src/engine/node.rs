@@ -2,9 +2,9 @@
 
 use super::{
     Active, Engine, EngineError, Request, Session,
-    journal::{self, Home, Locked},
+    journal::{Home, Locked},
     lease::Leases,
-    lookup,
+    lookup, marks,
     prepare::all,
     reap::{self, Reaped},
     run::{check_names, permitted, ready},
@@ -17,8 +17,9 @@ impl Engine {
     /// # Errors
     /// By exit code; see [`EngineError`].
     pub fn open() -> Result<(Self, Reaped), EngineError> {
-        let mut locked = journal::lock()?;
+        let (mut locked, _) = marks::lock()?;
         let reaped = reap::reap(&mut locked)?;
+        marks::clear_way(&locked.journal, None);
         let session = Session::open(&mut locked)?;
         locked.save()?;
         let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
@@ -40,7 +41,7 @@ impl Engine {
     /// # Errors
     /// As [`journal::lock`]; what could not be taken away.
     pub fn take_over(&self) -> Result<Reaped, EngineError> {
-        reap::reap(&mut journal::lock()?)
+        reap::reap(&mut marks::lock()?.0)
     }
 
     /// Prepares one more experiment; a failure leaves the others as they are.
@@ -50,9 +51,10 @@ impl Engine {
     pub fn add_one(&mut self, request: Request) -> Result<Active, EngineError> {
         // Before the lock, for nameservers may be slow.
         let known = lookup::look_up(&request.plan, &request.targets);
-        let mut locked = journal::lock()?;
+        let (mut locked, was_lost) = marks::lock()?;
         permitted(&self.home)?;
         reap::reap(&mut locked)?;
+        marks::clear_way(&locked.journal, (!was_lost).then(|| request.places()));
         check_names(&locked, std::iter::once(&request))?;
         self.meet(&mut locked)?;
         let requests = vec![(request, known)];

@@ -1,7 +1,7 @@
 //! Everything that is made before a fault acts, and more targets for one that acts already.
 
 use super::{
-    Active, Engine, EngineError, Locked, RunEntry, Session, attach, calls, collect, expedite, hosts, limit,
+    Active, Engine, EngineError, Locked, RunEntry, Session, attach, calls, clsact, collect, expedite, hosts, limit,
     lookup::{self, Known},
     marks,
     never::Never,
@@ -47,6 +47,15 @@ pub struct Request {
     pub node: BTreeSet<IpAddr>,
     /// What rules remember from before a restart, by index of the fault and name of the target.
     pub remembered: HashMap<(usize, String), Remembered>,
+}
+
+impl Request {
+    /// The network namespaces of its targets.
+    #[must_use]
+    pub fn places(&self) -> Vec<Netns> {
+        let of = |target: &Target| Netns::from_fd(Arc::clone(&target.netns.fd), target.name.clone()).ok();
+        self.targets.iter().filter_map(of).collect()
+    }
 }
 
 /// Who asks for an experiment.
@@ -234,12 +243,12 @@ pub(super) fn attach(
     if points.iter().any(|ids| !ids.is_empty()) {
         expedite::raise(locked)?;
     }
-    attach::look_for_clsact(session, &mut locked.journal.points, &active.netns)?;
+    clsact::look_for(session, &mut locked.journal.points, &active.netns)?;
     let places = limit::places(&active.plan, &active.placed, &active.targets, all);
     limit::enter(locked, &mut active.run, places, &active.netns)?;
     note(locked, &active.run);
     locked.save()?;
-    limit::set(&active.run, &active.netns)?;
+    limit::set(locked, &active.run, &active.netns)?;
     let mut journal_points = std::mem::take(&mut locked.journal.points);
     let attached = attach::attach_all(session, &mut journal_points, &active.netns, all, &points);
     locked.journal.points = journal_points;

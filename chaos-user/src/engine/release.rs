@@ -1,6 +1,6 @@
 //! Taking back: what a run wrote into the maps, and attach points that nobody uses any more.
 
-use super::{EngineError, Locked, PointEntry, PointKind, RunEntry, attach, hosts, limit, sets, walk};
+use super::{EngineError, Locked, PointEntry, PointKind, RunEntry, attach, clsact, hosts, limit, sets, walk};
 use crate::{
     kernel::{
         datapath::{Datapath, map_error},
@@ -9,7 +9,7 @@ use crate::{
         link, names,
         netlink::Rtnl,
         netns::Netns,
-        qdisc, seam,
+        seam,
     },
     resolve::Interface,
 };
@@ -183,12 +183,7 @@ fn remove_filter(rtnl: &mut Rtnl, entry: &PointEntry) -> Result<(), KernelError>
         absent_is_fine(filter::delete(rtnl, place))?;
     }
     if entry.clsact {
-        let both = [Direction::Ingress, Direction::Egress];
-        let empty =
-            both.iter().all(|direction| filter::list(rtnl, entry.ifindex, *direction).is_ok_and(|l| l.is_empty()));
-        if empty {
-            absent_is_fine(qdisc::delete_clsact(rtnl, entry.ifindex))?;
-        }
+        clsact::remove_if_empty(rtnl, entry.ifindex)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use super::{
     journal::{self, Home, Journal},
     lease::Leases,
     lookup::{self, Known},
+    marks,
     prepare::{Asker, CLUSTER, all, note},
     reap, release,
     session::Shared,
@@ -39,9 +40,11 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
             (one, known)
         })
         .collect();
-    let mut locked = journal::lock()?;
+    let (mut locked, was_lost) = marks::lock()?;
     permitted(&Home::Node)?;
     reap::reap(&mut locked)?;
+    let places = requests.iter().flat_map(|(request, _)| request.places()).collect();
+    marks::clear_way(&locked.journal, (!was_lost).then_some(places));
     check_names(&locked, requests.iter().map(|(request, _)| request))?;
     let mut session = Session::open(&mut locked)?;
     let leases = ready(&session, &requests).and_then(|()| Leases::new(session.datapath.reopen()?, session.hz));
@@ -62,7 +65,8 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
 /// As of a start.
 pub fn allowed(requests: &[Request]) -> Result<(), EngineError> {
     permitted(&Home::Node)?;
-    taken(&journal::peek()?, requests.iter())
+    // A damaged one names nobody; a start sets it aside.
+    taken(&journal::peek().unwrap_or_default(), requests.iter())
 }
 
 /// May an experiment start? `chaos stop --lock` locks the node; a scratch namespace is nobody's.
@@ -222,7 +226,11 @@ impl Engine {
     }
 
     fn remove(&self, active: &Active) -> Result<(), EngineError> {
-        let mut locked = self.home.lock()?;
+        let (mut locked, damaged) = match self.home {
+            Home::Node => marks::lock()?,
+            Home::Private(_) => (self.home.lock()?, false),
+        };
+        let is_lost = damaged || !locked.journal.runs.iter().any(|run| run.lease_id == active.run.lease_id);
         let mut session = self.session();
         let detached = session.known_calls().map_or(Ok(()), |calls| {
             active.tables.iter().for_each(|tables| calls.forget(*tables));
@@ -235,6 +243,11 @@ impl Engine {
         let gone = undo::let_go(&mut locked, &mut session, &active.netns);
         let saved = locked.save();
         cleared?;
+        if is_lost {
+            drop(session);
+            // What the journal would have named is found by its marks.
+            marks::sweep_in(&locked.journal, active.netns.values().cloned().collect())?;
+        }
         gone.and(saved).and(detached)
     }
 }

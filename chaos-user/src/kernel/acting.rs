@@ -1,9 +1,8 @@
 //! Experiments that act, as the maps of the node say: for when there is no journal that names them.
 
-use super::{clock, datapath::map_error, error::KernelError};
+use super::{clock, datapath::map_error, error::KernelError, search::in_maps};
 use aya::maps::{Array, Map, MapData, MapError};
 use chaos_abi::{LEASE_PAUSED, LEASE_RUNNING, Lease, maps as names};
-use nix::errno::Errno;
 use std::time::Duration;
 
 /// Longer than a live owner lets pass between two renewals, two of them missed.
@@ -29,35 +28,11 @@ pub fn acting() -> Result<Vec<Acting>, KernelError> {
     in_maps(names::LEASES, of)
 }
 
-/// What all maps of a name hold, whoever owns them, as `of` reads it from a map's id.
-///
-/// # Errors
-/// EPERM where we may not look for maps; what the kernel says of one.
-pub(super) fn in_maps<T>(name: &str, of: impl Fn(u32) -> Result<Vec<T>, KernelError>) -> Result<Vec<T>, KernelError> {
-    let mut found = Vec::new();
-    for info in aya::maps::loaded_maps() {
-        let info = match info.map_err(|e| map_error("find", "maps", &e)) {
-            Ok(info) => info,
-            // Gone between two steps of the search.
-            Err(error) if error.errno == Errno::ENOENT => continue,
-            Err(error) => return Err(error),
-        };
-        if info.name() == name.as_bytes() {
-            match of(info.id()) {
-                // Gone meanwhile, or of a chaos whose maps are made otherwise.
-                Err(error) if matches!(error.errno, Errno::ENOENT | Errno::EIO) => {}
-                other => found.extend(other?),
-            }
-        }
-    }
-    Ok(found)
-}
-
 fn of(map: u32) -> Result<Vec<Acting>, KernelError> {
     let error = |e: MapError| map_error("read map", names::LEASES, &e);
     let data = MapData::from_id(map).map_err(error)?;
     let leases: Array<MapData, Lease> = Map::from_map_data(data).map_err(error)?.try_into().map_err(error)?;
-    let now = clock::monotonic();
+    let now = clock::boot();
     let mut found = Vec::new();
     for slot in 0..leases.len() {
         let lease = leases.get(&slot, 0).map_err(error)?;

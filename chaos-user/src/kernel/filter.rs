@@ -140,6 +140,13 @@ pub fn list(rtnl: &mut Rtnl, interface: u32, direction: Direction) -> Result<Vec
     }
 }
 
+/// Is there no filter on one side of a device, of whatever kind? Errors: as [`list`].
+pub fn is_empty(rtnl: &mut Rtnl, interface: u32, direction: Direction) -> Result<bool, KernelError> {
+    let tcm = Tcm { index: interface, parent: direction.parent(), ..Tcm::default() };
+    let object = format!("interface {interface}");
+    Ok(rtnl.dump(Request::new("list filters of", object, libc::RTM_GETTFILTER, 0, &tcm.bytes()))?.is_empty())
+}
+
 pub(crate) fn parse(message: &[u8]) -> Option<Filter> {
     let tcm = Tcm::parse(message)?;
     let attrs = message.get(TCMSG..)?;

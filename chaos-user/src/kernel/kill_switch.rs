@@ -1,6 +1,6 @@
 //! The kill switch of the node.
 
-use super::{datapath::map_error, error::KernelError};
+use super::{datapath::map_error, error::KernelError, search::maps_named};
 use aya::maps::{Array, Map, MapData, MapError};
 use chaos_abi::{Control, maps as names};
 use nix::errno::Errno;
@@ -12,21 +12,11 @@ use nix::errno::Errno;
 /// The last map that could not be read or written; the others are still tried. EPERM where we may not look for maps.
 pub fn kill_switch() -> Result<usize, KernelError> {
     let (mut done, mut failed) = (0, None);
-    for info in aya::maps::loaded_maps() {
-        let info = match info.map_err(|e| map_error("find", "maps", &e)) {
-            Ok(info) => info,
-            // Gone between two steps of the search.
-            Err(error) if error.errno == Errno::ENOENT => continue,
-            Err(error) => {
-                failed = Some(error);
-                continue;
-            }
-        };
-        if info.name() != names::CONTROL.as_bytes() {
-            continue;
-        }
-        match bump(info.id()) {
+    for id in maps_named(names::CONTROL)? {
+        match bump(id) {
             Ok(()) => done += 1,
+            // Gone since it was found, and its faults with it.
+            Err(error) if error.errno == Errno::ENOENT => {}
             Err(error) => failed = Some(error),
         }
     }

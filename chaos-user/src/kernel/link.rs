@@ -1,4 +1,6 @@
 //! Network interfaces: read, a quiet veth pair, marks and limits.
+pub mod altname;
+
 use std::{panic::resume_unwind, thread};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
@@ -268,6 +270,7 @@ pub(crate) fn parse(message: &[u8]) -> Option<Interface> {
         qdisc: words(libc::IFLA_QDISC),
         alias: words(libc::IFLA_IFALIAS),
         gso_max_segs: number(libc::IFLA_GSO_MAX_SEGS),
+        altnames: altname::parse(attrs),
     })
 }
 

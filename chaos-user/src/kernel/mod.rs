@@ -29,6 +29,7 @@ pub mod netns_id;
 pub mod probe;
 pub mod qdisc;
 pub mod seam;
+pub mod search;
 pub mod sleep;
 pub mod steering;
 pub mod stops;

@@ -1,10 +1,10 @@
 //! Whose the leases are, as the maps of the node say: for when there is no journal that names them.
 
 use super::{
-    acting::in_maps,
     datapath::{Datapath, Ids, map_error},
     error::KernelError,
     seam,
+    search::in_maps,
 };
 use aya::maps::{HashMap, Map, MapData, MapError};
 use chaos_abi::{NAME_LENGTH, Name, maps as names};

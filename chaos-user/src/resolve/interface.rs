@@ -33,6 +33,8 @@ pub struct Interface {
     pub alias: Option<String>,
     /// Segments that one skb may hold at most (IFLA_GSO_MAX_SEGS).
     pub gso_max_segs: Option<u32>,
+    /// Further names (`ip link property`).
+    pub altnames: Vec<String>,
 }
 
 /// ARPHRD_ETHER.

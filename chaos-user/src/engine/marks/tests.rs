@@ -33,21 +33,37 @@ fn marks_are_found_and_only_those_that_no_journal_names() {
         let mut rtnl = Rtnl::open().unwrap();
         let prod = link::find_by_name(&mut rtnl, "prod0").unwrap().unwrap().index;
         crate::kernel::qdisc::add_clsact(&mut rtnl, prod).unwrap();
-        attach::add_filter(&mut rtnl, prod, false, stub.as_fd()).unwrap();
+        clsact::add_filter(&mut rtnl, prod, false, true, stub.as_fd()).unwrap();
         // Another's, beside it.
         let other = Place { interface: prod, direction: Direction::Egress, pref: 7, handle: 7 };
         filter::add(&mut rtnl, other, "chaos", stub.as_fd()).unwrap();
+        // Below clsact that was made for it, and below one that was there.
+        for (name, made) in [("made", true), ("had", false)] {
+            ip(&["link", "add", name, "type", "bridge"]);
+            let index = link::find_by_name(&mut rtnl, name).unwrap().unwrap().index;
+            crate::kernel::qdisc::add_clsact(&mut rtnl, index).unwrap();
+            for ingress in [false, true] {
+                clsact::add_filter(&mut rtnl, index, ingress, made, stub.as_fd()).unwrap();
+            }
+        }
         let found = find(&Journal::default(), netns.inode()).unwrap();
         let texts: Vec<_> = found.iter().map(Mark::text).collect();
         found.iter().for_each(|one| one.remove().unwrap());
         let left: Vec<_> = link::list(&mut rtnl).unwrap().into_iter().map(|one| one.name).collect();
-        (texts, left, filter::list(&mut rtnl, prod, Direction::Egress).unwrap().len())
+        let clsact = ["prod0", "made", "had"].map(|name| {
+            let index = link::find_by_name(&mut rtnl, name).unwrap().unwrap().index;
+            crate::kernel::qdisc::has_clsact(&mut rtnl, index).unwrap()
+        });
+        (texts, left, filter::list(&mut rtnl, prod, Direction::Egress).unwrap().len(), clsact)
     });
-    let (mut texts, mut left, filters) = found.unwrap();
+    let (mut texts, mut left, filters, clsact) = found.unwrap();
     texts.sort();
     left.sort();
-    assert_eq!(texts, ["chq4, which no journal named", "prod0 as a filter that no journal named"]);
-    assert_eq!(left, ["chq6", "chr6", "lo", "prod0", "prod1"]);
+    let filter = |name: &str| format!("{name} as a filter that no journal named");
+    let [had, made, prod] = ["had", "made", "prod0"].map(filter);
+    assert_eq!(texts, ["chq4, which no journal named", &had, &had, &made, &made, &prod]);
+    assert_eq!(left, ["chq6", "chr6", "had", "lo", "made", "prod0", "prod1"]);
+    assert_eq!(clsact, [true, false, true], "what is another's or has another's filter stays");
     assert_eq!(filters, 1, "another's filter stays");
 }
 
@@ -76,4 +92,65 @@ fn what_acts_without_a_name_is_found_and_only_what_is_renewed_is_kept() {
         datapath.leases.set(3, Lease { until: 6, ..lease }, 0).unwrap();
         assert_eq!(kept.join().unwrap(), 1);
     });
+}
+
+#[test]
+fn a_limit_says_what_was_before() {
+    root_or_return!();
+    let named = Named(unique("ml"));
+    ip(&["netns", "add", &named.0]);
+    let netns = Netns::by_name(&named.0).unwrap();
+    netns
+        .enter(|| {
+            ip(&["link", "add", "d0", "type", "veth", "peer", "name", "d1", "gso_max_segs", "17"]);
+            ip(&["link", "set", "d1", "gso_max_segs", "1"]);
+            let mut rtnl = Rtnl::open().unwrap();
+            let get = |rtnl: &mut Rtnl, name| link::find_by_name(rtnl, name).unwrap().unwrap();
+            let d0 = get(&mut rtnl, "d0");
+            link::set_gso_max_segs(&mut rtnl, d0.index, 23).unwrap();
+            limit::limit(d0.index, 23).unwrap();
+            // Once more, as by a second experiment.
+            limit::limit(d0.index, 23).unwrap();
+            let limited = get(&mut rtnl, "d0");
+            assert_eq!((limited.gso_max_segs, limit::before(&limited)), (Some(1), Some(23)));
+            let place = LimitPlace { netns: netns.inode(), ifindex: d0.index };
+            let entry = crate::engine::LimitEntry { place, interface: "d0".to_owned(), before: 23 };
+            let journal = Journal { limits: vec![entry], ..Journal::default() };
+            assert!(find(&journal, netns.inode()).unwrap().is_empty(), "the journal has it");
+            let found = find(&Journal::default(), netns.inode()).unwrap();
+            assert_eq!(found.iter().map(Mark::text).collect::<Vec<_>>(), ["d0 (gso_max_segs), which no journal named"]);
+            found.iter().for_each(|one| one.remove().unwrap());
+            let after = get(&mut rtnl, "d0");
+            assert_eq!((after.gso_max_segs, after.altnames), (Some(23), Vec::new()));
+            assert_eq!(get(&mut rtnl, "d1").gso_max_segs, Some(1), "nobody limited it");
+        })
+        .unwrap();
+}
+
+#[test]
+fn what_is_prepared_is_found_while_its_process_lives() {
+    root_or_return!();
+    let mut datapath = Datapath::load().unwrap();
+    let me = Owner::me();
+    let run = |lease, pid| RunEntry {
+        name: format!("of-{pid}"),
+        pid,
+        pid_start: me.start,
+        lease,
+        lease_id: u64::from(lease) + 7_000,
+        ..RunEntry::default()
+    };
+    for one in [run(3, me.pid), run(4, u32::MAX)] {
+        names::write(&mut datapath, &super::named(&one)).unwrap();
+    }
+    let map = datapath.ids().maps[maps::LEASES];
+    let mine = |journal: &Journal| {
+        let mut found = lost(journal).unwrap();
+        found.retain(|one| one.datapath.as_ref().is_some_and(|ids| ids.maps[maps::LEASES] == map));
+        found.into_iter().flat_map(|one| one.runs).map(|run| run.lease).collect::<Vec<_>>()
+    };
+    assert_eq!(mine(&Journal::default()), [3], "nothing acts, and the owner of one lives");
+    assert!(nobody_is_unnamed(&Journal::default()).unwrap_err().to_string().contains("stop --all"));
+    let journal = Journal { datapath: Some(datapath.ids().clone()), runs: vec![run(3, me.pid)], ..Journal::default() };
+    assert!(mine(&journal).is_empty(), "the journal names it");
 }
