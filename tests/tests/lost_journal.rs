@@ -128,6 +128,8 @@ fn the_next_run_needs_no_cleanup() {
                 running.kill9();
             } else {
                 let name = running.name().to_owned();
+                // Or it would have had no effect.
+                lost(&lab);
                 lab.chaos.command(&["stop", &name, "--finish"]).expect_code(0);
                 let ended = running.ended();
                 assert_eq!(ended.output.code, 0, "{case}: {}", ended.output.stderr);

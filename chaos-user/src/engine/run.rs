@@ -12,7 +12,7 @@ use super::{
     session::Shared,
     sets, undo,
 };
-use crate::{observe::FaultReport, plan::PeerAddress};
+use crate::{kernel::names, observe::FaultReport, plan::PeerAddress};
 use std::{
     collections::BTreeSet,
     net::IpAddr,
@@ -226,6 +226,8 @@ impl Engine {
     }
 
     fn remove(&self, active: &Active) -> Result<(), EngineError> {
+        // Its lease has ended: what a journal that is damaged named has one owner less.
+        let _cleared_again_below = names::remove(&mut self.session().datapath, active.run.lease);
         let (mut locked, damaged) = match self.home {
             Home::Node => marks::lock()?,
             Home::Private(_) => (self.home.lock()?, false),

@@ -248,7 +248,7 @@ fn is_dying(thread: u32) -> bool {
         return true;
     }
     let Ok(path) = std::ffi::CStr::from_bytes_until_nul(&path) else { return true };
-    let Ok(file) = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return true };
+    let Ok(file) = openat(rustix::fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else { return true };
     let mut text = [0_u8; 4096];
     let length = rustix::io::read(&file, &mut text).unwrap_or(0);
     let text = text.get(..length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or("");
