@@ -23,7 +23,7 @@ pub use sleep::*;
 pub use state::*;
 
 /// Version of this contract; kept in [`Control::abi`] and compared before a process joins another one's maps.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = 11;
 
 /// Most attach points (netns and interface, or cgroup; direction) on a node.
 pub const MAX_POINTS: u32 = 2048;
