@@ -39,7 +39,7 @@ impl Engine {
     /// Takes away what the process left that owned the node's experiments until now, and others that are dead.
     ///
     /// # Errors
-    /// As [`journal::lock`]; what could not be taken away.
+    /// Where the journal cannot be locked; what could not be taken away.
     pub fn take_over(&self) -> Result<Reaped, EngineError> {
         reap::reap(&mut marks::lock()?.0)
     }

@@ -61,7 +61,7 @@ pub(super) fn maps_named(name: &str) -> Result<Vec<u32>, KernelError> {
 /// Ids of the tables of tail calls that the kernel keeps for nobody: see above. Only what no program uses and no process holds is opened.
 ///
 /// # Errors
-/// As [`maps_named`].
+/// EPERM without CAP_BPF or CAP_SYS_ADMIN.
 pub fn lost_tables() -> Result<Vec<u32>, KernelError> {
     let ours = [names::PROGS, names::CGROUP_PROGS];
     let mut taken = used(|_| true)?;
