@@ -1,5 +1,8 @@
 //! Targets of faults of system calls alone: a cgroup is enough, whoever is in it, or will be.
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{
     cgroup,
@@ -57,7 +60,13 @@ impl Finder<'_> {
 
     /// The unit of which this one is another name.
     pub(super) fn own_name(&self, unit: &str) -> Option<String> {
-        self.host.units.iter().filter(|_| !unit.contains('/')).find_map(|folder| other_name(folder, unit))
+        self.decides(unit).and_then(|folder| other_name(folder, unit))
+    }
+
+    /// The first folder that has a unit's file: only that one counts, also where it is a link to /dev/null (systemd.unit(5)).
+    fn decides(&self, unit: &str) -> Option<&Path> {
+        let mut folders = self.host.units.iter().filter(|_| !unit.contains('/'));
+        folders.find(|folder| folder.join(unit).symlink_metadata().is_ok()).map(PathBuf::as_path)
     }
 
     /// A service that systemd knows and has not started: its cgroup is to be made before, so that its first call is hit.
@@ -74,7 +83,9 @@ impl Finder<'_> {
         };
         let Ok(tree) = self.unified() else { return Ok(None) };
         let mut slice = tree.mount.join(SLICE);
-        if !any(&|folder, file| folder.join(file).is_file()) || !slice.is_dir() {
+        // The instance's own file comes before the template's.
+        let file = files.iter().find_map(|file| Some(self.decides(file)?.join(file)));
+        if !file.is_some_and(|file| file.is_file()) || !slice.is_dir() {
             return Ok(None);
         }
         if any(&is_elsewhere) {

@@ -297,8 +297,12 @@ impl Finder<'_> {
         let trusted = |uid: u32| uid == 0 || uid == nix::unistd::geteuid().as_raw();
         let mut known = names_of_containers::all(&self.host.root, trusted);
         if !known.iter().any(|one| one.name == wanted) {
+            let unified = self.host.unified.iter().map(|tree| tree.mount.as_path());
+            let mounts: Vec<&Path> = unified.chain(self.host.legacy.iter().map(|tree| tree.mount.as_path())).collect();
             let whose = |directory: &Path| {
-                runtime::container_id(directory).map(|id| (names_of_users::owner_of(directory), id.to_owned()))
+                let id = runtime::container_id(directory)?.to_owned();
+                let below = mounts.iter().find_map(|mount| directory.strip_prefix(mount).ok())?;
+                Some((names_of_users::owner_of(below), id))
             };
             known.extend(names_of_users::all(&self.host.root, &self.names_in_trees(whose)));
         }

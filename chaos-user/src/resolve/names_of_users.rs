@@ -36,11 +36,12 @@ pub(super) struct Named {
     pub(super) of_pod: bool,
 }
 
-/// The user in whose part of systemd's tree a directory lies: `user.slice/user-1000.slice/...` (systemd.special(7)).
-pub(super) fn owner_of(directory: &Path) -> Option<u32> {
-    let mut parts = directory.components().filter_map(|part| part.as_os_str().to_str());
-    parts.find(|part| *part == "user.slice")?;
-    parts.next()?.strip_prefix("user-")?.strip_suffix(".slice")?.parse().ok()
+/// The user in whose part of systemd's tree a directory lies: `user.slice/user-1000.slice/...` (systemd.special(7)). It is `below` the
+/// tree's mount: further down, others may have directories of these names.
+pub(super) fn owner_of(below: &Path) -> Option<u32> {
+    let mut parts = below.components().map(|part| part.as_os_str().to_str());
+    parts.next()?.filter(|part| *part == "user.slice")?;
+    parts.next()??.strip_prefix("user-")?.strip_suffix(".slice")?.parse().ok()
 }
 
 /// The names of containers that run. Each is of the user in whose part of the tree it has its cgroup, None for the system's; one that is seen in
@@ -98,4 +99,18 @@ fn read(home: &Path, path: &str, user: u32) -> Option<Value> {
     let mut text = Vec::new();
     file.take(MOST).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_first_in_the_tree_is_a_users() {
+        let of = |path: &str| owner_of(Path::new(path));
+        assert_eq!(of("user.slice/user-1000.slice/user@1000.service/x.scope"), Some(1000));
+        for other in ["system.slice/user.slice/user-0.slice/x", "user.slice/x/user-0.slice", "user.slice", "", "/"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
 }

@@ -85,6 +85,24 @@ fn a_unit_that_is_known_may_start_later() {
 }
 
 #[test]
+fn the_first_folder_decides_what_a_unit_is() {
+    let machine = Machine::unified();
+    machine.cgroup("/system.slice");
+    machine.unit_file("../units.d/web.service", "[Service]\n");
+    machine.unit_file("../units.d/masked.service", "[Service]\n");
+    machine.unit_file("db.service", "[Service]\n");
+    machine.unit_file("web.service", "[Service]\n");
+    // Below, another package has the name for an alias.
+    machine.unit_link("../units.d/own.service", "../units/db.service");
+    machine.unit_file("own.service", "[Service]\n");
+    machine.unit_link("masked.service", "/dev/null");
+    let resolve = |name: &str| resolve(&machine, Wanted::Unit(name.to_owned()));
+    assert_eq!(resolve("own").unwrap().name, "own.service");
+    assert_eq!(resolve("web").unwrap().name, "web.service");
+    assert_eq!(resolve("masked").unwrap_err().0, Reason::Absent);
+}
+
+#[test]
 fn an_instance_may_start_later_beside_others_of_its_template() {
     let machine = Machine::unified();
     machine.cgroup("/system.slice");

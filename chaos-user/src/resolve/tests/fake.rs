@@ -203,7 +203,7 @@ impl Machine {
         let level =
             |id: u64| (is_in_it && id == root).then_some(LEVEL).ok_or("this process is not below it".to_owned());
         Host {
-            units: vec![path("units")],
+            units: vec![path("units"), path("units.d")],
             root: path("root"),
             ..Host::at(&path("proc"), &path("netns"), &level).unwrap()
         }
