@@ -55,7 +55,7 @@ abi_struct! {
     pub struct Later {
         /// The kernel's own (linux/bpf.h, `struct bpf_task_work`).
         pub work: u64,
-        /// When it was decided, CLOCK_MONOTONIC in ns.
+        /// When it was decided, CLOCK_BOOTTIME in ns: as leases say when they began.
         pub decided: u64,
         /// How long, ns.
         pub duration: u64,

@@ -54,7 +54,7 @@ fn arrange(rule: u32, duration: u64, errno: u32) -> bool {
         // SAFETY: fields of a map value; the running task cannot go away.
         unsafe {
             if schedule(bpf_get_current_task_btf(), later) == 0 {
-                (&raw mut (*later).decided).write_volatile(clock::now());
+                (&raw mut (*later).decided).write_volatile(clock::boot());
                 (&raw mut (*later).duration).write_volatile(duration);
                 (&raw mut (*later).rule).write_volatile(rule);
                 (&raw mut (*later).errno).write_volatile(errno);

@@ -1,8 +1,13 @@
 //! Experiments that act, as the maps of the node say: for when there is no journal that names them.
 
-use super::{clock, datapath::map_error, error::KernelError, search::in_maps};
+use super::{
+    clock,
+    datapath::map_error,
+    error::KernelError,
+    search::{beside, in_maps},
+};
 use aya::maps::{Array, Map, MapData, MapError};
-use chaos_abi::{LEASE_PAUSED, LEASE_RUNNING, Lease, maps as names};
+use chaos_abi::{ABI_VERSION, Control, LEASE_PAUSED, LEASE_RUNNING, Lease, maps as names};
 use std::time::Duration;
 
 /// Longer than a live owner lets pass between two renewals, two of them missed.
@@ -34,13 +39,32 @@ fn of(map: u32) -> Result<Vec<Acting>, KernelError> {
     let leases: Array<MapData, Lease> = Map::from_map_data(data).map_err(error)?.try_into().map_err(error)?;
     let now = clock::boot();
     let mut found = Vec::new();
+    let mut is_ours = None;
     for slot in 0..leases.len() {
         let lease = leases.get(&slot, 0).map_err(error)?;
-        if matches!(lease.state, LEASE_RUNNING | LEASE_PAUSED) && lease.deadline > now {
+        if !matches!(lease.state, LEASE_RUNNING | LEASE_PAUSED) {
+            continue;
+        }
+        // Another version's deadline may be of another clock.
+        let is_over = lease.deadline <= now
+            && match is_ours {
+                Some(known) => known,
+                None => *is_ours.insert(is_of_this_version(map)?),
+            };
+        if !is_over {
             found.push(Acting { map, slot, until: lease.until, paused: lease.state == LEASE_PAUSED });
         }
     }
     Ok(found)
+}
+
+/// Is a lease's map of our version?
+fn is_of_this_version(map: u32) -> Result<bool, KernelError> {
+    let error = |e: MapError| map_error("read map", names::CONTROL, &e);
+    let Some(id) = beside(map, names::CONTROL)?.into_iter().next() else { return Ok(false) };
+    let data = MapData::from_id(id).map_err(error)?;
+    let control: Array<MapData, Control> = Map::from_map_data(data).map_err(error)?.try_into().map_err(error)?;
+    Ok(control.get(&0, 0).map_err(error)?.abi == ABI_VERSION)
 }
 
 /// Those of these whose owner lives, as far as can be seen: it renews the lease, or has paused it. Takes more than a second.

@@ -1,6 +1,6 @@
 //! The kill switch of the node.
 
-use super::{datapath::map_error, error::KernelError, search::maps_named};
+use super::{datapath::map_error, error::KernelError, search};
 use aya::maps::{Array, Map, MapData, MapError};
 use chaos_abi::{Control, maps as names};
 use nix::errno::Errno;
@@ -9,10 +9,12 @@ use nix::errno::Errno;
 /// Returns how many sets there were.
 ///
 /// # Errors
-/// The last map that could not be read or written; the others are still tried. EPERM where we may not look for maps.
+/// The last map that could not be read or written, or what could not be looked at; the others are still tried. EPERM where we may not look
+/// for maps.
 pub fn kill_switch() -> Result<usize, KernelError> {
-    let (mut done, mut failed) = (0, None);
-    for id in maps_named(names::CONTROL)? {
+    let found = search::seen(names::CONTROL);
+    let (mut done, mut failed) = (0, found.error);
+    for id in found.these {
         match bump(id) {
             Ok(()) => done += 1,
             // Gone since it was found, and its faults with it.

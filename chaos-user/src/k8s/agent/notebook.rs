@@ -7,6 +7,7 @@ use crate::{
         folder::{self, Folder},
     },
     k8s::api::InjectionPhase,
+    kernel::clock,
     observe::{FaultReport, Gap, Report},
 };
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ use std::{
 };
 
 const NAME: &str = "agent.json";
+/// [`Notebook::clock`]: CLOCK_BOOTTIME.
+const CLOCK: &str = "boot";
 
 /// An experiment that outlived so many processes of the agent that did not end in order, one soon after the other, is not applied again:
 /// it may be what kills them.
@@ -30,6 +33,8 @@ const FORGIVEN: u64 = 600 * 1_000_000_000;
 pub struct Notebook {
     /// The boot it is about (/proc/sys/kernel/random/boot_id).
     boot: String,
+    /// Of which clock its times are; none: CLOCK_MONOTONIC, as older agents wrote them.
+    clock: String,
     /// By UID of the Injection.
     pub parts: BTreeMap<String, Note>,
     #[serde(skip)]
@@ -104,7 +109,8 @@ impl Notebook {
 
     fn at(folder: &Path) -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-        let fresh = Self { boot: boot.clone(), parts: BTreeMap::new(), folder: folder.to_owned() };
+        let fresh =
+            Self { boot: boot.clone(), clock: CLOCK.to_owned(), parts: BTreeMap::new(), folder: folder.to_owned() };
         let text = match Folder::at(folder).and_then(|folder| folder.read(NAME)) {
             Ok(Some(text)) => text,
             Ok(None) => return fresh,
@@ -114,7 +120,9 @@ impl Notebook {
             }
         };
         match serde_json::from_str::<Self>(&text) {
-            Ok(notebook) if notebook.boot == boot => Self { folder: folder.to_owned(), ..notebook },
+            Ok(notebook) if notebook.boot == boot => {
+                Self { folder: folder.to_owned(), ..notebook }.by_boot(clock::boot().saturating_sub(clock::monotonic()))
+            }
             Ok(_) => fresh,
             Err(error) => {
                 tracing::error!(
@@ -124,6 +132,20 @@ impl Notebook {
                 fresh
             }
         }
+    }
+
+    /// The times of an older agent, which this much of CLOCK_BOOTTIME is away from (ns suspended), become those of our clock.
+    fn by_boot(mut self, suspended: u64) -> Self {
+        if self.clock != CLOCK {
+            CLOCK.clone_into(&mut self.clock);
+            for note in self.parts.values_mut() {
+                for time in [&mut note.deadline, &mut note.began, &mut note.restarted] {
+                    // 0 is none.
+                    *time = if *time == 0 { 0 } else { time.saturating_add(suspended) };
+                }
+            }
+        }
+        self
     }
 
     /// Writes it: whole or not at all. Without parts there is no file.
@@ -164,6 +186,20 @@ mod tests {
         assert!(!note.kills(13), "an update");
     }
     use crate::kernel::testing::root_or_return;
+
+    #[test]
+    fn times_of_an_older_agent_become_those_of_our_clock_once() {
+        let text = r#"{ "boot": "x", "parts": { "uid": { "deadline": 70, "began": 0, "restarted": 5 } } }"#;
+        let older: Notebook = serde_json::from_str(text).unwrap();
+        let times = |notebook: &Notebook| {
+            let note = &notebook.parts["uid"];
+            (note.deadline, note.began, note.restarted)
+        };
+        let now = older.by_boot(1_000);
+        assert_eq!(times(&now), (1_070, 0, 1_005));
+        let again: Notebook = serde_json::from_str(&serde_json::to_string(&now).unwrap()).unwrap();
+        assert_eq!(times(&again.by_boot(1_000)), (1_070, 0, 1_005));
+    }
 
     #[test]
     fn what_is_written_is_read_and_nothing_leaves_no_file() {
