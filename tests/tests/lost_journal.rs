@@ -9,7 +9,7 @@ use chaos_tests::command::run;
 use chaos_tests::lab::Lab;
 use chaos_tests::need;
 use chaos_tests::net::Family;
-use chaos_tests::product::Running;
+use chaos_tests::product::{Experiment, Running};
 use chaos_tests::scene::{Direction, PORT};
 use chaos_tests::traffic::Flow;
 
@@ -144,10 +144,12 @@ fn the_next_run_needs_no_cleanup() {
     }
 }
 
+/// It leaves a mark on every kernel: the limit.
+const FAULT: &str = "name: f, network: { match: { protocol: tcp }, duplicate: { percent: 1 }, perPacket: true }";
+
 /// A limit is the interface's own memory, and comes back without a journal.
 #[test]
 fn a_limit_comes_back() {
-    const FAULT: &str = "name: f, network: { match: { protocol: tcp }, duplicate: { percent: 1 }, perPacket: true }";
     let Some(lab) = Lab::alone() else { return };
     let a = &lab.hosts.a.ns;
     a.ip("link set eth0 gso_max_segs 17");
@@ -192,4 +194,51 @@ fn what_queued_is_found_by_its_marks() {
             recover(&lab, what);
         }
     }
+}
+
+/// Both have the same numbers, each in its own maps.
+#[test]
+fn the_end_of_a_run_that_no_journal_names_spares_a_later_one() {
+    let Some(lab) = Lab::alone() else { return };
+    let (a, b) = (&lab.hosts.a.ns, &lab.hosts.b.ns);
+    let is_limited = || a.ip("-d link show eth0").contains("gso_max_segs 1 ");
+    let first = lab.chaos.run(&Experiment::on_netns(b.name()).fault(&Direction::Egress.fault("partition: true")));
+    fs::remove_file(journal()).unwrap();
+    let second = lab.inject(FAULT);
+    let name = first.name().to_owned();
+    lab.chaos.command(&["stop", &name, "--finish"]).expect_code(0);
+    first.ended();
+    assert!(is_limited(), "what the second one needs is still there");
+    let named = fs::read_to_string(journal()).unwrap();
+    assert!(named.contains(second.name()), "it is still named: {named}");
+    second.finish_any();
+    assert!(!is_limited());
+    recover(&lab, "after both");
+}
+
+#[test]
+fn a_start_beside_what_no_journal_names_is_refused_and_takes_nothing_of_it() {
+    let Some(lab) = Lab::alone() else { return };
+    let a = &lab.hosts.a.ns;
+    let action = if need::has_fq() { "latency: { delay: 5ms }" } else { "partition: true" };
+    let first =
+        lab.chaos.run(&lab.experiment().fault(FAULT).fault(&Direction::Egress.fault(action).replace(": f,", ": g,")));
+    fs::remove_file(journal()).unwrap();
+    let before = seen(&lab);
+    let other = Experiment::on_netns(lab.hosts.b.ns.name()).fault(&Direction::Egress.fault("partition: true"));
+    // Another one that the journal names changes nothing.
+    let mut elsewhere = None;
+    for round in 0..2 {
+        let refused = lab.chaos.run_to_end(&lab.experiment().fault(FAULT), &[]);
+        assert!(refused.code != 0 && refused.stderr.contains("stop --all"), "{round}: {}", refused.text());
+        assert_eq!(seen(&lab), before, "{round}: nothing is taken away");
+        elsewhere.get_or_insert_with(|| lab.chaos.run(&other));
+    }
+    assert!(a.ip("-d link show eth0").contains("gso_max_segs 1 "));
+    lab.chaos.command(&["stop", "--all"]).expect_code(0);
+    first.ended();
+    if let Some(one) = elsewhere {
+        one.ended();
+    }
+    recover(&lab, "after all");
 }

@@ -1,7 +1,7 @@
 //! Interfaces that come, go or are replaced while an experiment runs.
 
 use super::{
-    Active, Engine, EngineError, Locked, PointKind, Session, prepare, release, undo,
+    Active, Engine, EngineError, Locked, PointKind, Session, marks, prepare, release, undo,
     wants::{self, Around, Want},
 };
 use crate::{
@@ -101,6 +101,7 @@ fn put_on(
     let Some(inode) = active.targets.get(target).map(|target| target.netns.inode) else { return Ok(()) };
     netns::travelling(|| {
         if !come.is_empty() {
+            marks::still_named(&locked.journal, &active.run)?;
             prepare::attach(locked, session, active, &[(inode, come)])?;
         }
         prepare::queues(locked, session, active)

@@ -14,9 +14,14 @@ use crate::{
     resolve::{Interface, Target, interface::uppers},
 };
 use nix::errno::Errno;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    ops::RangeInclusive,
+};
 
 const ONE: u32 = 1;
+/// What it can have been before (linux/netdevice.h, GSO_MAX_SEGS).
+const BEFORE: RangeInclusive<u32> = ONE + 1..=65_535;
 /// Begins the further name, which goes on with the value before and, as no two interfaces share a name, the interface's number.
 const MARK: &str = "chaos-gso-max-segs-";
 
@@ -29,7 +34,7 @@ fn mark(before: u32, ifindex: u32) -> String {
 fn marks(interface: &Interface) -> impl Iterator<Item = (&String, u32)> {
     interface.altnames.iter().filter_map(|name| {
         let (before, _) = name.strip_prefix(MARK)?.split_once("-of-")?;
-        Some((name, before.parse().ok().filter(|before| *before > ONE)?))
+        Some((name, before.parse().ok().filter(|before| BEFORE.contains(before))?))
     })
 }
 
@@ -129,7 +134,7 @@ pub fn set(locked: &Locked, run: &RunEntry, netns: &HashMap<u64, Netns>) -> Resu
 /// The mark first: what is limited without one nobody could give back.
 pub(super) fn limit(ifindex: u32, before: u32) -> Result<(), KernelError> {
     let mut rtnl = Rtnl::open()?;
-    if before > ONE {
+    if BEFORE.contains(&before) {
         match altname::add(&mut rtnl, ifindex, &mark(before, ifindex)) {
             // Another experiment's, or a kernel or device that takes none: then the journal alone has it.
             Err(error) if matches!(error.errno, Errno::EEXIST | Errno::EOPNOTSUPP | Errno::EINVAL) => {}
@@ -182,13 +187,20 @@ fn restore(entry: &LimitEntry) -> Result<(), KernelError> {
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn give_back(rtnl: &mut Rtnl, interface: &Interface, before: u32) -> Result<(), KernelError> {
+pub(super) fn give_back(rtnl: &mut Rtnl, interface: &Interface, before: u32) -> Result<(), KernelError> {
     // What is not our value any more is somebody's wish.
     if interface.gso_max_segs == Some(ONE) {
-        link::set_gso_max_segs(rtnl, interface.index, before)?;
+        match link::set_gso_max_segs(rtnl, interface.index, before) {
+            // More than the device can, by now: its owner may write marks, too. There is no better value, and asking again will not help.
+            Err(error) if matches!(error.errno, Errno::EINVAL | Errno::ERANGE) => tracing::warn!("{error}"),
+            other => other?,
+        }
     }
     for (name, _) in marks(interface) {
-        altname::remove(rtnl, interface.index, name)?;
+        match altname::remove(rtnl, interface.index, name) {
+            Err(error) if error.errno == Errno::ENOENT => {}
+            other => other?,
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use super::{EngineError, Journal, LimitPlace, Locked, Owner, RunEntry, attach, clsact, journal, limit, release};
 use crate::kernel::{
     acting::{self, Acting},
-    datapath::Ids,
+    datapath::{Datapath, Ids},
     error::KernelError,
     filter::{self, Direction, Place},
     link,
@@ -104,16 +104,75 @@ pub fn lock() -> Result<(Locked, bool), EngineError> {
     Ok((locked, true))
 }
 
-/// Before a start: where the journal names nothing, nothing that is marked as ours and has no owner is to stand in the way. `netns`: where to
-/// look; None: everywhere. What stays, of a live owner with another journal for one, is said: it may be in nobody's way.
-pub fn clear_way(journal: &Journal, netns: Option<Vec<Netns>>) {
-    if !journal.points.is_empty() || !journal.runs.is_empty() || !journal.limits.is_empty() {
-        return;
+/// Before a start: nothing that is marked as ours and has no owner is to stand in the way. `netns`: where to look; None: everywhere, where the
+/// journal names nothing.
+///
+/// # Errors
+/// `Failed` where such things in these namespaces may have a live owner: a start would share them. Elsewhere that is said.
+pub fn clear_way(journal: &Journal, netns: Option<Vec<Netns>>) -> Result<(), EngineError> {
+    let is_asked = netns.is_some();
+    let names_any = !journal.points.is_empty() || !journal.runs.is_empty() || !journal.limits.is_empty();
+    if names_any && !is_asked {
+        return Ok(());
     }
-    match sweep_in(journal, netns.unwrap_or_else(Netns::all)) {
-        Ok(gone) => gone.iter().for_each(|mark| tracing::warn!("removed {mark}")),
-        Err(error) => tracing::warn!("{error}"),
+    let mut places = netns.unwrap_or_else(Netns::all);
+    places.sort_by_key(Netns::inode);
+    places.dedup_by_key(|netns| netns.inode());
+    match swept(journal, places) {
+        Ok((gone, failed)) => {
+            gone.iter().for_each(|mark| tracing::warn!("removed {mark}"));
+            failed.iter().for_each(|error| tracing::warn!("{error}"));
+            Ok(())
+        }
+        Err(error) if is_asked => Err(error),
+        Err(error) => {
+            tracing::warn!("{error}");
+            Ok(())
+        }
     }
+}
+
+impl RunEntry {
+    /// The same experiment? After a journal was lost, another one may have the same slot.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.lease, self.lease_id) == (other.lease, other.lease_id)
+    }
+}
+
+impl Journal {
+    /// Is this run in it?
+    #[must_use]
+    pub fn names(&self, run: &RunEntry) -> bool {
+        self.runs.iter().any(|one| one.is_same(run))
+    }
+}
+
+/// Does the journal name all that lives in these maps? Else the numbers in use are not known, and none may be given out.
+///
+/// # Errors
+/// `Failed`, with the remedy; what the kernel says.
+pub fn all_named(journal: &Journal, datapath: &Datapath) -> Result<(), EngineError> {
+    let is_named = |one: &Named| journal.runs.iter().any(|run| (run.lease, run.lease_id) == (one.slot, one.id));
+    let lives = |one: &Named| Owner { pid: one.pid, start: one.pid_start }.is_alive();
+    match names::within(datapath)?.into_iter().find(|one| !is_named(one) && lives(one)) {
+        Some(one) => Err(not_named(&one.name)),
+        None => Ok(()),
+    }
+}
+
+/// Does the journal name this run yet?
+///
+/// # Errors
+/// `Failed`, with the remedy.
+pub fn still_named(journal: &Journal, run: &RunEntry) -> Result<(), EngineError> {
+    if journal.names(run) { Ok(()) } else { Err(not_named(&run.name)) }
+}
+
+fn not_named(name: &str) -> EngineError {
+    EngineError::Failed(format!(
+        "the experiment {name:?} is active and the journal does not name it: `chaos stop {name}` ends it; then start again"
+    ))
 }
 
 /// What [`sweep`] would take away.
@@ -137,6 +196,12 @@ pub fn sweep(journal: &Journal) -> Result<Vec<String>, EngineError> {
 /// # Errors
 /// As [`sweep`].
 pub fn sweep_in(journal: &Journal, all: Vec<Netns>) -> Result<Vec<String>, EngineError> {
+    let (gone, failed) = swept(journal, all)?;
+    if failed.is_empty() { Ok(gone) } else { Err(EngineError::Failed(failed.join("\n"))) }
+}
+
+/// What is gone, and why the rest is not. Errors: live processes may own them.
+fn swept(journal: &Journal, all: Vec<Netns>) -> Result<(Vec<String>, Vec<String>), EngineError> {
     let (mut gone, mut failed, mut may) = (Vec::new(), Vec::new(), false);
     for netns in all {
         // One that cannot be entered is gone, or not ours to enter.
@@ -155,7 +220,7 @@ pub fn sweep_in(journal: &Journal, all: Vec<Netns>) -> Result<Vec<String>, Engin
             }
         }
     }
-    if failed.is_empty() { Ok(gone) } else { Err(EngineError::Failed(failed.join("\n"))) }
+    Ok((gone, failed))
 }
 
 /// One thing.
@@ -224,24 +289,31 @@ impl Mark {
 
     fn remove(&self) -> Result<(), KernelError> {
         let mut rtnl = Rtnl::open()?;
-        let removed = match self {
+        let (removed, absent): (_, &[Errno]) = match self {
             Self::Pair(name) => match link::find_by_name(&mut rtnl, name)? {
-                Some(interface) => link::delete(&mut rtnl, &interface),
-                None => Ok(()),
+                Some(interface) => (link::delete(&mut rtnl, &interface), &ABSENT),
+                None => return Ok(()),
             },
-            Self::Filter { place, clsact, .. } => filter::delete(&mut rtnl, *place)
-                .and_then(|()| if *clsact { clsact::remove_if_empty(&mut rtnl, place.interface) } else { Ok(()) }),
+            Self::Filter { place, clsact, .. } => {
+                let removed = filter::delete(&mut rtnl, *place)
+                    .and_then(|()| if *clsact { clsact::remove_if_empty(&mut rtnl, place.interface) } else { Ok(()) });
+                (removed, &ABSENT)
+            }
             Self::Limit { interface, before } => match link::find_by_name(&mut rtnl, interface)? {
-                Some(interface) => limit::give_back(&mut rtnl, &interface, *before),
-                None => Ok(()),
+                // A mark that stays is not gone, whatever the kernel finds wrong with it.
+                Some(interface) => (limit::give_back(&mut rtnl, &interface, *before), &[Errno::ENODEV]),
+                None => return Ok(()),
             },
         };
         match removed {
-            Err(error) if matches!(error.errno, Errno::ENODEV | Errno::ENOENT | Errno::EINVAL) => Ok(()),
+            Err(error) if absent.contains(&error.errno) => Ok(()),
             other => other,
         }
     }
 }
+
+/// What the kernel says of that which is gone already.
+const ABSENT: [Errno; 3] = [Errno::ENODEV, Errno::ENOENT, Errno::EINVAL];
 
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ impl Engine {
     pub fn open() -> Result<(Self, Reaped), EngineError> {
         let (mut locked, _) = marks::lock()?;
         let reaped = reap::reap(&mut locked)?;
-        marks::clear_way(&locked.journal, None);
+        marks::clear_way(&locked.journal, None)?;
         let session = Session::open(&mut locked)?;
         locked.save()?;
         let leases = Leases::new(session.datapath.reopen()?, session.hz)?;
@@ -54,7 +54,7 @@ impl Engine {
         let (mut locked, was_lost) = marks::lock()?;
         permitted(&self.home)?;
         reap::reap(&mut locked)?;
-        marks::clear_way(&locked.journal, (!was_lost).then(|| request.places()));
+        marks::clear_way(&locked.journal, (!was_lost).then(|| request.places()))?;
         check_names(&locked, std::iter::once(&request))?;
         self.meet(&mut locked)?;
         let requests = vec![(request, known)];
@@ -70,6 +70,7 @@ impl Engine {
         if locked.journal.datapath.as_ref() == Some(&mine) {
             return Ok(());
         }
+        marks::all_named(&locked.journal, &self.session().datapath)?;
         if locked.live().next().is_none() {
             locked.journal.datapath = Some(mine);
             return locked.save();

@@ -101,6 +101,8 @@ pub(super) fn all(
     session: &mut Session,
     requests: Vec<(Request, Known)>,
 ) -> Result<Vec<Active>, EngineError> {
+    // Before anything that is rolled back: what is not named would lose its links by that.
+    marks::all_named(&locked.journal, &session.datapath)?;
     let before: Vec<u32> = locked.journal.runs.iter().map(|run| run.lease).collect();
     let mut active = Vec::new();
     let prepared = requests.into_iter().try_for_each(|(request, known)| {
@@ -179,6 +181,7 @@ pub(super) fn join(
     targets: Vec<Target>,
     remembered: &HashMap<(usize, String), Remembered>,
 ) -> Result<(), EngineError> {
+    marks::still_named(&locked.journal, &active.run)?;
     let first = active.targets.len();
     let ids = rules::reserve_rules(locked, &active.plan, targets.len())?;
     if !targets.is_empty() && active.run.port_sets.is_empty() {
@@ -272,7 +275,7 @@ fn give_back(run: &mut RunEntry, before: &RunEntry, standing: &[u32]) {
 
 /// The journal's entry of a run becomes this one.
 pub(super) fn note(locked: &mut Locked, run: &RunEntry) {
-    if let Some(known) = locked.journal.runs.iter_mut().find(|known| known.lease == run.lease) {
+    if let Some(known) = locked.journal.runs.iter_mut().find(|known| known.is_same(run)) {
         known.clone_from(run);
     }
 }

@@ -170,7 +170,6 @@ pub(super) fn is_pair(tx: &Interface, rx: Option<&Interface>) -> bool {
 /// The entry may be without a filter because the process died between making it and writing that down.
 fn remove_filter(rtnl: &mut Rtnl, entry: &PointEntry) -> Result<(), KernelError> {
     let direction = if entry.ingress { Direction::Ingress } else { Direction::Egress };
-    let ours = |filter: &filter::Filter| filter.name.starts_with("chaos");
     let listed = match filter::list(rtnl, entry.ifindex, direction) {
         Ok(listed) => listed,
         Err(error) if matches!(error.errno, Errno::ENODEV | Errno::ENOENT | Errno::EINVAL | Errno::EOPNOTSUPP) => {
@@ -178,7 +177,7 @@ fn remove_filter(rtnl: &mut Rtnl, entry: &PointEntry) -> Result<(), KernelError>
         }
         Err(error) => return Err(error),
     };
-    for one in listed.iter().filter(|filter| ours(filter)) {
+    for one in listed.iter().filter(|filter| clsact::is_ours(filter)) {
         let place = Place { interface: entry.ifindex, direction, pref: one.pref, handle: one.handle };
         absent_is_fine(filter::delete(rtnl, place))?;
     }

@@ -44,7 +44,7 @@ pub fn prepare(requests: Vec<Request>) -> Result<(Engine, Vec<Active>), EngineEr
     permitted(&Home::Node)?;
     reap::reap(&mut locked)?;
     let places = requests.iter().flat_map(|(request, _)| request.places()).collect();
-    marks::clear_way(&locked.journal, (!was_lost).then_some(places));
+    marks::clear_way(&locked.journal, (!was_lost).then_some(places))?;
     check_names(&locked, requests.iter().map(|(request, _)| request))?;
     let mut session = Session::open(&mut locked)?;
     let leases = ready(&session, &requests).and_then(|()| Leases::new(session.datapath.reopen()?, session.hz));
@@ -232,7 +232,7 @@ impl Engine {
             Home::Node => marks::lock()?,
             Home::Private(_) => (self.home.lock()?, false),
         };
-        let is_lost = damaged || !locked.journal.runs.iter().any(|run| run.lease_id == active.run.lease_id);
+        let is_lost = damaged || !locked.journal.names(&active.run);
         let mut session = self.session();
         let detached = session.known_calls().map_or(Ok(()), |calls| {
             active.tables.iter().for_each(|tables| calls.forget(*tables));
@@ -240,7 +240,7 @@ impl Engine {
         });
         let cleared = release::clear(&mut session.datapath, &active.run);
         if cleared.is_ok() {
-            locked.journal.runs.retain(|run| run.lease != active.run.lease);
+            locked.journal.runs.retain(|run| !run.is_same(&active.run));
         }
         let gone = undo::let_go(&mut locked, &mut session, &active.netns);
         let saved = locked.save();

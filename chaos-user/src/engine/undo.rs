@@ -1,6 +1,6 @@
 //! The way back: of a start that failed, of one experiment among others, of one target of an experiment.
 
-use super::{Active, EngineError, Locked, Owner, RunEntry, Session, expedite, prepare, release, sets};
+use super::{Active, EngineError, Locked, Owner, RunEntry, Session, expedite, marks, prepare, release, sets};
 use crate::kernel::netns::Netns;
 use std::collections::HashMap;
 
@@ -32,7 +32,10 @@ pub fn let_go(locked: &mut Locked, session: &mut Session, netns: &HashMap<u64, N
     let still: Vec<u32> = mine.flat_map(|run| run.points.clone()).collect();
     let gone = session.held.keys().filter(|id| !still.contains(id)).count();
     let raised = if gone > 0 { expedite::raise(locked) } else { Ok(()) };
-    session.held.retain(|id, _| still.contains(id));
+    // Which links belong to what the journal does not name is not known: they stay until that has ended.
+    if marks::all_named(&locked.journal, &session.datapath).is_ok() {
+        session.held.retain(|id, _| still.contains(id));
+    }
     let removed = release::unused_points(locked, Some(&mut session.datapath), netns);
     let lowered = expedite::lower(locked);
     if locked.journal.runs.is_empty() {

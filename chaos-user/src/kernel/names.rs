@@ -58,6 +58,15 @@ pub fn remove(datapath: &mut Datapath, slot: u32) -> Result<(), KernelError> {
     }
 }
 
+/// Those in these maps.
+///
+/// # Errors
+/// What the kernel says.
+pub fn within(datapath: &Datapath) -> Result<Vec<Named>, KernelError> {
+    let error = |e: MapError| map_error("read map", names::NAMES, &e);
+    datapath.names.iter().map(|entry| entry.map(|(slot, name)| read(slot, &name)).map_err(error)).collect()
+}
+
 /// All that have a name, whoever owns them.
 ///
 /// # Errors

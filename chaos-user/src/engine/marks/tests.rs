@@ -143,6 +143,12 @@ fn what_is_prepared_is_found_while_its_process_lives() {
     for one in [run(3, me.pid), run(4, u32::MAX)] {
         names::write(&mut datapath, &super::named(&one)).unwrap();
     }
+    assert!(all_named(&Journal::default(), &datapath).unwrap_err().to_string().contains("`chaos stop of-"));
+    let named = Journal { runs: vec![run(3, me.pid)], ..Journal::default() };
+    assert_eq!(all_named(&named, &datapath), Ok(()), "it is named, and the owner of the other is dead");
+    assert_eq!(still_named(&named, &run(3, 1)), Ok(()));
+    let later = RunEntry { lease_id: 8, ..run(3, me.pid) };
+    assert!(still_named(&named, &later).is_err(), "another one that has its slot");
     let map = datapath.ids().maps[maps::LEASES];
     let mine = |journal: &Journal| {
         let mut found = lost(journal).unwrap();
@@ -153,4 +159,61 @@ fn what_is_prepared_is_found_while_its_process_lives() {
     assert!(nobody_is_unnamed(&Journal::default()).unwrap_err().to_string().contains("stop --all"));
     let journal = Journal { datapath: Some(datapath.ids().clone()), runs: vec![run(3, me.pid)], ..Journal::default() };
     assert!(mine(&journal).is_empty(), "the journal names it");
+}
+
+#[test]
+fn what_a_live_owner_has_where_a_start_is_asked_for_refuses_it() {
+    root_or_return!();
+    let mut datapath = Datapath::load().unwrap();
+    let me = Owner::me();
+    let run = RunEntry {
+        name: "mine".to_owned(),
+        pid: me.pid,
+        pid_start: me.start,
+        lease: 3,
+        lease_id: 9,
+        ..RunEntry::default()
+    };
+    names::write(&mut datapath, &super::named(&run)).unwrap();
+    let [with, without] = ["mw", "mo"].map(|name| Named(unique(name)));
+    let [there, elsewhere] = [&with, &without].map(|named| {
+        ip(&["netns", "add", &named.0]);
+        Netns::by_name(&named.0).unwrap()
+    });
+    let mark = format!("{}eth0 egress", attach::ALIAS);
+    ip(&["-n", &with.0, "link", "add", "chq4", "type", "veth", "peer", "name", "chr4"]);
+    ip(&["-n", &with.0, "link", "set", "chq4", "alias", &mark]);
+    let journal = Journal { runs: vec![RunEntry { lease: 5, ..RunEntry::default() }], ..Journal::default() };
+    for journal in [Journal::default(), journal] {
+        let error = clear_way(&journal, Some(vec![there.clone(), there.clone()])).unwrap_err();
+        assert!(error.to_string().contains("stop --all"), "{error}");
+        assert_eq!(clear_way(&journal, Some(vec![elsewhere.clone()])), Ok(()), "where nothing is");
+    }
+    let pair = there.enter(|| link::find_by_name(&mut Rtnl::open()?, "chq4")).unwrap().unwrap();
+    assert!(pair.is_some(), "it is untouched");
+}
+
+#[test]
+fn a_mark_that_no_device_can_have_is_none() {
+    root_or_return!();
+    crate::kernel::testing::in_scratch(|rtnl| {
+        ip(&["link", "add", "d0", "type", "veth", "peer", "name", "d1"]);
+        let get = |rtnl: &mut Rtnl| link::find_by_name(rtnl, "d0").unwrap().unwrap();
+        let index = get(rtnl).index;
+        let add = |rtnl: &mut Rtnl, before: &str| {
+            link::altname::add(rtnl, index, &format!("chaos-gso-max-segs-{before}-of-{index}")).unwrap();
+        };
+        link::set_gso_max_segs(rtnl, index, 1).unwrap();
+        for before in ["4000000000", "65536", "1", "0", "x"] {
+            add(rtnl, before);
+            assert_eq!(limit::before(&get(rtnl)), None, "{before}");
+        }
+        // What the kernel refuses is said, and is in nobody's way.
+        let d0 = get(rtnl);
+        limit::give_back(rtnl, &d0, 4_000_000_000).unwrap();
+        add(rtnl, "23");
+        let d0 = get(rtnl);
+        limit::give_back(rtnl, &d0, 4_000_000_000).unwrap();
+        assert_eq!(get(rtnl).altnames.len(), 5, "the mark is gone, and other names stay");
+    });
 }

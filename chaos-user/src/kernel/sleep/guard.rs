@@ -16,12 +16,17 @@ use aya_obj::generated::{bpf_attach_type, bpf_insn, bpf_prog_type};
 use nix::errno::Errno;
 use std::{
     fs::File,
+    io,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Devices of characters that every container has (runtime-spec, config-linux.md, "Default Devices"), and FUSE: major, minor.
 const USUAL: [(i32, i32); 8] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (10, 229)];
+/// For the lock that another process of the container holds while it opens a file.
+const MOST_WAIT: Duration = Duration::from_secs(2);
 /// Major number of its terminals, whatever their minor.
 const TERMINALS: i32 = 136;
 
@@ -77,17 +82,12 @@ pub struct Lifted {
 }
 
 impl Lifted {
-    /// Takes the place of those of this process's own cgroup.
+    /// Takes the place of those of the cgroup.
     ///
     /// # Errors
     /// There are none: devices are kept from us by cgroup v1, or further up; or the kernel's answer.
-    pub fn of_ours() -> Result<Self, KernelError> {
-        Self::of(&own()?)
-    }
-
-    fn of(directory: &Path) -> Result<Self, KernelError> {
+    fn of(directory: &Path, cgroup: File) -> Result<Self, KernelError> {
         let shown = || directory.display().to_string();
-        let cgroup = File::open(directory).map_err(|e| KernelError::from_io("open", shown(), &e))?;
         let (ids, flags) = device_programs(cgroup.as_fd())?;
         let mut programs = ids.into_iter().map(bpf::program_by_id);
         let Some(first) = programs.next().transpose()? else {
@@ -135,6 +135,42 @@ impl Drop for Lifted {
         {
             tracing::error!("{error}");
         }
+    }
+}
+
+/// What `open` gives, if need be while this container's devices are not kept from it. One process of a container at a time: another might
+/// take the program that stands in for the container's own, and put that back.
+///
+/// # Errors
+/// As of [`Lifted::of`]; where they could not be put back.
+pub fn past<T>(open: impl Fn() -> io::Result<T>) -> Result<io::Result<T>, KernelError> {
+    past_of(&own()?, open)
+}
+
+fn past_of<T>(directory: &Path, open: impl Fn() -> io::Result<T>) -> Result<io::Result<T>, KernelError> {
+    let cgroup =
+        File::open(directory).map_err(|e| KernelError::from_io("open", directory.display().to_string(), &e))?;
+    wait_for(&cgroup);
+    // Refused while another had ours in place.
+    if let Ok(opened) = open() {
+        return Ok(Ok(opened));
+    }
+    let lifted = Lifted::of(directory, cgroup)?;
+    let opened = open();
+    lifted.put_back()?;
+    Ok(opened)
+}
+
+/// Takes the lock of a cgroup's directory, which goes with the descriptor. Whoever sees the directory can hold it: not for ever.
+fn wait_for(cgroup: &File) {
+    let until = Instant::now() + MOST_WAIT;
+    while cgroup.try_lock().is_err() {
+        if Instant::now() > until {
+            return tracing::warn!(
+                "the lock of this container's cgroup is held by another process; going on without it"
+            );
+        }
+        thread::sleep(Duration::from_millis(2));
     }
 }
 

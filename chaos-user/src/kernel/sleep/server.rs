@@ -6,8 +6,7 @@
 
 use super::{
     super::{clock::monotonic as now, error::KernelError},
-    guard::Lifted,
-    rights,
+    guard, rights,
     wake::WakeTimes,
     wire::{self, Request},
 };
@@ -89,9 +88,7 @@ fn device() -> Result<File, KernelError> {
     match open(OF_NODE) {
         Ok(device) => Ok(device),
         Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => {
-            let lifted = Lifted::of_ours().map_err(|why| failed(&error).with_detail(why.to_string()))?;
-            let device = open(OF_NODE);
-            lifted.put_back()?;
+            let device = guard::past(|| open(OF_NODE)).map_err(|why| failed(&error).with_detail(why.to_string()))?;
             device.map_err(|error| failed(&error))
         }
         Err(_) => Err(failed(&first)),

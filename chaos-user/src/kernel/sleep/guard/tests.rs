@@ -54,7 +54,7 @@ impl Drop for Group {
 fn what_is_lifted_is_put_back_as_it_was() {
     testing::root_or_return!();
     let Some(group) = Group::new() else { return };
-    assert!(Lifted::of(&group.0).unwrap_err().to_string().contains("further up"));
+    assert!(Lifted::of(&group.0, group.file()).unwrap_err().to_string().contains("further up"));
     for flags in [ALLOW_MULTI, 0] {
         for answer in [0, 1, 1].into_iter().take(if flags == 0 { 1 } else { 3 }) {
             attach_device_program(program(answer).as_fd(), group.file().as_fd(), flags).unwrap();
@@ -62,7 +62,7 @@ fn what_is_lifted_is_put_back_as_it_was() {
         let before = device_programs(group.file().as_fd()).unwrap();
         assert!(!group.opens("/dev/null"), "all are refused");
         for by_hand in [true, false] {
-            let lifted = Lifted::of(&group.0).unwrap();
+            let lifted = Lifted::of(&group.0, group.file()).unwrap();
             assert_eq!(device_programs(group.file().as_fd()).unwrap().0.len(), 1, "ours alone");
             assert!(group.opens("/dev/null") && group.opens("/dev/urandom"));
             assert!(!group.opens("/dev/kmsg"), "what not every container has");
@@ -88,7 +88,7 @@ fn what_is_not_put_back_stays_closed() {
     for answer in [0, 1] {
         attach_device_program(program(answer).as_fd(), group.file().as_fd(), ALLOW_MULTI).unwrap();
     }
-    let lifted = Lifted::of(&group.0).unwrap();
+    let lifted = Lifted::of(&group.0, group.file()).unwrap();
     // Somebody else has ours detached: its place cannot be given back.
     let (ids, _) = device_programs(group.file().as_fd()).unwrap();
     let ours = bpf::program_by_id(ids[0]).unwrap();
@@ -100,6 +100,6 @@ fn what_is_not_put_back_stays_closed() {
     }
     attach_device_program(program(0).as_fd(), group.file().as_fd(), ALLOW_MULTI).unwrap();
     // As by SIGKILL: nothing is put back.
-    std::mem::forget(Lifted::of(&group.0).unwrap());
+    std::mem::forget(Lifted::of(&group.0, group.file()).unwrap());
     assert!(!group.opens("/dev/kmsg") && group.opens("/dev/null"), "not more than every container has");
 }
