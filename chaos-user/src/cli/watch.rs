@@ -238,7 +238,9 @@ fn revert(engine: &Engine, active: &Active, mut followed: Followed, ending: Endi
     if let (Ending::Finished, Some(why)) = (&ending, followed.failed.take()) {
         ending = Ending::Error(why);
     }
-    taken::enter(active, &mut faults, |_, _| None);
+    if matches!(ending, Ending::Finished) {
+        taken::enter(active, &mut faults, |_, _| None);
+    }
     let full = queue::overflowed(&active.plan, &faults);
     let warnings = [active.warnings.clone(), unlearned(&faults), full, followed.warnings.clone()].concat();
     let mut report = report(&active.plan, &active.targets, &warnings, state, faults);

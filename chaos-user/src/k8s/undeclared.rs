@@ -20,7 +20,11 @@ pub fn undeclared(error: &Error) -> Option<String> {
     Some(path.to_owned())
 }
 
-/// Applies a status; where the definitions lack a field of it, all but such fields. The object as it is then, and the field.
+/// Fields that are left out of one status: definitions that lack more are not of this product.
+const MOST: usize = 32;
+
+/// Applies a status; where the definitions lack fields of it, all but those. The object as it is then, and the first such field. A merge in
+/// its place would not take away what is absent now.
 ///
 /// # Errors
 /// The API server's.
@@ -33,14 +37,43 @@ pub async fn apply_status<K>(
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
-    match api.patch_status(name, parameters, &Patch::Apply(body)).await {
-        Ok(written) => Ok((written, None)),
-        Err(error) => {
-            let Some(field) = undeclared(&error) else { return Err(error) };
-            let merged = PatchParams { force: false, ..parameters.clone() };
-            Ok((api.patch_status(name, &merged, &Patch::Merge(body)).await?, Some(field)))
+    let (mut body, mut lost) = (body.clone(), None);
+    for _ in 0..MOST {
+        match api.patch_status(name, parameters, &Patch::Apply(&body)).await {
+            Ok(written) => return Ok((written, lost)),
+            Err(error) => match undeclared(&error) {
+                Some(field) if remove(&mut body, &field) => drop(lost.get_or_insert(field)),
+                _ => return Err(error),
+            },
         }
     }
+    Ok((api.patch_status(name, parameters, &Patch::Apply(&body)).await?, lost))
+}
+
+/// Takes away the field at this path, as `status.faults[0].name`, or `status.targets[uid="x"].name` in a list that is merged by keys: there, of
+/// every entry. False where it is not there.
+fn remove(body: &mut Value, path: &str) -> bool {
+    let mut inside = false;
+    // A key may have dots.
+    let mut parts: Vec<&str> = path
+        .split(|one| {
+            inside = one == '[' || (inside && one != ']');
+            one == '.' && !inside
+        })
+        .collect();
+    let Some(last) = parts.pop() else { return false };
+    let mut found = vec![body];
+    for part in parts {
+        let (field, index) = part.split_once('[').map_or((part, None), |(field, index)| (field, Some(index)));
+        let fields = found.into_iter().filter_map(|value| value.get_mut(field));
+        found = match index.map(|index| index.trim_end_matches(']').parse::<usize>()) {
+            None => fields.collect(),
+            Some(Ok(index)) => fields.filter_map(|value| value.get_mut(index)).collect(),
+            Some(Err(_)) => fields.filter_map(Value::as_array_mut).flatten().collect(),
+        };
+    }
+    let objects = found.into_iter().filter_map(Value::as_object_mut);
+    objects.fold(false, |any, fields| fields.remove(last).is_some() || any)
 }
 
 #[cfg(test)]
@@ -61,5 +94,23 @@ mod tests {
         assert_eq!(undeclared(&error(several)).as_deref(), Some("spec.b"));
         assert_eq!(undeclared(&error("exceeded quota: none")), None);
         assert_eq!(undeclared(&Error::LinesCodecMaxLineLengthExceeded), None);
+    }
+    #[test]
+    fn a_field_is_taken_away_wherever_it_stands() {
+        let mut body = serde_json::json!({ "status": {
+            "locked": "Halt a", "faults": [{ "name": "x", "late": 1 }], "targets": [{ "uid": "a.b", "more": 1 }, { "uid": "c", "more": 2 }],
+        } });
+        for (path, there) in [
+            ("status.faults[0].late", true),
+            ("status.faults[0].late", false),
+            ("status.targets[uid=\"a.b\"].more", true),
+            ("status.locked", true),
+            ("spec.x", false),
+            ("nothing", false),
+        ] {
+            assert_eq!(remove(&mut body, path), there, "{path}");
+        }
+        let left = serde_json::json!({ "status": { "faults": [{ "name": "x" }], "targets": [{ "uid": "a.b" }, { "uid": "c" }] } });
+        assert_eq!(body, left);
     }
 }

@@ -266,7 +266,7 @@ pub struct TakenOver {
     /// The container that listens there; absent where it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<String>,
-    /// The name of the process that listens there, as it gives itself one; absent where none was found.
+    /// The name of a process of the cgroup that listens there, as it gives itself one; absent where none was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<String>,
     /// Its number, as this machine counts.

@@ -247,8 +247,16 @@ mod tests {
             })
         };
         let mut part = Part::new(seen(1, false));
-        part.renew(seen(2, true));
-        assert_eq!(part.misread, None, "another order, of which nothing acts");
+        // Each status that is written of it brings it anew.
+        for _ in 0..2 {
+            part.renew(seen(2, true));
+            assert_eq!(part.misread, None, "another order, of which nothing acts");
+        }
+        let mut part = Part::new(seen(1, false));
+        let mut defaulted = injection(|value| value["spec"]["quietly"] = false.into());
+        defaulted.metadata.generation = Some(1);
+        part.renew(defaulted);
+        assert_eq!(part.misread, None, "what newer definitions add by themselves");
         let mut part = Part::new(seen(1, false));
         part.renew(seen(1, true));
         assert!(part.misread.is_some_and(|why| why.starts_with("spec.faults[0].network.match.http: unknown field")));

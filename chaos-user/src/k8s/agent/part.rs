@@ -1,6 +1,6 @@
 //! One Injection on this node: where it stands, its pods, what it says.
 
-use super::{compile::REMEDY, pods::PodFacts};
+use super::{compile::REMEDY, notebook::Note, pods::PodFacts};
 use crate::{
     engine::Active,
     k8s::{
@@ -137,6 +137,8 @@ pub struct Part {
     pub started_at: String,
     /// The end of the revert, RFC 3339.
     pub ended_at: String,
+    /// The generation of what was read of it last: of a later one that cannot be read, the metadata alone is taken.
+    read: Option<i64>,
     /// Why what was read of the injection at first was not all of it: what acts is not what was asked.
     pub misread: Option<String>,
     /// The final report.
@@ -151,6 +153,7 @@ impl Part {
     pub fn new(injection: Injection) -> Self {
         let ordered = injection.spec.start.then(Instant::now);
         Self {
+            read: injection.metadata.generation,
             injection,
             ordered,
             stage: Stage::Waiting,
@@ -173,9 +176,9 @@ impl Part {
         match &new.unread {
             Some(why) if self.injection.unread.is_none() => {
                 // While definitions change, a watch that began before drops what the older ones do not have.
-                let same =
-                    new.metadata.generation.is_some() && new.metadata.generation == self.injection.metadata.generation;
-                self.misread = same.then(|| format!("{why}; {REMEDY}"));
+                if new.metadata.generation.is_some() && new.metadata.generation == self.read && why.narrows() {
+                    self.misread = Some(format!("{why}; {REMEDY}"));
+                }
                 tracing::warn!(
                     "{}: a later version cannot be read, and only its stop is followed: {why}",
                     self.title()
@@ -183,11 +186,25 @@ impl Part {
                 self.injection.metadata = new.metadata;
                 self.injection.spec.stop = self.injection.spec.stop.or(new.spec.stop);
             }
-            _ => self.injection = new,
+            _ => {
+                self.read = new.metadata.generation;
+                self.injection = new;
+            }
         }
         if self.injection.spec.start {
             self.ordered.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// Takes what an earlier process of the agent noted of it; true where it is over.
+    pub fn recall(&mut self, note: &Note) -> bool {
+        self.started_at.clone_from(&note.started_at);
+        self.counted.clone_from(&note.counted);
+        self.gaps.clone_from(&note.gaps);
+        let Some((phase, message)) = note.over.clone() else { return false };
+        (self.stage, self.message, self.report) = (Stage::Over(phase), message, note.report.clone());
+        self.ended_at.clone_from(&note.ended_at);
+        true
     }
 
     /// Its Injection is being deleted, or is gone.

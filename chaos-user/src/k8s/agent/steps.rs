@@ -33,7 +33,11 @@ impl Worker {
     pub(super) fn step(&mut self, part: &mut Part) {
         // Whoever holds it back by a finalizer holds back no end.
         if part.is_deleted() && !matches!(part.stage, Stage::Over(_)) {
-            return self.finish(part, Ending::Aborted(DELETED.to_owned()));
+            let note = part.injection.metadata.uid.as_ref().and_then(|uid| self.notebook.parts.get(uid));
+            if part.stage != Stage::Waiting || !note.is_some_and(|note| part.recall(note)) {
+                self.finish(part, Ending::Aborted(DELETED.to_owned()));
+            }
+            return;
         }
         if part.stage == Stage::Waiting {
             self.begin(part);
@@ -67,14 +71,9 @@ impl Worker {
     fn begin(&mut self, part: &mut Part) {
         let uid = part.injection.metadata.uid.clone().unwrap_or_default();
         let note = self.notebook.parts.get(&uid).cloned().unwrap_or_default();
-        if let Some((phase, message)) = note.over {
-            (part.stage, part.message, part.report) = (Stage::Over(phase), message, note.report);
-            (part.started_at, part.ended_at) = (note.started_at, note.ended_at);
+        if part.recall(&note) {
             return;
         }
-        part.started_at.clone_from(&note.started_at);
-        part.counted.clone_from(&note.counted);
-        part.gaps.clone_from(&note.gaps);
         let resumed = note.deadline != 0;
         if resumed && (note.kills(boot()) || left(note.deadline).is_zero()) {
             let ending = if left(note.deadline).is_zero() {
@@ -256,7 +255,9 @@ impl Worker {
                 let member = part.members.values().find(|member| member.indices.contains(&index))?;
                 self.finder.container_of(&member.facts.place, pid)
             };
-            taken::enter(&active, &mut part.counted, named);
+            if matches!(ending, Ending::Finished) {
+                taken::enter(&active, &mut part.counted, named);
+            }
             let report = condensed(report(part, &active, &ending), MOST_REPORT);
             if let Err(error) = kept::keep(Some(&part.place().0), &report) {
                 tracing::warn!("{error}");

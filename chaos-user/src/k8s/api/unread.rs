@@ -19,11 +19,14 @@ const LONGEST: usize = 1024;
 
 /// Why an object could not be read: the fields, each with what is wrong and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread(String);
+pub struct Unread {
+    text: String,
+    narrows: bool,
+}
 
 impl fmt::Display for Unread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -31,14 +34,22 @@ impl Unread {
     /// With this text.
     #[must_use]
     pub fn new(text: impl fmt::Display) -> Self {
-        Self(cut(&text.to_string(), LONGEST))
+        Self { text: cut(&text.to_string(), LONGEST), narrows: false }
+    }
+
+    /// Whether a part of it stands below a field of the spec, where it may say whom a fault hits, or when. A new field of the spec itself
+    /// may have a default, which the API server adds to every object once the definitions have it.
+    #[must_use]
+    pub fn narrows(&self) -> bool {
+        self.narrows
     }
 
     fn of(findings: &[Finding]) -> Self {
         let named: Vec<String> = findings.iter().take(NAMED).map(ToString::to_string).collect();
         let more = findings.len().saturating_sub(NAMED);
         let more = if more == 0 { String::new() } else { format!("; and {more} more") };
-        Self::new(format_args!("{}{more}", named.join("; ")))
+        let is_below = |one: &Finding| one.path.to_string().trim_start_matches("spec.").contains(['.', '[']);
+        Self { narrows: findings.iter().any(is_below), ..Self::new(format_args!("{}{more}", named.join("; "))) }
     }
 }
 

@@ -144,6 +144,8 @@ async fn look(experiment: Arc<Experiment>, mut seen: Seen, context: &Context) ->
     match is_ours {
         Ok(true) => {}
         Ok(false) => return Ok(Action::requeue(SOON)),
+        // It keeps no node from being told.
+        Err(Hindrance::Api(error)) => return Err(error),
         Err(hindrance) => return hindered(context, &experiment, hindrance).await,
     }
     match told {

@@ -103,7 +103,7 @@ fn why_silent(node: &Node) -> Option<String> {
     let all: Vec<String> = taints(node).filter(of_site).map(text).collect();
     let named = printable(&all.join(", "));
     (!all.is_empty())
-        .then(|| format!("its taints are {named}; daemonset chaos-agent in chaos-system must tolerate them"))
+        .then(|| format!("its taints are {named}; a daemonset chaos-agent that does not tolerate them is kept away: see kubectl -n chaos-system describe daemonset chaos-agent"))
 }
 
 fn taints(node: &Node) -> impl Iterator<Item = &Taint> {
@@ -317,7 +317,7 @@ b, f: no agent: the node is not Ready
 c, j: no agent: no agent has said anything of it; see kubectl -n chaos-system describe daemonset chaos-agent
 d: no agent: its system is not Linux, but windows
 e, g, i: no agent: it is a virtual node, without a kernel to work in
-h: no agent: its taints are dedicated=gpu:NoSchedule, x:NoExecute; daemonset chaos-agent in chaos-system must tolerate them
+h: no agent: its taints are dedicated=gpu:NoSchedule, x:NoExecute; a daemonset chaos-agent that does not tolerate them is kept away: see kubectl -n chaos-system describe daemonset chaos-agent
 a: no loss (ingress): no fq
 b: no loss (ingress), latency: no fq
 old: there is no such node any more; kubectl delete nodeagent old

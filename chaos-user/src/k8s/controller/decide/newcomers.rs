@@ -5,10 +5,10 @@ use crate::k8s::controller::{fan_out, select::awaiting};
 use std::collections::BTreeSet;
 
 impl Decider<'_> {
-    /// Below which draw newcomers are hit, as the first look said: where the status was lost, the nodes were told.
+    /// Below which draw newcomers are hit, as the first look said that reached the nodes: the status is written beside, and may be of an earlier one.
     pub(super) fn drawn_below(&self) -> Option<f64> {
-        let told = || self.existing.iter().find_map(|one| one.spec.follow.as_ref()?.percent);
-        self.status.drawn_below.or_else(told)
+        let mut told = self.existing.iter().filter_map(|one| one.spec.follow.as_ref()?.percent);
+        told.next().or(self.status.drawn_below)
     }
 
     /// Nodes that are told although they have no target yet, so that a pod's first packet is hit there.

@@ -90,7 +90,8 @@ impl Decider<'_> {
             }
         }
         if verdict == Verdict::Pass && !open.is_empty() {
-            reason = format!("not on: {}; no agent answered there", open.join(", "));
+            let silent = format!("not on: {}; no agent answered there", open.join(", "));
+            reason = if reason.is_empty() { silent } else { format!("{reason}; {silent}") };
         }
         self.over(verdict, reason);
         if !open.is_empty()
