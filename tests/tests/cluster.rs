@@ -374,16 +374,16 @@ fn health_and_metrics_are_told() {
 fn an_experiment_that_is_held_back_while_it_is_deleted_is_off() {
     let Some(shop) = Shop::open() else { return };
     let (cluster, namespace) = (&shop.scene.cluster, &shop.scene.namespace);
-    let cut = Asked::apply(&shop.scene, "held", 120, "web", &Shop::cut());
+    let cut = Asked::apply(&shop.scene, "held-back", 120, "web", &Shop::cut());
     cut.await_injected();
     let patch = |finalizers: &str| {
         let patch = format!("{{\"metadata\":{{\"finalizers\":{finalizers}}}}}");
-        cluster.kubectl(&format!("patch experiment -n {namespace} held --type=merge -p {patch}"));
+        cluster.kubectl(&format!("patch experiment -n {namespace} held-back --type=merge -p {patch}"));
     };
     patch("[\"example.com/held\"]");
-    cluster.kubectl(&format!("delete experiment -n {namespace} held --wait=false"));
+    cluster.kubectl(&format!("delete experiment -n {namespace} held-back --wait=false"));
     let over = || cut.status().verdict() == "Aborted";
     cluster.wait("its faults are off", || shop.all_is_well() && over());
     patch("null");
-    cluster.wait("it is gone", || cluster.get("experiment", namespace, "held").is_none());
+    cluster.wait("it is gone", || cluster.get("experiment", namespace, "held-back").is_none());
 }
