@@ -6,6 +6,7 @@ mod experiment;
 mod install;
 mod kubectl;
 mod many;
+pub mod matrix;
 mod pods;
 mod process;
 mod race;

@@ -2,6 +2,9 @@
 //! threads that sleep. Its pods are seen from a pod of another node, which sends them datagrams that they send back.
 //! `cargo xtask test --cluster cluster_machine` starts such a node.
 
+#[path = "cluster_machine/matrix.rs"]
+mod matrix;
+
 use std::{
     net::UdpSocket,
     sync::OnceLock,

@@ -16,7 +16,10 @@ use std::{
 
 use chaos_tests::{
     clock::wait_until,
-    cluster::{Asked, Install, Pod, Scene, container},
+    cluster::{
+        Asked, Install, Pod, Scene, container,
+        matrix::{PODS, all, apply, noise, numbered, partition, pod, towards},
+    },
     need,
 };
 use serde_json::{Value, json};
@@ -56,12 +59,9 @@ impl Matrix {
         let scene = Scene::new(&cluster);
         let document = |number: usize| {
             let node = if number < 2 { "node1" } else { "node2" };
-            let mut pod = scene.pod(&format!("pod-{number}"), "matrix", node);
-            pod["metadata"]["labels"]["partition"] = (number % 2).to_string().into();
-            pod["metadata"]["labels"]["number"] = number.to_string().into();
-            pod
+            numbered(&scene, number, node)
         };
-        let pods = scene.start(&(0..4).map(document).collect::<Vec<_>>());
+        let pods = scene.start(&(0..PODS).map(document).collect::<Vec<_>>());
         let sockets = pods.iter().map(|pod| socket(pod, PORT)).collect();
         Some(Self { scene, pods, sockets, look: AtomicU8::new(0) })
     }
@@ -75,7 +75,7 @@ impl Matrix {
     /// Pairs of which nothing gets through, as `from` and `to`.
     fn cut_off(&self) -> BTreeSet<String> {
         let look = self.look.fetch_add(1, Ordering::Relaxed);
-        let pairs = || (0..4).flat_map(|from| (0..4).map(move |to| (from, to))).filter(|(from, to)| from != to);
+        let pairs = || (0..PODS).flat_map(|from| (0..PODS).map(move |to| (from, to))).filter(|(from, to)| from != to);
         for _ in 0..DATAGRAMS {
             for (from, to) in pairs() {
                 let _refused = self.sockets[from].send_to(&[look, from as u8], (self.pods[to].ip.as_str(), PORT));
@@ -109,14 +109,9 @@ impl Matrix {
         assert_eq!(self.cut_off(), expected, "it has changed");
     }
 
-    /// Applies one: whom it hits, and what it does.
     #[track_caller]
     fn apply(&self, name: &str, targets: &Value, network: &Value) -> Asked {
-        let faults = json!([{ "name": "fault", "network": network }]);
-        let spec = json!({ "duration": "120s", "selector": { "pods": targets }, "faults": faults });
-        let asked = Asked::apply_spec(&self.scene, name, &spec);
-        asked.await_injected();
-        asked
+        apply(&self.scene, name, targets, network)
     }
 
     /// Applies one, looks who is cut off, and that it ends with the experiment.
@@ -129,25 +124,9 @@ impl Matrix {
     }
 }
 
-fn labelled(key: &str, value: usize) -> Value {
-    json!({ "labelSelector": { "matchLabels": { key: value.to_string() } } })
-}
-
-fn pod(number: usize) -> Value {
-    labelled("number", number)
-}
-
-fn partition(number: usize) -> Value {
-    labelled("partition", number)
-}
-
-fn all() -> Value {
-    json!({ "labelSelector": { "matchLabels": { "app": "matrix" } } })
-}
-
 /// All datagrams of these peers are lost.
 fn cut(direction: &str, peers: &Value) -> Value {
-    json!({ "direction": direction, "match": { "peers": [{ "pods": peers }] }, "partition": true })
+    towards(direction, peers, ("partition", json!(true)))
 }
 
 #[test]
@@ -177,14 +156,9 @@ fn experiments_add_up_and_end_alone() {
     two.delete();
     far.delete();
     matrix.expect("");
-    let beside = [
-        ("loss", json!({ "percent": 25 })),
-        ("duplicate", json!({ "percent": 25 })),
-        ("corrupt", json!({ "percent": 25 })),
-    ];
+    let beside = noise();
     let apply = |(action, parameters): &(&str, Value)| {
-        let network = json!({ "direction": "both", "match": { "peers": [{ "pods": all() }] }, *action: parameters });
-        matrix.apply(action, &pod(0), &network)
+        matrix.apply(action, &pod(0), &towards("both", &all(), (action, parameters.clone())))
     };
     let lossy: Vec<Asked> = beside.iter().map(apply).collect();
     matrix.expect("");

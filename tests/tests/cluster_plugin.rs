@@ -151,3 +151,14 @@ fn a_lock_counts_the_nodes_that_are_there_and_names_what_it_ended() {
     assert!(text.contains("/locked: stopped") && !text.contains("no experiment was active"), "{text}");
     cluster.wait("all is well again", || shop.all_is_well());
 }
+
+/// The admission policies name the accounts of one namespace; elsewhere nothing that is written would be taken.
+#[test]
+fn in_another_namespace_agents_and_controllers_end_with_the_reason() {
+    let Some(shop) = Shop::open() else { return };
+    let scene = office(shop);
+    for words in [&["controller"][..], &["agent", "--node=node1"]] {
+        let (code, text) = said(&scene, &format!("misplaced-{}", words[0]), words);
+        assert!(code == 3 && text.contains("only chaos-system is supported"), "{words:?}: {code}: {text}");
+    }
+}

@@ -7,6 +7,8 @@ mod author;
 mod rule_cases;
 #[path = "cluster_rights/strange.rs"]
 mod strange;
+#[path = "cluster_rights/strange_nodes.rs"]
+mod strange_nodes;
 #[path = "cluster_rights/token.rs"]
 mod token;
 #[path = "../../chaos-user/src/spec/tests/warning_cases.rs"]

@@ -1,7 +1,7 @@
 //! On a Kubernetes cluster: parts of the product that are of different versions. What one of them does not have is named, and never passed
 //! over: half of a fault is another fault.
 
-use std::fmt::Debug;
+use std::{collections::BTreeSet, fmt::Debug};
 
 use chaos_tests::cluster::{Asked, Cluster, Shop};
 use serde_json::{Value, json};
@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 struct Definition {
     cluster: Cluster,
     original: String,
+    plural: String,
+    /// The watches that began under the other version: what it does not have they drop.
+    before: BTreeSet<String>,
 }
 
 impl Definition {
@@ -22,11 +25,19 @@ impl Definition {
         for key in ["resourceVersion", "uid", "creationTimestamp", "generation", "managedFields"] {
             whole["metadata"].as_object_mut().expect("metadata").remove(key);
         }
-        let changed = Self { cluster: cluster.clone(), original: whole.to_string() };
+        let (original, before) = (whole.to_string(), watches(cluster, plural));
+        let changed = Self { cluster: cluster.clone(), original, plural: plural.to_owned(), before };
         edit(&mut whole["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]);
         let put = cluster.ask(&["replace", "-f", "-"], &whole.to_string());
         put.unwrap_or_else(|error| panic!("{name}: {error}"));
         changed
+    }
+
+    /// Until nobody sees objects as the other version has them.
+    #[track_caller]
+    fn await_watches(&self) {
+        let again = || watches(&self.cluster, &self.plural).is_disjoint(&self.before);
+        self.cluster.wait("all watches begin anew", again);
     }
 
     /// Without one property, as an older version has it.
@@ -37,6 +48,17 @@ impl Definition {
             all["properties"].as_object_mut().expect("properties").remove(property).expect("the property");
             if let Some(required) = all["required"].as_array_mut() {
                 required.retain(|one| one != property);
+            }
+        })
+    }
+
+    /// With one property more, as a later version will have it.
+    #[track_caller]
+    fn with(cluster: &Cluster, plural: &str, of: &[&str], property: &str) -> Self {
+        Self::change(cluster, plural, |schema| {
+            for of in of {
+                let all = schema.pointer_mut(of).unwrap_or_else(|| panic!("{of} is in no schema"));
+                all["properties"][property] = json!({ "type": "string", "maxLength": 64 });
             }
         })
     }
@@ -52,7 +74,9 @@ impl Drop for Definition {
     }
 }
 
+const FAULT: &str = "/spec/properties/faults/items";
 const MATCH: &str = "/spec/properties/faults/items/properties/network/properties/match";
+const PODS: &str = "/spec/properties/selector/properties/pods";
 
 fn web() -> Value {
     json!({ "labelSelector": { "matchLabels": { "app": "web" } } })
@@ -73,6 +97,48 @@ fn asked(shop: &Shop, name: &str, pods: &Value, fault: &Value) -> Asked {
         name,
         &json!({ "duration": "60s", "startDeadline": "30s", "selector": { "pods": pods }, "faults": [fault] }),
     )
+}
+
+/// Until the API server goes by the definition as it is now: this document is taken, or it is not.
+#[track_caller]
+fn await_definition(
+    cluster: &Cluster,
+    document: &Value,
+    user: &[&str],
+    holds: impl Fn(&Result<Value, String>) -> bool,
+) {
+    let words: Vec<&str> = user
+        .iter()
+        .copied()
+        .chain(["create", "--dry-run=server", "--validate=false", "-f", "-", "-o", "json"])
+        .collect();
+    let look = || cluster.ask(&words, &document.to_string()).map(|text| serde_json::from_str(&text).expect("JSON"));
+    cluster.wait("the definition is in force", || holds(&look()));
+}
+
+/// The watches of a kind that are open, by the numbers of their requests.
+fn watches(cluster: &Cluster, plural: &str) -> BTreeSet<String> {
+    let mut open = BTreeSet::new();
+    for line in cluster.audit() {
+        let id = line["auditID"].as_str().unwrap_or_default().to_owned();
+        match line["stage"].as_str() {
+            Some("ResponseStarted") if line["verb"] == "watch" && line["objectRef"]["resource"] == plural => {
+                open.insert(id);
+            }
+            Some("ResponseComplete" | "Panic") => {
+                open.remove(&id);
+            }
+            _ => {}
+        }
+    }
+    open
+}
+
+fn document(kind: &str, namespace: &str, name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "chaos-ebpf.dev/v1alpha1", "kind": kind, "metadata": { "name": name, "namespace": namespace },
+        "spec": spec,
+    })
 }
 
 /// Nothing has begun, and the remedy stands in the condition.
@@ -114,4 +180,115 @@ fn what_older_definitions_drop_keeps_the_faults_from_beginning() {
     one.await_injected();
     shop.only_the_database_is_cut_off();
     one.delete();
+}
+
+#[test]
+fn an_older_controller_names_what_newer_definitions_have() {
+    let Some(shop) = Shop::open() else { return };
+    let (cluster, own) = (&shop.scene.cluster, shop.scene.namespace.as_str());
+    let newer = Definition::with(
+        cluster,
+        "experiments",
+        &["/spec", PODS, FAULT, MATCH, "/spec/properties/faults/items/properties/when"],
+        "later",
+    );
+    let with = |at: &str| {
+        let mut spec = json!({
+            "duration": "60s", "selector": { "pods": web() }, "faults": [fault(&json!({}))],
+        });
+        spec["faults"][0]["when"] = json!({ "percent": 100 });
+        spec.pointer_mut(at).expect("a place")["later"] = json!("x");
+        spec
+    };
+    let keeps = |answer: &Result<Value, String>| answer.as_ref().is_ok_and(|one| one["spec"]["later"] == "x");
+    await_definition(cluster, &document("Experiment", own, "probe", &with("")), &[], keeps);
+    newer.await_watches();
+    let places = [
+        ("", "spec.later"),
+        ("/selector/pods", "spec.selector.pods.later"),
+        ("/faults/0", "spec.faults[0].later"),
+        ("/faults/0/network/match", "spec.faults[0].network.match.later"),
+        ("/faults/0/when", "spec.faults[0].when.later"),
+    ];
+    let all: Vec<_> = places
+        .iter()
+        .enumerate()
+        .map(|(index, (at, path))| (path, Asked::apply_spec(&shop.scene, &format!("newer-{index}"), &with(at))))
+        .collect();
+    for (path, one) in &all {
+        let over = one.await_over();
+        assert_eq!(over.verdict(), "Invalid", "{path}: {over:?}");
+        assert!(over.reason().starts_with(&format!("{path}: unknown field")), "{path}: {over:?}");
+        assert!(one.injections().is_empty(), "{path}: nodes were told");
+    }
+    assert!(shop.all_is_well());
+    let beside = asked(shop, "beside", &web(), &fault(&json!({})));
+    beside.await_injected();
+    shop.only_the_database_is_cut_off();
+    beside.delete();
+    // What holds the new field is deleted under the old definition as well.
+    drop(newer);
+    all.iter().for_each(|(_, one)| one.delete());
+}
+
+#[test]
+fn an_older_agent_names_what_newer_orders_have() {
+    let Some(shop) = Shop::open() else { return };
+    let (cluster, own) = (&shop.scene.cluster, shop.scene.namespace.as_str());
+    let controller = "--as=system:serviceaccount:chaos-system:chaos-controller";
+    let newer = Definition::with(cluster, "injections", &["/spec", FAULT, MATCH], "later");
+    let sets = Definition::with(cluster, "peersets", &["/spec/properties/addresses/items"], "later");
+    let order = |name: &str, at: &str| {
+        let cut = json!({ "name": "fault", "network": { "match": { "protocol": "icmp" }, "partition": true } });
+        let target = json!({ "namespace": own, "name": shop.web[0].name, "uid": shop.web[0].uid });
+        let mut spec = json!({
+            "nodeName": "node1", "experiment": name, "remaining": "60s", "seed": 1, "start": true, "faults": [cut],
+            "targets": [target],
+        });
+        if let Some(at) = spec.pointer_mut(at) {
+            at["later"] = json!("x");
+        }
+        spec
+    };
+    let keeps = |answer: &Result<Value, String>| answer.as_ref().is_ok_and(|one| one["spec"]["later"] == "x");
+    await_definition(cluster, &document("Injection", own, "probe", &order("probe", "")), &[controller], keeps);
+    let set = json!({ "addresses": [{ "cidr": format!("{}/32", shop.db.ip), "later": "x" }] });
+    let keeps =
+        |answer: &Result<Value, String>| answer.as_ref().is_ok_and(|one| one["spec"]["addresses"][0]["later"] == "x");
+    await_definition(cluster, &document("PeerSet", own, "probe", &set), &[controller], keeps);
+    [&newer, &sets].into_iter().for_each(Definition::await_watches);
+    let tell = |document: &Value| {
+        cluster.ask(&[controller, "create", "-f", "-"], &document.to_string()).unwrap_or_else(|error| panic!("{error}"))
+    };
+    tell(&document("PeerSet", own, "newer-set", &set));
+    let mut by_set = order("newer-3", "none");
+    by_set["peerSets"] = json!([{ "fault": 0, "sets": ["newer-set"] }]);
+    let places = [
+        ("newer-0", order("newer-0", ""), "spec.later"),
+        ("newer-1", order("newer-1", "/faults/0"), "spec.faults[0].later"),
+        ("newer-2", order("newer-2", "/faults/0/network/match"), "spec.faults[0].network.match.later"),
+        ("newer-3", by_set, "spec.addresses[0].later"),
+    ];
+    for (name, spec, _) in &places {
+        tell(&document("Injection", own, name, spec));
+    }
+    for (name, _, path) in &places {
+        let status = || cluster.get("injection", own, name).map(|one| one["status"].clone()).unwrap_or_default();
+        cluster.wait("the agent has answered", || status()["phase"].is_string());
+        let last = status();
+        assert_eq!(last["phase"], "Unsupported", "{name}: {last:#}");
+        let message = last["message"].as_str().unwrap_or_default();
+        assert!(message.contains(&format!("{path}: unknown field")), "{name}: {message}");
+        assert!(message.contains("bring it to the controller's version"), "{name}: {message}");
+    }
+    assert!(shop.all_is_well(), "half of an order was carried out");
+    // The same without the field is one that it carries out: the refusals are of the field alone.
+    tell(&document("Injection", own, "as-ever", &order("as-ever", "none")));
+    let web = &shop.web[0];
+    web.wait_reaches(&shop.db.ip, false, std::time::Duration::from_secs(20));
+    for name in ["as-ever", "newer-0", "newer-1", "newer-2", "newer-3"] {
+        cluster.kubectl(&format!("delete injection -n {own} {name}"));
+    }
+    cluster.kubectl(&format!("delete peerset -n {own} newer-set"));
+    web.wait_reaches(&shop.db.ip, true, std::time::Duration::from_secs(20));
 }

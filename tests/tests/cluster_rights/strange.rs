@@ -1,20 +1,21 @@
 //! Objects that nobody would write, as far as the API server takes them: whoever wrote them, everybody else is still served.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use chaos_tests::{
     cluster::{Asked, Scene, Shop},
     need,
-    product::Chaos,
 };
 use serde_json::{Value, json};
 
+use super::strange_nodes::{plugin, stand};
+
 /// The same each time; another number is another test.
-const SEED: u64 = 4711;
+pub(super) const SEED: u64 = 4711;
 const OBJECTS: usize = 160;
 
 /// Words and numbers where others are expected.
-const TEXTS: &[&str] = &[
+pub(super) const TEXTS: &[&str] = &[
     "",
     " ",
     "0",
@@ -59,11 +60,11 @@ const TEXTS: &[&str] = &[
     "true",
 ];
 
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     /// Below `most` (Knuth's linear congruential generator; its upper bits).
-    fn below(&mut self, most: usize) -> usize {
+    pub(super) fn below(&mut self, most: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % most
     }
@@ -107,7 +108,7 @@ fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
 }
 
 /// With one or two of its values replaced, and seldom a field that nobody has.
-fn strange(base: &Value, dice: &mut Dice) -> Value {
+pub(super) fn mutated(base: &Value, dice: &mut Dice) -> Value {
     let (mut spec, mut places) = (base.clone(), Vec::new());
     leaves(&spec, "", &mut places);
     for _ in 0..=dice.below(2) {
@@ -172,7 +173,7 @@ fn objects(namespace: &str) -> Vec<Value> {
                 ("Experiment", spec)
             }
         };
-        object(kind, namespace, number, &strange(&spec, &mut dice))
+        object(kind, namespace, number, &mutated(&spec, &mut dice))
     };
     (0..OBJECTS).map(one).collect()
 }
@@ -199,14 +200,19 @@ fn strange_objects_harm_themselves_alone() {
     let count = |kind: &str| cluster.list(&format!("{kind} -n {}", scene.namespace)).len();
     let taken = ["experiments", "injections", "peersets"].map(count);
     need::measured(&format!(
-        "of {OBJECTS} strange objects these were taken: {taken:?} experiments, injections, sets of peers"
+        "of {OBJECTS} strange objects of seed {SEED} these were taken: {taken:?} experiments, injections, sets of peers"
     ));
     assert!(taken.iter().all(|taken| *taken > 0), "{taken:?}");
+    let ghosts = stand(cluster);
+    need::measured(&format!("and of {} nodes that are not there, what their agents say", ghosts.taken));
+    assert!(ghosts.taken > 0);
     // Everybody else is served: by both nodes, by a controller that lists all anew, and by the plugin.
     let served = |name: &str| {
         let cut = Asked::apply(&shop.scene, name, 120, "web", &Shop::cut());
         cut.await_injected();
         shop.only_the_database_is_cut_off();
+        let (code, said) = plugin(cluster, &["stop", name, "-n", &shop.scene.namespace]);
+        assert_eq!(code, Some(0), "{said}");
         cut.delete();
         shop.web[0].wait_reaches(&shop.db.ip, true, Duration::from_secs(20));
     };
@@ -215,10 +221,10 @@ fn strange_objects_harm_themselves_alone() {
     cluster.kubectl("-n chaos-system rollout restart deployment/chaos-controller daemonset/chaos-agent");
     shop.install.await_ready();
     served("after-all-began-anew");
-    let chaos = Chaos::find().expect("the product");
-    let mut list = Command::new(chaos.path());
-    let listed = list.args(["kubectl", "list", "-A"]).env("KUBECONFIG", cluster.kubeconfig()).output().expect("chaos");
-    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    for words in [&["list", "-A"][..], &["check"]] {
+        let (code, said) = plugin(cluster, words);
+        assert_eq!(code, Some(0), "{words:?}: {said}");
+    }
     // Those of new pods count from nothing.
     assert!(restarts() <= before, "something was started anew by its kubelet");
     for kind in ["experiments", "injections", "peersets"] {
