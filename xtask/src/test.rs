@@ -56,9 +56,9 @@ const ENDURANCE: &str = "endurance";
 const CRASH_POINTS: &str = "crash_points";
 /// With it begin the names of the suites that need a Kubernetes cluster.
 const CLUSTER: &str = "cluster";
-/// Those of them which take long: they run where all is asked for, or they by name. The first takes minutes; the second
-/// needs a node in a virtual machine.
-const LONG: [&str; 2] = ["cluster_scale", ON_A_MACHINE];
+/// Those of them which take long: they run where all is asked for, or they by name. The first takes minutes, the second changes the
+/// definitions under running agents, the third needs a node in a virtual machine.
+const LONG: [&str; 3] = ["cluster_scale", "cluster_versions", ON_A_MACHINE];
 const ON_A_MACHINE: &str = "cluster_machine";
 /// Tells the tests how to reach one, and us that there is one already.
 const KUBECONFIG: &str = "CHAOS_KUBECONFIG";
