@@ -73,7 +73,7 @@ fn remove(body: &mut Value, path: &str) -> bool {
         };
     }
     let objects = found.into_iter().filter_map(Value::as_object_mut);
-    objects.fold(false, |any, fields| fields.remove(last).is_some() || any)
+    objects.filter_map(|fields| fields.remove(last)).count() > 0
 }
 
 #[cfg(test)]
