@@ -163,7 +163,7 @@ pub struct FaultReport {
     /// the node's. Whether the node began their connection is not known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub spared_by_address: u64,
-    /// Local proxies that took over connections of the target with peers that were meant; looked for where nothing was hit.
+    /// Local proxies that took over connections of the target that the fault means; looked for where no packet matched.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub taken_over: Vec<TakenOver>,
     /// Examples of what was hit and what was not.

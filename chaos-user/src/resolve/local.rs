@@ -232,13 +232,14 @@ impl Finder<'_> {
     fn unit(&self, name: &str) -> Result<Target, Problem> {
         let unit = runtime::unit_name(name);
         // Its cgroup bears its own name, by whichever it was started.
-        for unit in [Some(unit.clone()), self.own_name(&unit)].into_iter().flatten() {
+        let own = self.own_name(&unit);
+        for unit in [Some(&unit), own.as_ref()].into_iter().flatten() {
             let is_unit = |directory: &Path| directory.file_name().is_some_and(|found| found == unit.as_str());
-            if let Some(members) = self.search("unit", &unit, is_unit)? {
-                return self.decide(TargetKind::Unit, &unit, members);
+            if let Some(members) = self.search("unit", unit, is_unit)? {
+                return self.decide(TargetKind::Unit, unit, members);
             }
         }
-        if let Some(target) = self.not_started(&self.own_name(&unit).unwrap_or_else(|| unit.clone()))? {
+        if let Some(target) = self.not_started(own.as_ref().unwrap_or(&unit))? {
             return Ok(target);
         }
         let known = self.names_in_trees(|directory| {
