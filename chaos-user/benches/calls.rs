@@ -20,12 +20,10 @@ use chaos::{
         self,
         trial::{Trial, cgroup_root},
     },
-    kernel::{
-        btf::KernelTypes,
-        calls::{Stand, stand_empty},
-    },
-    plan::call::CallPlan,
+    kernel::btf::KernelTypes,
+    plan::call::{CallPlan, HookSite},
     resolve::Wanted,
+    syscall::attach_empty,
 };
 use chaos_tests::{
     figure::{self, Figure, Rounds, absent},
@@ -69,8 +67,8 @@ fn main() {
 }
 
 /// Where the programs for this call stand; the reason where there is no place for them on this kernel.
-fn stands(call: &str) -> Result<Vec<Stand>, String> {
-    Ok(Trial::get().best(&CallPlan::of_all(call), call)?.stands)
+fn stands(call: &str) -> Result<Vec<HookSite>, String> {
+    Ok(Trial::get().best(&CallPlan::of_all(call), call)?.sites)
 }
 
 /// What one round measures, ns.
@@ -86,7 +84,7 @@ struct Times {
     error: Vec<f64>,
 }
 
-fn measure(call: &str, stands: &[Stand], cgroup: &Cgroup, inside: &mut Victim, outside: &mut Victim) {
+fn measure(call: &str, stands: &[HookSite], cgroup: &Cgroup, inside: &mut Victim, outside: &mut Victim) {
     let mut times = Times::default();
     for _ in 0..figure::rounds() {
         times.alone.push(inside.time(call));
@@ -121,10 +119,10 @@ fn measure(call: &str, stands: &[Stand], cgroup: &Cgroup, inside: &mut Victim, o
 }
 
 /// A program at each of these places that does nothing.
-fn empty(stands: &[Stand]) -> Vec<OwnedFd> {
+fn empty(stands: &[HookSite]) -> Vec<OwnedFd> {
     let root = cgroup_root().expect("a cgroup2 tree");
     let kernel = KernelTypes::shared().as_ref().ok();
-    stands.iter().flat_map(|stand| stand_empty(stand, kernel, &root).expect("an empty program")).collect()
+    stands.iter().flat_map(|stand| attach_empty(stand, kernel, &root).expect("an empty program")).collect()
 }
 
 /// Does something while a fault of this call acts on the cgroup.

@@ -18,3 +18,4 @@ pub mod plan;
 pub mod probe;
 pub mod resolve;
 pub mod spec;
+pub mod syscall;

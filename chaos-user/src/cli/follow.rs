@@ -7,11 +7,10 @@ pub use followed::Followed;
 use super::input::needs;
 use crate::{
     engine::{Active, Engine, EngineError, Owner, lease, possible::possible, wants},
-    kernel::interfaces::ByNetlink,
     observe::{FaultReport, Gap},
     resolve::{
-        Host, Reason, ResolveError, Selector, Target, TargetKind, Wanted, cgroup, local::Interfaces, resolve_local,
-        target::ScopedBy,
+        ByNetlink, Host, Reason, ResolveError, Selector, Target, TargetKind, Wanted, cgroup, local::Interfaces,
+        resolve_local, target::ScopedBy,
     },
 };
 use std::{

@@ -3,10 +3,9 @@
 use super::command::Command;
 use crate::{
     engine::{Asker, Request, made, wants},
-    kernel::interfaces::ByNetlink,
     observe::{ExitCode, combined},
     plan::{self, Plan},
-    resolve::{self, Host, Needs, Reason, Selector, Target, Wanted},
+    resolve::{self, ByNetlink, Host, Needs, Reason, Selector, Target, Wanted},
     spec::{self, LocalTarget, Parsed},
 };
 use serde_json::json;

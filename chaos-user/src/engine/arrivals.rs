@@ -10,7 +10,7 @@ use super::{
 use crate::{
     kernel::{bpf, datapath::Datapath, error::KernelError},
     plan::{Condition, Plan},
-    resolve::{CgroupScope, Target, interface::Interface},
+    resolve::{CgroupScope, Interface, Target},
     spec::Direction,
 };
 use nix::errno::Errno;

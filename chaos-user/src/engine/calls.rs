@@ -6,12 +6,12 @@ use super::{Active, EngineError, Session, rules::Placed, trial};
 use crate::{
     kernel::{
         bpf,
-        calls::{Image, Stand},
         datapath::{Datapath, map_error},
         error::KernelError,
         seam, sleep,
     },
-    plan::call::{CallPlan, Candidate},
+    plan::call::{CallPlan, Candidate, HookSite},
+    syscall::Image,
 };
 use chaos_abi::{CallKey, CallList, CallState, MAX_LEVELS, MAX_RULES_PER_CALL, NEEDS_KIND, NEEDS_PEER, Scopes, maps};
 use std::{
@@ -34,7 +34,7 @@ struct Standing {
 /// A process's side of the system calls' faults.
 pub struct Calls {
     image: Image,
-    stands: HashMap<Stand, Standing>,
+    sites: HashMap<HookSite, Standing>,
     /// By cgroup, hook and number; with the depth of the cgroup.
     lists: BTreeMap<(u64, u32, u32), (u32, List)>,
 }
@@ -46,7 +46,7 @@ impl Calls {
     /// What the kernel says.
     pub fn new(datapath: &Datapath) -> Result<Self, KernelError> {
         let root = trial::cgroup_root()?;
-        Ok(Self { image: Image::new(&datapath.call_maps(), &root)?, stands: HashMap::new(), lists: BTreeMap::new() })
+        Ok(Self { image: Image::new(&datapath.call_maps(), &root)?, sites: HashMap::new(), lists: BTreeMap::new() })
     }
 
     /// Writes the tables of a fault's patterns: the rows at which path and name begin.
@@ -86,7 +86,7 @@ impl Calls {
     /// of its CPU out of it (kernel/bpf/trampoline.c, `__bpf_prog_enter_recur`).
     #[must_use]
     pub fn misses(&self, id: u32) -> u64 {
-        let mine = self.stands.values().filter(|standing| standing.rules.contains(&id));
+        let mine = self.sites.values().filter(|standing| standing.rules.contains(&id));
         mine.map(|standing| bpf::recursion_misses(standing.program.as_fd())).sum()
     }
 
@@ -97,8 +97,8 @@ impl Calls {
     /// What the kernel says; E2BIG where a call has too many rules or targets lie at too many depths.
     pub fn place(&mut self, id: u32, cgroup: (u64, u32), needs: u32, chosen: &[Candidate]) -> Result<(), EngineError> {
         for candidate in chosen {
-            for stand in &candidate.stands {
-                self.stand(id, stand)?;
+            for site in &candidate.sites {
+                self.site(id, site)?;
             }
             let key = (cgroup.0, candidate.hook, candidate.number);
             let (_, list) = self.lists.entry(key).or_insert((cgroup.1, Vec::new()));
@@ -112,17 +112,17 @@ impl Calls {
         self.write_levels()
     }
 
-    fn stand(&mut self, id: u32, stand: &Stand) -> Result<(), KernelError> {
-        if let Some(standing) = self.stands.get_mut(stand) {
+    fn site(&mut self, id: u32, site: &HookSite) -> Result<(), KernelError> {
+        if let Some(standing) = self.sites.get_mut(site) {
             standing.rules.insert(id);
             return Ok(());
         }
-        if stand.way.sleeps() {
+        if site.method.sleeps() {
             self.image.maps.set_sleeper(sleep::pages()?)?;
         }
-        let program = self.image.load(stand)?;
-        let links = self.image.attach(stand, &program)?;
-        self.stands.insert(stand.clone(), Standing { program, _links: links, rules: BTreeSet::from([id]) });
+        let program = self.image.load(site)?;
+        let links = self.image.attach(site, &program)?;
+        self.sites.insert(site.clone(), Standing { program, _links: links, rules: BTreeSet::from([id]) });
         Ok(())
     }
 
@@ -172,10 +172,10 @@ impl Calls {
             }
             result = result.and(self.write(key).map_err(EngineError::from));
         }
-        for standing in self.stands.values_mut() {
+        for standing in self.sites.values_mut() {
             standing.rules.retain(|id| !gone.contains(id));
         }
-        self.stands.retain(|_, standing| !standing.rules.is_empty());
+        self.sites.retain(|_, standing| !standing.rules.is_empty());
         result.and(self.write_levels())
     }
 }

@@ -6,12 +6,13 @@ use super::{EngineError, LimitEntry, LimitPlace, Locked, RunEntry, rules::Placed
 use crate::{
     kernel::{
         error::KernelError,
+        interface::uppers,
         link::{self, altname},
         netlink::Rtnl,
         netns::Netns,
     },
     plan::Plan,
-    resolve::{Interface, Target, interface::uppers},
+    resolve::{Interface, Target},
 };
 use nix::errno::Errno;
 use std::{

@@ -15,12 +15,14 @@ use super::{
 };
 use crate::{
     kernel::{
-        calls::{Stand, Way},
         datapath::map_error,
         names,
         netns::{self, Netns},
     },
-    plan::{Plan, RulePlan},
+    plan::{
+        Plan, RulePlan,
+        call::{AttachMethod, HookSite},
+    },
     resolve::Target,
     spec::Probe,
 };
@@ -154,17 +156,17 @@ fn choose(session: &mut Session, active: &mut Active) -> Result<(), EngineError>
         active.chosen.push(chosen);
         active.tables.push(tables);
     }
-    apart(active.chosen.iter().flatten().flat_map(|candidate| &candidate.stands)).map_err(EngineError::Unsupported)
+    apart(active.chosen.iter().flatten().flat_map(|candidate| &candidate.sites)).map_err(EngineError::Unsupported)
 }
 
 /// A kprobe's return is lost where a program of the other kind stands at the same function: both are called by ftrace, and the trampoline
 /// of the other has the last word on where to go on (kernel/trace/ftrace.c, `call_direct_funcs`).
-fn apart<'a>(stands: impl Iterator<Item = &'a Stand> + Clone) -> Result<(), String> {
-    let by = |ways: &'static [Way]| {
-        stands.clone().filter(|stand| ways.contains(&stand.way)).map(|stand| stand.function.as_str())
+fn apart<'a>(sites: impl Iterator<Item = &'a HookSite> + Clone) -> Result<(), String> {
+    let by = |ways: &'static [AttachMethod]| {
+        sites.clone().filter(|site| ways.contains(&site.method)).map(|site| site.function.as_str())
     };
-    let entries: BTreeSet<&str> = by(&[Way::Entry, Way::EntryLater]).collect();
-    match by(&[Way::Kprobe]).find(|function| entries.contains(function)) {
+    let entries: BTreeSet<&str> = by(&[AttachMethod::Entry, AttachMethod::EntryLater]).collect();
+    match by(&[AttachMethod::Kprobe]).find(|function| entries.contains(function)) {
         Some(function) => Err(format!(
             "{function} would be hit by both entry and kprobe, of which the latter would have no effect; let the faults of one call \
              have the same mechanism"
@@ -346,7 +348,7 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use super::{RunEntry, Stand, Way, apart, give_back};
+    use super::{AttachMethod, HookSite, RunEntry, apart, give_back};
 
     #[test]
     fn a_join_that_fails_keeps_no_ids_but_those_that_stand() {
@@ -364,11 +366,12 @@ mod tests {
 
     #[test]
     fn no_function_has_programs_of_both_kinds() {
-        let stand = |way, function: &str| Stand { way, function: function.to_owned(), program: "entry" };
-        let (entry, kprobe) = (stand(Way::Entry, "__x64_sys_fsync"), stand(Way::Kprobe, "__x64_sys_fsync"));
-        let other = stand(Way::Kprobe, "__x64_sys_close");
+        let site = |method, function: &str| HookSite { method, function: function.to_owned(), program: "entry" };
+        let (entry, kprobe) =
+            (site(AttachMethod::Entry, "__x64_sys_fsync"), site(AttachMethod::Kprobe, "__x64_sys_fsync"));
+        let other = site(AttachMethod::Kprobe, "__x64_sys_close");
         assert!(apart([&entry, &other].into_iter()).is_ok() && apart([&kprobe, &other].into_iter()).is_ok());
-        for entry in [entry, stand(Way::EntryLater, "__x64_sys_fsync")] {
+        for entry in [entry, site(AttachMethod::EntryLater, "__x64_sys_fsync")] {
             assert!(apart([&entry, &other, &kprobe].into_iter()).unwrap_err().contains("__x64_sys_fsync"));
         }
     }

@@ -5,13 +5,10 @@ mod nearest;
 mod sleep;
 
 use crate::{
-    kernel::{
-        btf::KernelTypes,
-        calls::{CgroupHook, ERROR, Stand, THREAD, Way, has_entry, stand_trial},
-        error::KernelError,
-    },
-    plan::call::{CallPlan, Candidate, candidates, table},
+    kernel::{btf::KernelTypes, error::KernelError},
+    plan::call::{AttachMethod, CallPlan, Candidate, CgroupHook, HookSite, candidates, table},
     resolve::Host,
+    syscall::{ERROR, THREAD, attach_trial, has_entry},
 };
 use aya::{
     programs::ProgramType,
@@ -52,30 +49,37 @@ impl Trial {
         TRIAL.get_or_init(Self::default)
     }
 
-    fn of(&self, way: Way) -> &Result<(), String> {
+    fn of(&self, method: AttachMethod) -> &Result<(), String> {
         // Of a process that is named: the caller's own session is told without asking the security hook.
         let session = || nix::unistd::getsid(Some(nix::unistd::Pid::this())).map(drop);
         let socket = || std::net::UdpSocket::bind("127.0.0.1:0").map(drop).map_err(|e| errno_of(&e));
-        let stand = |function: &str, program| Stand { way, function: function.to_owned(), program };
-        match way {
-            Way::Entry => self.entry.get_or_init(|| tried(&stand(&table::entry("getsid"), "entry"), &session)),
-            Way::Kprobe => self.kprobe.get_or_init(|| tried(&stand(&table::entry("getsid"), "kprobe"), &session)),
-            Way::Lsm => self.lsm.get_or_init(|| tried(&stand("bpf_lsm_task_getsid", "plain"), &session)),
-            Way::Security => self.security.get_or_init(|| tried(&stand("security_task_getsid", "plain"), &session)),
-            Way::LsmAsleep | Way::Sleep => {
-                self.sleep.get_or_init(|| sleep::tried(&stand("bpf_lsm_file_open", "sleeper")))
+        let site = |function: &str, program| HookSite { method, function: function.to_owned(), program };
+        match method {
+            AttachMethod::Entry => self.entry.get_or_init(|| tried(&site(&table::entry("getsid"), "entry"), &session)),
+            AttachMethod::Kprobe => {
+                self.kprobe.get_or_init(|| tried(&site(&table::entry("getsid"), "kprobe"), &session))
             }
-            Way::LsmLater => self.lsm_later.get_or_init(|| sleep::tried(&stand("bpf_lsm_file_open", "later"))),
-            Way::EntryLater => self.entry_later.get_or_init(|| {
+            AttachMethod::Lsm => self.lsm.get_or_init(|| tried(&site("bpf_lsm_task_getsid", "plain"), &session)),
+            AttachMethod::Security => {
+                self.security.get_or_init(|| tried(&site("security_task_getsid", "plain"), &session))
+            }
+            AttachMethod::LsmAsleep | AttachMethod::Sleep => {
+                self.sleep.get_or_init(|| sleep::tried(&site("bpf_lsm_file_open", "sleeper")))
+            }
+            AttachMethod::LsmLater => self.lsm_later.get_or_init(|| sleep::tried(&site("bpf_lsm_file_open", "later"))),
+            AttachMethod::EntryLater => self.entry_later.get_or_init(|| {
                 // Another of its kind stands where it does.
-                self.of(Way::Entry).clone()?;
-                sleep::tried(&stand(&table::entry("openat"), "later"))
+                self.of(AttachMethod::Entry).clone()?;
+                sleep::tried(&site(&table::entry("openat"), "later"))
             }),
-            Way::Cgroup(_) => self.cgroup.get_or_init(|| {
+            AttachMethod::Cgroup(_) => self.cgroup.get_or_init(|| {
                 let hook = CgroupHook::SockCreate;
-                let stand =
-                    Stand { way: Way::Cgroup(hook), function: "cgroup sock_create".into(), program: hook.program() };
-                tried(&stand, &socket)
+                let site = HookSite {
+                    method: AttachMethod::Cgroup(hook),
+                    function: "cgroup sock_create".into(),
+                    program: hook.program(),
+                };
+                tried(&site, &socket)
             }),
         }
     }
@@ -85,17 +89,17 @@ impl Trial {
     /// # Errors
     /// The reason.
     pub fn serves(&self, candidate: &Candidate) -> Result<(), String> {
-        for stand in &candidate.stands {
-            self.of(stand.way).clone()?;
+        for site in &candidate.sites {
+            self.of(site.method).clone()?;
             let kernel = KernelTypes::shared().as_ref();
-            let untyped = kernel.is_ok_and(|kernel| kernel.function(&stand.function).is_none());
-            let absent = match stand.way {
-                Way::Cgroup(_) => false,
-                Way::Kprobe => untyped && !has_entry(&stand.function),
+            let untyped = kernel.is_ok_and(|kernel| kernel.function(&site.function).is_none());
+            let absent = match site.method {
+                AttachMethod::Cgroup(_) => false,
+                AttachMethod::Kprobe => untyped && !has_entry(&site.function),
                 _ => untyped,
             };
             if absent {
-                return Err(format!("this kernel has no {}", stand.function));
+                return Err(format!("this kernel has no {}", site.function));
             }
         }
         Ok(())
@@ -142,21 +146,21 @@ fn errno_of(error: &std::io::Error) -> Errno {
 }
 
 /// Does a program there have `call` fail with the error that is asked for?
-fn tried(stand: &Stand, call: &(dyn Fn() -> Result<(), Errno> + Sync)) -> Result<(), String> {
+fn tried(site: &HookSite, call: &(dyn Fn() -> Result<(), Errno> + Sync)) -> Result<(), String> {
     // What the programs themselves need, and the trial's does not.
     let loops = is_helper_supported(ProgramType::SchedClassifier, BpfHelper::BPF_FUNC_loop);
     if !loops.map_err(|error| format!("probe helper bpf_loop: {error}"))? {
         return Err("programs for calls need Linux 5.17 (bpf_loop)".to_owned());
     }
     let root = cgroup_root().map_err(|e| e.to_string())?;
-    let _held = stand_trial(stand, KernelTypes::shared().as_ref().ok(), &root).map_err(|error| error.to_string())?;
+    let _held = attach_trial(site, KernelTypes::shared().as_ref().ok(), &root).map_err(|error| error.to_string())?;
     let outcome = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn_scoped(scope, call);
         thread.map(|thread| thread.join().unwrap_or(Ok(())))
     });
     match outcome {
         Ok(Err(error)) if error == ERROR => Ok(()),
-        Ok(_) => Err(format!("a program at {} changes nothing", stand.function)),
+        Ok(_) => Err(format!("a program at {} changes nothing", site.function)),
         Err(error) => Err(format!("start thread {THREAD}: {error}")),
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     faults::Queue,
     kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
     plan::{Plan, RulePlan},
-    resolve::{CgroupScope, Target, interface::Interface},
+    resolve::{CgroupScope, Interface, Target},
 };
 use std::net::IpAddr;
 

@@ -56,7 +56,8 @@ fn lock_all_memory() -> Result<(), Errno> {
     setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)
 }
 
-pub(super) fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> bpf_insn {
+/// One instruction (linux/bpf.h, `struct bpf_insn`).
+pub fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> bpf_insn {
     let mut i = bpf_insn { code, _bitfield_align_1: [], _bitfield_1: Default::default(), off, imm };
     i.set_dst_reg(dst);
     i.set_src_reg(src);

@@ -169,7 +169,7 @@ impl KernelTypes {
     }
 
     #[cfg(test)]
-    pub(super) fn with_offsets(offsets: &[(i32, u32)]) -> Self {
+    pub(crate) fn with_offsets(offsets: &[(i32, u32)]) -> Self {
         Self { functions: HashMap::new(), offsets: offsets.iter().copied().collect() }
     }
 

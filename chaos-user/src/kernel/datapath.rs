@@ -5,7 +5,6 @@
 
 use super::{
     bpf::{self, Hook, StubMaps},
-    calls::Shared,
     clock, dist,
     error::KernelError,
     tables::{Entry, Tables},
@@ -19,12 +18,15 @@ use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 /// Entry of the cgroups' table of tail calls.
 pub(super) const PROGRAM_ARRIVAL: u32 = 0;
 const CLOCK_MAP: &str = "CHAOS_CLOCK";
+
+/// Descriptors of maps by name.
+pub type Shared = [(&'static str, RawFd); 9];
 
 /// Where the maps and programs are; kept in the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,12 +6,12 @@ use std::{panic::resume_unwind, thread};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use nix::errno::Errno;
 
+pub use super::interface::Interface;
 use super::{
     error::KernelError,
     netlink::{Answer, Request, Rtnl, field, find, text, u32_at},
     seam,
 };
-pub use crate::resolve::interface::Interface;
 
 /// Length of `struct ifinfomsg` (linux/rtnetlink.h): family, type, index, flags, change mask.
 const IFINFOMSG: usize = 16;

@@ -1,5 +1,7 @@
 //! What the tests of this folder share.
 use std::{
+    fs,
+    path::PathBuf,
     process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -29,6 +31,16 @@ pub(crate) use root_or_return;
 pub(crate) fn unique(prefix: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{prefix}{}x{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Where a cgroup2 hierarchy is mounted.
+pub(crate) fn cgroup2() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+    if mount.is_none() {
+        eprintln!("skipped: cgroup2 is not mounted here");
+    }
+    mount.map(PathBuf::from)
 }
 
 /// Runs a program, for tests only, and returns what it wrote.

@@ -6,7 +6,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::target::CgroupScope;
+use super::{host::Host, target::CgroupScope};
 
 /// The cgroup2 hierarchy as it is mounted here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,15 @@ pub fn own(tree: &Tree) -> Option<PathBuf> {
     let text = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let path = text.lines().find_map(|line| line.strip_prefix("0::"));
     of_process(&tree.mount, std::process::id().cast_signed(), path)
+}
+
+/// The directory of this very process, of the hierarchy that is mounted here.
+///
+/// # Errors
+/// Why there is none.
+pub fn own_directory() -> Result<PathBuf, String> {
+    let tree = Host::this().map_err(|problem| problem.text)?.unified?;
+    own(&tree).ok_or_else(|| "it is not below the cgroup2 mount".to_owned())
 }
 
 /// The directory that a path as written by people, or by the kernel, means below a mount: with or without a leading `/`,

@@ -7,11 +7,11 @@ use std::{
 };
 
 use super::{
+    Interface,
     cgroup::{self, Tree},
     decide::Members,
     error::{Problem, ResolveError},
     host::Host,
-    interface::Interface,
     names_of_containers,
     names_of_users::{self, Named},
     near::did_you_mean,

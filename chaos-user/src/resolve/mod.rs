@@ -1,10 +1,10 @@
 //! Who is meant: selectors become targets. Reads procfs and cgroupfs, changes nothing.
 mod by_calls;
+mod by_netlink;
 pub mod cgroup;
 mod decide;
 pub mod error;
 pub mod host;
-pub mod interface;
 pub mod local;
 pub mod names;
 mod names_of_containers;
@@ -15,9 +15,10 @@ pub mod process;
 mod runtime;
 pub mod target;
 
+pub use crate::kernel::interface::Interface;
+pub use by_netlink::ByNetlink;
 pub use error::{Reason, ResolveError};
 pub use host::Host;
-pub use interface::Interface;
 pub use local::{Needs, Resolution, Selector, Wanted, resolve_local};
 pub use target::{CgroupScope, NetnsRef, Probed, ScopedBy, Target, TargetKind};
 

@@ -4,7 +4,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{interface::Interface, local::Wanted};
+use super::{Interface, local::Wanted};
 
 /// How a target was named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

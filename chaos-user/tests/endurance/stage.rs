@@ -12,9 +12,9 @@ use std::{
 
 use chaos::{
     engine::{Asker, Request},
-    kernel::{interfaces::ByNetlink, netns::Netns},
+    kernel::netns::Netns,
     plan,
-    resolve::{Host, Needs, Selector, Wanted, resolve_local},
+    resolve::{ByNetlink, Host, Needs, Selector, Wanted, resolve_local},
     spec,
 };
 use chaos_tests::net::mounts;

@@ -7,6 +7,7 @@ mod calls;
 mod case;
 mod judge;
 mod scope;
+mod scratch_cgroup;
 
 use super::{Active, Asker, Engine, Request, Session, attach};
 use crate::{

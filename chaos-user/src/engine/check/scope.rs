@@ -1,12 +1,16 @@
 //! Faults on the sockets of one cgroup in a namespace that others share.
 
-use super::{Lack, Row, start};
+use super::{
+    Lack, Row,
+    case::{Case, Kind},
+    scratch_cgroup::ScratchCgroup,
+    start,
+};
 use crate::{
     engine::Engine,
-    engine::check::case::{Case, Kind},
     kernel::{
         error::KernelError,
-        probe::{FAR, ScratchCgroup, Stage},
+        probe::{FAR, Stage},
     },
 };
 use std::{

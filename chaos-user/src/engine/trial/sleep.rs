@@ -1,11 +1,10 @@
 //! Does a thread sleep that is told to? Tried with the very programs, and with maps that nobody else knows of.
 
 use super::cgroup_root;
-use crate::kernel::{
-    calls::{Image, SharedMaps, Stand, THREAD},
-    clock,
-    error::KernelError,
-    sleep,
+use crate::{
+    kernel::{clock, error::KernelError, sleep},
+    plan::call::HookSite,
+    syscall::{Image, SharedMaps, THREAD},
 };
 use chaos_abi::{Control, LEASE_RUNNING, Lease, Rule, Sleep};
 use std::{
@@ -17,8 +16,8 @@ use std::{
 const NAP: Duration = Duration::from_millis(50);
 
 /// Nothing, or why threads cannot sleep here.
-pub fn tried(stand: &Stand) -> Result<(), String> {
-    let slept = nap(stand).map_err(|error| error.to_string())?;
+pub fn tried(site: &HookSite) -> Result<(), String> {
+    let slept = nap(site).map_err(|error| error.to_string())?;
     if slept < NAP {
         return Err(format!(
             "a thread that was to sleep for {} ms slept for {} us",
@@ -29,14 +28,14 @@ pub fn tried(stand: &Stand) -> Result<(), String> {
     Ok(())
 }
 
-fn nap(stand: &Stand) -> Result<Duration, KernelError> {
+fn nap(site: &HookSite) -> Result<Duration, KernelError> {
     let mut shared = SharedMaps::private()?;
     let lease = Lease { state: LEASE_RUNNING, until: u64::MAX, end: u64::MAX, ..Lease::zeroed() };
     shared.set(Rule { lease: 1, ..Rule::zeroed() }, Control::zeroed(), lease)?;
     let mut image = Image::new(&shared.descriptors(), &cgroup_root()?)?;
     image.maps.set_sleeper(sleep::pages()?)?;
-    let program = image.load(stand)?;
-    let _links = image.attach(stand, &program)?;
+    let program = image.load(site)?;
+    let _links = image.attach(site, &program)?;
     let (tell, told) = mpsc::channel();
     let (go, gone) = mpsc::channel::<()>();
     let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || {

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     engine::{EngineError, possible::possible},
     k8s::api::TargetState,
-    kernel::{births::Event, clock::monotonic, interfaces::ByNetlink},
-    resolve::{Reason, Target},
+    kernel::{births::Event, clock::monotonic},
+    resolve::{ByNetlink, Reason, Target},
     spec::OnUnsupported,
 };
 use std::{

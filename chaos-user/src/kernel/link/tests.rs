@@ -3,8 +3,8 @@ use std::{fs, thread, time::Duration};
 
 use super::*;
 use crate::{
+    kernel::interface::uppers,
     kernel::{testing, testing::in_scratch},
-    resolve::interface::uppers,
 };
 
 fn pair(mtu: u32) -> VethPair {

@@ -1,11 +1,9 @@
 //! What this kernel can do, tried. Here are the questions that cost milliseconds, and the stage on which the engine's trial runs.
 
-mod cgroup;
 pub mod packet;
 mod stage;
 mod wire;
 
-pub use cgroup::ScratchCgroup;
 pub use stage::{FAR, Stage};
 
 use super::{

@@ -2,15 +2,13 @@
 //! is opened, a program of ours stands in their place, and nobody else's are touched. It lets through what every container has, and FUSE.
 //! So whatever happens in between, a container never has more than that: it fails closed.
 
-use crate::{
-    kernel::{
-        bpf::{
-            self, Program, attach_device_program, detach_device_program, device_programs, insn, load_program,
-            replace_device_program,
-        },
-        error::KernelError,
+use super::OwnCgroup;
+use crate::kernel::{
+    bpf::{
+        self, Program, attach_device_program, detach_device_program, device_programs, insn, load_program,
+        replace_device_program,
     },
-    resolve::{Host, cgroup},
+    error::KernelError,
 };
 use aya_obj::generated::{bpf_attach_type, bpf_insn, bpf_prog_type};
 use nix::errno::Errno;
@@ -18,7 +16,7 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -143,8 +141,9 @@ impl Drop for Lifted {
 ///
 /// # Errors
 /// As of [`Lifted::of`]; where they could not be put back.
-pub fn past<T>(open: impl Fn() -> io::Result<T>) -> Result<io::Result<T>, KernelError> {
-    past_of(&own()?, open)
+pub fn past<T>(own: OwnCgroup, open: impl Fn() -> io::Result<T>) -> Result<io::Result<T>, KernelError> {
+    let absent = |why: String| KernelError::new("find", "this process's cgroup", Errno::ENOENT).with_detail(why);
+    past_of(&own().map_err(absent)?, open)
 }
 
 fn past_of<T>(directory: &Path, open: impl Fn() -> io::Result<T>) -> Result<io::Result<T>, KernelError> {
@@ -172,13 +171,6 @@ fn wait_for(cgroup: &File) {
         }
         thread::sleep(Duration::from_millis(2));
     }
-}
-
-/// The directory of this process's cgroup.
-fn own() -> Result<PathBuf, KernelError> {
-    let absent = |why: String| KernelError::new("find", "this process's cgroup", Errno::ENOENT).with_detail(why);
-    let tree = Host::this().map_err(|problem| absent(problem.text))?.unified.map_err(absent)?;
-    cgroup::own(&tree).ok_or_else(|| absent("it is not below the cgroup2 mount".to_owned()))
 }
 
 #[cfg(test)]

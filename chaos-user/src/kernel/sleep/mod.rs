@@ -22,6 +22,7 @@ use nix::{
 use std::{
     io::{Read, Write},
     os::{fd::AsRawFd as _, unix::net::UnixStream},
+    path::PathBuf,
     sync::{Mutex, OnceLock},
     time::Duration,
 };
@@ -45,6 +46,9 @@ struct Idle {
     child: Pid,
 }
 
+/// Finds the directory of this process's cgroup, or says why there is none. Called in the copy, where the device is opened.
+pub type OwnCgroup = fn() -> Result<PathBuf, String>;
+
 static IDLE: Mutex<Option<Result<Idle, KernelError>>> = Mutex::new(None);
 static PAGES: OnceLock<Result<Pages, KernelError>> = OnceLock::new();
 
@@ -52,13 +56,13 @@ const WHAT: &str = "process in which threads wait";
 
 /// Makes the process, idle until it is asked for. To be called once, before this process starts a thread. What fails is said when the
 /// process is asked for: most commands never do.
-pub fn prepare() {
+pub fn prepare(own_cgroup: OwnCgroup) {
     if let Ok(mut idle) = IDLE.lock() {
-        *idle = Some(fork_idle());
+        *idle = Some(fork_idle(own_cgroup));
     }
 }
 
-fn fork_idle() -> Result<Idle, KernelError> {
+fn fork_idle(own_cgroup: OwnCgroup) -> Result<Idle, KernelError> {
     let (parent, child) = UnixStream::pair().map_err(|e| KernelError::from_io("make", "socket pair", &e))?;
     let me = Pid::this();
     // Needed: no safe wrapper exists, and a process made by exec would need a program. Sound: no other thread exists whose locks the
@@ -76,7 +80,7 @@ fn fork_idle() -> Result<Idle, KernelError> {
             close_others(&child);
             rights::leave_streams();
             if getppid() == me {
-                let _ = server::serve(child);
+                let _ = server::serve(child, own_cgroup);
             }
             std::process::exit(0)
         }

@@ -6,7 +6,7 @@
 
 use super::{
     super::{clock::monotonic as now, error::KernelError},
-    guard, rights,
+    OwnCgroup, guard, rights,
     wake::WakeTimes,
     wire::{self, Request},
 };
@@ -47,12 +47,12 @@ struct Waiting {
 }
 
 /// Serves `parent` until it is gone: first a map's id comes, and the answer is the address of the pages, or 0 and the reason.
-pub fn serve(mut parent: UnixStream) -> Result<(), KernelError> {
+pub fn serve(mut parent: UnixStream, own_cgroup: OwnCgroup) -> Result<(), KernelError> {
     let mut id = [0_u8; 4];
     if parent.read_exact(&mut id).is_err() {
         return Ok(());
     }
-    let started = Server::start(u32::from_ne_bytes(id)).and_then(|mut server| {
+    let started = Server::start(u32::from_ne_bytes(id), own_cgroup).and_then(|mut server| {
         let address = server.map()?;
         rights::give_up()?;
         Ok((server, address))
@@ -75,7 +75,7 @@ fn say(parent: &mut UnixStream, bytes: &[u8]) -> Result<(), KernelError> {
 
 /// Opens the device. In a container it is not there, but it is where the node's first process sees it; and the container's runtime may keep
 /// it from us, for which there is a way where cgroup v2 is what it does that with.
-fn device() -> Result<File, KernelError> {
+fn device(own_cgroup: OwnCgroup) -> Result<File, KernelError> {
     let open = |path: &str| File::options().read(true).write(true).open(path);
     let first = match open(DEVICE) {
         Ok(device) => return Ok(device),
@@ -88,7 +88,8 @@ fn device() -> Result<File, KernelError> {
     match open(OF_NODE) {
         Ok(device) => Ok(device),
         Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) => {
-            let device = guard::past(|| open(OF_NODE)).map_err(|why| failed(&error).with_detail(why.to_string()))?;
+            let device =
+                guard::past(own_cgroup, || open(OF_NODE)).map_err(|why| failed(&error).with_detail(why.to_string()))?;
             device.map_err(|error| failed(&error))
         }
         Err(_) => Err(failed(&first)),
@@ -104,9 +105,9 @@ struct Server {
 }
 
 impl Server {
-    fn start(slots: u32) -> Result<Self, KernelError> {
+    fn start(slots: u32, own_cgroup: OwnCgroup) -> Result<Self, KernelError> {
         let slots = WakeTimes::of(slots)?;
-        let device = device()?;
+        let device = device(own_cgroup)?;
         let mount = mounted(&device)?;
         let waiting = Vec::with_capacity(SLEEP_SLOTS as usize);
         let buffer = vec![0; BUFFER];

@@ -1,20 +1,17 @@
 //! By which mechanism a call is hit: the best one that knows what the match asks for and that the kernel has; pure.
 
 use super::{
-    CallPlan,
+    AttachMethod, CallPlan, CgroupHook, HookSite,
     table::{self, Group, KIND, PATH, PEER, Row},
 };
-use crate::{
-    kernel::calls::{Stand, Way},
-    spec::Mechanism,
-};
+use crate::spec::Mechanism;
 use chaos_abi::{HOOK_CGROUP, HOOK_ENTRY, HOOK_KPROBE, TIMING_ASLEEP, TIMING_LATER};
 
 /// A way to hit a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// Where programs are to stand.
-    pub stands: Vec<Stand>,
+    pub sites: Vec<HookSite>,
     /// [`chaos_abi::CallKey::hook`].
     pub hook: u32,
     /// [`chaos_abi::CallKey::number`].
@@ -25,11 +22,18 @@ impl Candidate {
     /// Its word in specs and reports.
     #[must_use]
     pub fn mechanism(&self) -> &'static str {
-        match self.stands.first().map(|stand| stand.way) {
-            Some(Way::Entry | Way::EntryLater) => "entry",
-            Some(Way::Kprobe) => "kprobe",
-            Some(Way::Cgroup(_)) => "cgroup",
-            Some(Way::Lsm | Way::Security | Way::LsmAsleep | Way::Sleep | Way::LsmLater) | None => "lsm",
+        match self.sites.first().map(|site| site.method) {
+            Some(AttachMethod::Entry | AttachMethod::EntryLater) => "entry",
+            Some(AttachMethod::Kprobe) => "kprobe",
+            Some(AttachMethod::Cgroup(_)) => "cgroup",
+            Some(
+                AttachMethod::Lsm
+                | AttachMethod::Security
+                | AttachMethod::LsmAsleep
+                | AttachMethod::Sleep
+                | AttachMethod::LsmLater,
+            )
+            | None => "lsm",
         }
     }
 }
@@ -56,17 +60,20 @@ pub fn candidates(plan: &CallPlan, name: &str) -> (Vec<Candidate>, Vec<String>) 
         return sleeping(plan, &row, number);
     }
     let at_entry = row.known_at_entry();
-    for (mechanism, way, program, hook) in
-        [(Mechanism::Entry, Way::Entry, "entry", HOOK_ENTRY), (Mechanism::Kprobe, Way::Kprobe, "kprobe", HOOK_KPROBE)]
-    {
-        let stand = Stand { way, function: table::entry(row.name), program };
-        add(mechanism, at_entry, Candidate { stands: vec![stand], hook, number });
+    for (mechanism, method, program, hook) in [
+        (Mechanism::Entry, AttachMethod::Entry, "entry", HOOK_ENTRY),
+        (Mechanism::Kprobe, AttachMethod::Kprobe, "kprobe", HOOK_KPROBE),
+    ] {
+        let site = HookSite { method, function: table::entry(row.name), program };
+        add(mechanism, at_entry, Candidate { sites: vec![site], hook, number });
     }
     if let Some(hook) = row.hook_for(needs) {
         for function in hook.functions {
-            for (way, function) in [(Way::Lsm, table::lsm(function)), (Way::Security, (*function).to_owned())] {
-                let stand = Stand { way, function, program: hook.program };
-                add(Mechanism::Lsm, hook.knows, Candidate { stands: vec![stand], hook: hook.number, number });
+            for (method, function) in
+                [(AttachMethod::Lsm, table::lsm(function)), (AttachMethod::Security, (*function).to_owned())]
+            {
+                let site = HookSite { method, function, program: hook.program };
+                add(Mechanism::Lsm, hook.knows, Candidate { sites: vec![site], hook: hook.number, number });
             }
         }
     } else if wanted(Mechanism::Lsm) {
@@ -95,9 +102,9 @@ fn sleeping(plan: &CallPlan, row: &Row, number: u32) -> (Vec<Candidate>, Vec<Str
     }
     let (mut all, mut reasons) = (Vec::new(), Vec::new());
     // Of two at one place the one that came last runs first (kernel/bpf/trampoline.c, `hlist_add_head`).
-    let mut add = |function: String, [sleeps, decides]: [(Way, &'static str); 2], hook: u32| {
-        let stand = |(way, program)| Stand { way, function: function.clone(), program };
-        all.push(Candidate { stands: vec![stand(sleeps), stand(decides)], hook, number });
+    let mut add = |function: String, [sleeps, decides]: [(AttachMethod, &'static str); 2], hook: u32| {
+        let site = |(method, program)| HookSite { method, function: function.clone(), program };
+        all.push(Candidate { sites: vec![site(sleeps), site(decides)], hook, number });
     };
     let hook = row.hook_for(plan.needs()).filter(|_| wanted(Mechanism::Lsm));
     let knows = hook.filter(|hook| plan.needs() & !hook.knows == 0);
@@ -111,10 +118,18 @@ fn sleeping(plan: &CallPlan, row: &Row, number: u32) -> (Vec<Candidate>, Vec<Str
     for (hook, function) in hooks {
         let place = table::lsm(function);
         if table::may_sleep(function) {
-            add(place, [(Way::Sleep, "sleeper"), (Way::LsmAsleep, hook.program)], hook.number | TIMING_ASLEEP);
+            add(
+                place,
+                [(AttachMethod::Sleep, "sleeper"), (AttachMethod::LsmAsleep, hook.program)],
+                hook.number | TIMING_ASLEEP,
+            );
         } else {
             reasons.push(format!("a thread may not sleep in {function}"));
-            add(place, [(Way::LsmLater, "later"), (Way::LsmLater, hook.program)], hook.number | TIMING_LATER);
+            add(
+                place,
+                [(AttachMethod::LsmLater, "later"), (AttachMethod::LsmLater, hook.program)],
+                hook.number | TIMING_LATER,
+            );
         }
     }
     let at_entry = row.known_at_entry();
@@ -122,7 +137,11 @@ fn sleeping(plan: &CallPlan, row: &Row, number: u32) -> (Vec<Candidate>, Vec<Str
         _ if !wanted(Mechanism::Entry) => {}
         0 => {
             let entry = table::entry(row.name);
-            add(entry, [(Way::EntryLater, "later"), (Way::EntryLater, "entry")], HOOK_ENTRY | TIMING_LATER);
+            add(
+                entry,
+                [(AttachMethod::EntryLater, "later"), (AttachMethod::EntryLater, "entry")],
+                HOOK_ENTRY | TIMING_LATER,
+            );
         }
         unknown => reasons.push(format!("entry: {} not known there", words(unknown))),
     }
@@ -140,12 +159,12 @@ fn cgroup(plan: &CallPlan, row: &Row, group: Group, needs: u8, all: &mut Vec<Can
         reasons.push(format!("cgroup: {} not known there", words(unknown)));
         return;
     }
-    let stand = |hook: &crate::kernel::calls::CgroupHook| Stand {
-        way: Way::Cgroup(*hook),
+    let site = |hook: &CgroupHook| HookSite {
+        method: AttachMethod::Cgroup(*hook),
         function: format!("cgroup {}", hook.program()),
         program: hook.program(),
     };
-    all.push(Candidate { stands: group.hooks.iter().map(stand).collect(), hook: HOOK_CGROUP, number: group.number });
+    all.push(Candidate { sites: group.hooks.iter().map(site).collect(), hook: HOOK_CGROUP, number: group.number });
 }
 
 fn words(unknown: u8) -> String {
@@ -170,7 +189,7 @@ mod tests {
         assert_eq!(mechanisms("{paths: [/a]}", "[read]", "read"), ["entry", "kprobe", "lsm", "lsm"]);
         assert_eq!(mechanisms("{ports: [80]}", "[connect]", "connect"), ["lsm", "lsm", "cgroup"]);
         let unix = candidates(&plan_of("{paths: [/run/**]}", "[connect]"), "connect").0;
-        let places: Vec<&str> = unix.iter().map(|one| one.stands[0].function.as_str()).collect();
+        let places: Vec<&str> = unix.iter().map(|one| one.sites[0].function.as_str()).collect();
         assert_eq!(places, ["bpf_lsm_unix_stream_connect", "security_unix_stream_connect"]);
         assert!(mechanisms("{paths: [/run/**], ports: [80]}", "[connect]", "connect").is_empty(), "nobody has both");
         assert_eq!(mechanisms("{all: true}", "[fsync]", "fsync"), ["entry", "kprobe"]);
@@ -184,7 +203,7 @@ mod tests {
             plan.args.delay = 1_000_000;
             let (all, reasons) = candidates(&plan, name);
             let stands = |one: &Candidate| -> Vec<String> {
-                one.stands.iter().map(|stand| format!("{} at {}", stand.program, stand.function)).collect()
+                one.sites.iter().map(|site| format!("{} at {}", site.program, site.function)).collect()
             };
             (all.iter().map(stands).collect::<Vec<_>>(), reasons)
         };

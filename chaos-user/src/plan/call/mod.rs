@@ -1,9 +1,11 @@
 //! A fault of system calls, planned: which calls, what is asked of them, by which mechanisms.
 
 mod choose;
+mod site;
 pub mod table;
 
 pub use choose::{Candidate, candidates};
+pub use site::{AttachMethod, CgroupHook, HookSite};
 
 use super::{
     Refusal,

@@ -1,6 +1,6 @@
 //! System calls by name: the kernel function at their entry, the security hook that they pass, and what is known there.
 
-use crate::kernel::calls::CgroupHook;
+use super::CgroupHook;
 use chaos_abi::{
     CALL_BIND, CALL_CONNECT, CALL_SEND, CALL_SOCKET, HOOK_EXEC, HOOK_FILE, HOOK_FILE_OPEN, HOOK_FILE_PERMISSION,
     HOOK_INODE_GETATTR, HOOK_INODE_PERMISSION, HOOK_PATH, HOOK_PATH_LINK, HOOK_PATH_TRUNCATE, HOOK_PLAIN, HOOK_SOCKET,

@@ -2,8 +2,10 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use crate::{
-    kernel::{interfaces::ByNetlink, testing},
-    resolve::{Host, Needs, Reason, Resolution, ResolveError, ScopedBy, Selector, Target, Wanted, resolve_local},
+    kernel::testing,
+    resolve::{
+        ByNetlink, Host, Needs, Reason, Resolution, ResolveError, ScopedBy, Selector, Target, Wanted, resolve_local,
+    },
 };
 
 fn resolve(wanted: Wanted) -> Result<Resolution, Vec<ResolveError>> {

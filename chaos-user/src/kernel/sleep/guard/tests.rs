@@ -1,6 +1,6 @@
 use super::*;
 use crate::kernel::testing;
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 const ALLOW_MULTI: u32 = 2; // BPF_F_ALLOW_MULTI (linux/bpf.h), as runc attaches its own
 
@@ -24,11 +24,7 @@ struct Group(PathBuf);
 
 impl Group {
     fn new() -> Option<Self> {
-        let Ok(mount) = Host::cgroup2() else {
-            eprintln!("skipped: cgroup2 is not mounted here");
-            return None;
-        };
-        let directory = mount.join(testing::unique("guard"));
+        let directory = testing::cgroup2()?.join(testing::unique("guard"));
         fs::create_dir(&directory).unwrap();
         Some(Self(directory))
     }

@@ -3,14 +3,13 @@
 //!
 //! Everything belongs to descriptors of this process: programs, links and maps of its own are gone when it is.
 
+mod attach;
 mod image;
 mod maps;
-mod stand;
 mod symbols;
 mod trial;
 
 pub use image::Image;
-pub use maps::{CallMaps, Shared, SharedMaps};
-pub use stand::{CgroupHook, Stand, Way};
+pub use maps::{CallMaps, SharedMaps};
 pub use symbols::has_entry;
-pub use trial::{ERROR, THREAD, stand_empty, stand_trial};
+pub use trial::{ERROR, THREAD, attach_empty, attach_trial};

@@ -1,13 +1,14 @@
 //! A program for a trial: one thread, known by its name, gets an error. Assembled by hand, because it is small, and the verifier of
 //! an old or emulated machine takes seconds for one that is not.
 
-use super::{
-    super::{
+use super::attach;
+use crate::{
+    kernel::{
         bpf::{self, Program},
         btf::KernelTypes,
         error::KernelError,
     },
-    Stand, Way, stand,
+    plan::call::{AttachMethod, HookSite},
 };
 use aya_obj::generated::bpf_insn;
 use nix::errno::Errno;
@@ -22,24 +23,24 @@ const GET_CURRENT_COMM: i32 = 16;
 const OVERRIDE_RETURN: i32 = 58;
 const SET_RETVAL: i32 = 187;
 
-fn code(way: Way) -> Vec<bpf_insn> {
+fn code(method: AttachMethod) -> Vec<bpf_insn> {
     use bpf::insn;
     let mut name = [0_u8; 16];
     name.iter_mut().zip(THREAD.bytes()).for_each(|(to, from)| *to = from);
     let [first, second] = [0, 8].map(|at| u64::from_ne_bytes(std::array::from_fn(|n| name[at + n])));
     let error = -(ERROR as i32);
     // What a program returns that lets the call go on.
-    let on = i32::from(matches!(way, Way::Cgroup(_)));
-    let hit = match way {
+    let on = i32::from(matches!(method, AttachMethod::Cgroup(_)));
+    let hit = match method {
         // r1 = ctx; r2 = error; override_return; r0 = 0
-        Way::Kprobe => vec![
+        AttachMethod::Kprobe => vec![
             insn(0xbf, 1, 6, 0, 0),
             insn(0xb7, 2, 0, 0, error),
             insn(0x85, 0, 0, 0, OVERRIDE_RETURN),
             insn(0xb7, 0, 0, 0, 0),
         ],
         // r1 = error; set_retval; r0 = 0
-        Way::Cgroup(_) => {
+        AttachMethod::Cgroup(_) => {
             vec![insn(0xb7, 1, 0, 0, error), insn(0x85, 0, 0, 0, SET_RETVAL), insn(0xb7, 0, 0, 0, 0)]
         }
         _ => vec![insn(0xb7, 0, 0, 0, error)],
@@ -72,47 +73,47 @@ fn code(way: Way) -> Vec<bpf_insn> {
 ///
 /// # Errors
 /// What the kernel says; `unsupported` where it lacks the function or lets nobody change what it returns.
-pub fn stand_trial(
-    stand: &Stand,
+pub fn attach_trial(
+    site: &HookSite,
     kernel: Option<&KernelTypes>,
     root: &std::path::Path,
 ) -> Result<Vec<OwnedFd>, KernelError> {
-    put(stand, &code(stand.way), kernel, root)
+    put(site, &code(site.method), kernel, root)
 }
 
 /// Puts a program that lets every call go on in a place: what a measurement compares with.
 ///
 /// # Errors
-/// As [`stand_trial`].
-pub fn stand_empty(
-    stand: &Stand,
+/// As [`attach_trial`].
+pub fn attach_empty(
+    site: &HookSite,
     kernel: Option<&KernelTypes>,
     root: &std::path::Path,
 ) -> Result<Vec<OwnedFd>, KernelError> {
-    let on = i32::from(matches!(stand.way, Way::Cgroup(_)));
-    put(stand, &[bpf::insn(0xb7, 0, 0, 0, on), bpf::insn(0x95, 0, 0, 0, 0)], kernel, root)
+    let on = i32::from(matches!(site.method, AttachMethod::Cgroup(_)));
+    put(site, &[bpf::insn(0xb7, 0, 0, 0, on), bpf::insn(0x95, 0, 0, 0, 0)], kernel, root)
 }
 
 fn put(
-    stand: &Stand,
+    site: &HookSite,
     code: &[bpf_insn],
     kernel: Option<&KernelTypes>,
     root: &std::path::Path,
 ) -> Result<Vec<OwnedFd>, KernelError> {
-    let target = match stand.way {
-        Way::Kprobe | Way::Cgroup(_) => None,
+    let target = match site.method {
+        AttachMethod::Kprobe | AttachMethod::Cgroup(_) => None,
         _ => {
-            let id = kernel.and_then(|kernel| kernel.function(&stand.function));
+            let id = kernel.and_then(|kernel| kernel.function(&site.function));
             Some(id.ok_or_else(|| {
-                let error = KernelError::new("find function", &stand.function, Errno::ENOENT);
+                let error = KernelError::new("find function", &site.function, Errno::ENOENT);
                 error.unsupported("this kernel has no such function, or no type information (CONFIG_DEBUG_INFO_BTF)")
             })?)
         }
     };
-    let (kind, attach) = stand.way.types();
+    let (kind, attach) = attach::types(site.method);
     let program = Program { name: "trial", kind, attach, code, types: None, target, sleepable: false };
-    let program = stand::load(stand, &program)?;
-    let mut held = stand.attach(program.as_fd(), stand::open_root(root)?.as_fd())?;
+    let program = attach::load(site, &program)?;
+    let mut held = attach::attach(site, program.as_fd(), attach::open_root(root)?.as_fd())?;
     held.push(program);
     Ok(held)
 }

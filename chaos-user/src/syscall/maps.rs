@@ -1,15 +1,17 @@
 //! The maps of a process's own.
 
-use super::super::{
-    bpf,
-    btf::KernelTypes,
-    datapath::map_error,
-    dist,
-    error::KernelError,
-    seam,
-    sleep::{self, Pages},
+use crate::{
+    kernel::{
+        bpf,
+        btf::KernelTypes,
+        datapath::{Shared, map_error},
+        dist,
+        error::KernelError,
+        seam,
+        sleep::{self, Pages},
+    },
+    plan::glob::{self, Row},
 };
-use crate::plan::glob::{self, Row};
 use aya::maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya_obj::generated::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_LRU_HASH};
 use chaos_abi::{
@@ -19,10 +21,7 @@ use chaos_abi::{
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-/// Descriptors of maps by name.
-pub type Shared = [(&'static str, RawFd); 9];
-
-/// Stand-ins for the maps that programs share with those of packets, for a trial of which no map of a node may know.
+/// HookSite-ins for the maps that programs share with those of packets, for a trial of which no map of a node may know.
 pub struct SharedMaps {
     control: Array<MapData, Control>,
     leases: Array<MapData, Lease>,

@@ -1,8 +1,8 @@
 //! What resolving asks of the kernel: the interfaces in a network namespace.
 use nix::errno::Errno;
 
-use super::{error::KernelError, link, netlink::Rtnl, netns::Netns};
-use crate::resolve::{Interface, NetnsRef, error::Problem, local::Interfaces};
+use super::{Interface, NetnsRef, error::Problem, local::Interfaces};
+use crate::kernel::{error::KernelError, link, netlink::Rtnl, netns::Netns};
 
 impl TryFrom<&NetnsRef> for Netns {
     type Error = KernelError;

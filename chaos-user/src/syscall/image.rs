@@ -1,14 +1,15 @@
 //! The object of the system calls' programs, ready to be loaded as often as needed.
 
-use super::{
-    super::{
+use super::{CallMaps, attach};
+use crate::{
+    kernel::{
         bpf::{self, Program, Types},
         btf::KernelTypes,
+        datapath::{Shared, load_error},
         error::KernelError,
     },
-    CallMaps, Shared, Stand, Way, stand,
+    plan::call::{AttachMethod, HookSite},
 };
-use crate::kernel::datapath::load_error;
 use aya_obj::{Function, Object, btf::BtfFeatures, generated::BPF_PSEUDO_KFUNC_CALL};
 use chaos_abi::{OFFSET_CS, OFFSET_MAGIC, OFFSET_TIMING, OFFSET_UNIX_PATH, OFFSETS};
 use nix::errno::Errno;
@@ -72,46 +73,46 @@ impl Image {
             Some((name.clone(), function))
         });
         let functions = programs.collect();
-        Ok(Self { functions, types, kernel, root: stand::open_root(root)?, maps })
+        Ok(Self { functions, types, kernel, root: attach::open_root(root)?, maps })
     }
 
     /// Loads the program of a place; it does nothing until it is attached.
     ///
     /// # Errors
     /// `unsupported` where this kernel does not have the place or cannot change what it returns.
-    pub fn load(&self, stand: &Stand) -> Result<OwnedFd, KernelError> {
+    pub fn load(&self, site: &HookSite) -> Result<OwnedFd, KernelError> {
         let function = self
             .functions
-            .get(stand.program)
-            .ok_or_else(|| KernelError::new("find program", stand.program, Errno::ENOENT))?;
-        if stand.program == LATER && !self.maps.can_later() {
-            let error = KernelError::new("load program for", &stand.function, Errno::EOPNOTSUPP);
+            .get(site.program)
+            .ok_or_else(|| KernelError::new("find program", site.program, Errno::ENOENT))?;
+        if site.program == LATER && !self.maps.can_later() {
+            let error = KernelError::new("load program for", &site.function, Errno::EOPNOTSUPP);
             return Err(error.unsupported("needs bpf_task_work_schedule_resume: Linux 6.18, as in Debian 14 and Talos"));
         }
-        if stand.program == UNIX
+        if site.program == UNIX
             && let Ok(kernel) = self.kernel
             && !has_unix_path(kernel)
         {
-            let error = KernelError::new("load program for", &stand.function, Errno::EOPNOTSUPP);
+            let error = KernelError::new("load program for", &site.function, Errno::EOPNOTSUPP);
             return Err(error.unsupported(
                 "this kernel does not say where a Unix socket keeps its path: they are a module there (CONFIG_UNIX=m); leave path out",
             ));
         }
-        let target = match stand.way {
-            Way::Kprobe => {
+        let target = match site.method {
+            AttachMethod::Kprobe => {
                 self.kernel.as_ref().map_err(Clone::clone)?;
                 None
             }
-            Way::Cgroup(_) => None,
-            _ => Some(self.target(&stand.function)?),
+            AttachMethod::Cgroup(_) => None,
+            _ => Some(self.target(&site.function)?),
         };
-        let (kind, attach) = stand.way.types();
+        let (kind, attach) = attach::types(site.method);
         let mut code = function.instructions.clone();
         for instruction in code.iter_mut().filter(|one| one.code == MOV && one.imm == OFFSET_MAGIC + OFFSET_TIMING) {
-            instruction.imm = stand.way.timing() as i32;
+            instruction.imm = site.method.timing() as i32;
         }
         let program = Program {
-            name: stand.program,
+            name: site.program,
             kind,
             attach,
             code: &code,
@@ -121,17 +122,17 @@ impl Image {
                 size: function.func_info_rec_size as u32,
             }),
             target,
-            sleepable: stand.way == Way::Sleep,
+            sleepable: site.method == AttachMethod::Sleep,
         };
-        stand::load(stand, &program)
+        attach::load(site, &program)
     }
 
     /// Attaches a loaded program.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn attach(&self, stand: &Stand, program: &OwnedFd) -> Result<Vec<OwnedFd>, KernelError> {
-        stand.attach(program.as_fd(), self.root.as_fd())
+    pub fn attach(&self, site: &HookSite, program: &OwnedFd) -> Result<Vec<OwnedFd>, KernelError> {
+        attach::attach(site, program.as_fd(), self.root.as_fd())
     }
 
     fn target(&self, function: &str) -> Result<u32, KernelError> {
@@ -170,7 +171,7 @@ fn patch(function: &mut Function, kernel: &KernelTypes) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::calls::SharedMaps;
+    use crate::syscall::SharedMaps;
     use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
 
     #[test]
