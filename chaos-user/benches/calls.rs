@@ -21,10 +21,10 @@ use chaos::{
         trial::{Trial, cgroup_root},
     },
     kernel::btf::KernelTypes,
-    plan::call::{CallPlan, HookSite},
     resolve::Wanted,
     syscall::attach_empty,
 };
+use chaos_spec::plan::call::{CallPlan, HookSite};
 use chaos_tests::{
     figure::{self, Figure, Rounds, absent},
     lab::NodeLock,

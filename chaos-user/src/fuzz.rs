@@ -8,15 +8,14 @@ use crate::{
         api::{Experiment, Halt, Injection, NodeAgent, PeerSet},
     },
     kernel::{address, births, btf::Btf, filter, link, qdisc, sleep::wire},
-    plan::glob,
     resolve::{
         cgroup,
         host::Mount,
         names::{conf, query},
         process::Process,
     },
-    spec::{self, Endpoint, Url},
 };
+use chaos_spec::{self as spec, Endpoint, Url, plan::glob};
 use hickory_proto::op::Message;
 use serde::de::DeserializeOwned;
 use std::path::Path;

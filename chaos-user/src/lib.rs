@@ -8,14 +8,11 @@ pub mod say;
 
 pub mod cli;
 pub mod engine;
-pub mod faults;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 pub mod k8s;
 pub mod kernel;
 pub mod observe;
-pub mod plan;
 pub mod probe;
 pub mod resolve;
-pub mod spec;
 pub mod syscall;

@@ -12,6 +12,7 @@ pub mod need;
 pub mod net;
 pub mod node;
 pub mod product;
+pub mod rules;
 pub mod scene;
 pub mod stats;
 pub mod sys;

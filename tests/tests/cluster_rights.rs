@@ -2,24 +2,20 @@
 
 #[path = "cluster_rights/author.rs"]
 mod author;
-#[expect(dead_code, reason = "the product's own tests use the rest")]
-#[path = "../../chaos-user/src/spec/tests/rule_cases.rs"]
-mod rule_cases;
 #[path = "cluster_rights/strange.rs"]
 mod strange;
 #[path = "cluster_rights/strange_nodes.rs"]
 mod strange_nodes;
 #[path = "cluster_rights/token.rs"]
 mod token;
-#[path = "../../chaos-user/src/spec/tests/warning_cases.rs"]
-mod warning_cases;
 
 use std::{collections::BTreeSet, fs};
 
-use chaos_tests::cluster::{Asked, Cluster, Install, Shop};
-use rule_cases::{BASE, Case, OF_ACTIONS, OF_FAULTS, OF_MATCHES, OF_SELECTORS};
+use chaos_tests::{
+    cluster::{Asked, Cluster, Install, Shop},
+    rules::{Case, Cases},
+};
 use serde_json::{Value, json};
-use warning_cases::WARNINGS;
 
 /// Problems that the API server lets through and the controller finds: CEL has a budget there.
 const FOR_THE_CONTROLLER: &[&str] = &["tcp: { address: 'db:70000' }", "http: { url: 'http://me@db' }"];
@@ -51,19 +47,14 @@ fn a_network_is_refused_with_one_that_is_taken() {
     }
 }
 
-/// As in a cluster: pods instead of this machine's namespaces.
-fn for_cluster(shop: &Shop, (from, to, _): &Case) -> String {
-    let text = BASE.replacen(from, to, 1).replace("local: [ { netns: web } ]", "pods: { all: true }");
-    text.replace("metadata: { name: t }", &format!("metadata: {{ name: t, namespace: {} }}", shop.scene.namespace))
-}
-
 #[test]
 fn the_api_server_refuses_what_the_command_line_refuses() {
     let Some(shop) = Shop::open() else { return };
-    let cases: Vec<&Case> = [OF_SELECTORS, OF_FAULTS, OF_MATCHES, OF_ACTIONS].into_iter().flatten().collect();
-    // Two selectors are said of `local` alone.
-    let cases = cases.into_iter().filter(|case| !case.2.is_empty() && !case.1.contains("local:"));
-    let documents: Vec<_> = cases.map(|case| (case.1.to_owned(), for_cluster(shop, case))).collect();
+    let cases = Cases::read();
+    // Two selectors are said of `local` alone; what is never met is the controller's to find.
+    let of_both = |case: &&Case| case.of != "never" && !case.said.is_empty() && !case.to.contains("local:");
+    let document = |case: &Case| (case.to.clone(), cases.for_cluster(case, &shop.scene.namespace));
+    let documents: Vec<_> = cases.refused.iter().filter(of_both).map(document).collect();
     let answers = refusals(&shop.scene.cluster, &documents);
     let let_through: Vec<&str> =
         answers.iter().filter(|(_, said)| said.is_none()).map(|(name, _)| name.as_str()).collect();
@@ -73,8 +64,10 @@ fn the_api_server_refuses_what_the_command_line_refuses() {
 #[test]
 fn the_api_server_takes_what_is_only_warned_of() {
     let Some(shop) = Shop::open() else { return };
-    let cases = WARNINGS.iter().filter(|case| !case.1.contains("local:") && !case.1.contains("host:"));
-    let documents: Vec<_> = cases.map(|case| (case.1.to_owned(), for_cluster(shop, case))).collect();
+    let cases = Cases::read();
+    let of_both = |case: &&Case| case.of == "warnings" && !case.to.contains("local:") && !case.to.contains("host:");
+    let document = |case: &Case| (case.to.clone(), cases.for_cluster(case, &shop.scene.namespace));
+    let documents: Vec<_> = cases.warned.iter().filter(of_both).map(document).collect();
     for (name, said) in refusals(&shop.scene.cluster, &documents) {
         assert_eq!(said, None, "{name}");
     }

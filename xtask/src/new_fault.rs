@@ -36,11 +36,13 @@ pub fn run(name: &str) -> Result<()> {
     setup::for_build()?;
     process::run(process::cargo().arg("fmt").current_dir(root))?;
     let mut golden = process::cargo();
-    golden.args(["test", "--quiet", "--package", "chaos", "--lib", "golden_schema"]).env("CHAOS_UPDATE_GOLDEN", "1");
+    golden
+        .args(["test", "--quiet", "--package", "chaos-spec", "--lib", "golden_schema"])
+        .env("CHAOS_UPDATE_GOLDEN", "1");
     process::run(golden.current_dir(root))?;
     println!("tests/golden/schema.json\n\nIt lets every packet pass. Now:");
     println!(
-        "  1. write what it does in chaos-ebpf/src/{0}.rs, its parameters in chaos-user/src/faults/{0}.rs",
+        "  1. write what it does in chaos-ebpf/src/{0}.rs, its parameters in chaos-user/spec/src/faults/{0}.rs",
         name.module()
     );
     println!("  2. say in tests/tests/{}.rs what must be seen from outside", name.module());
@@ -50,7 +52,7 @@ pub fn run(name: &str) -> Result<()> {
 
 const ABI: &str = "chaos-ebpf/abi/src/lib.rs";
 const RULES: &str = "chaos-ebpf/abi/src/rule.rs";
-const MESSAGES: [&str; 2] = ["chaos-user/src/spec/tests/rule_cases.rs", "chaos-user/src/spec/tests/yaml.rs"];
+const MESSAGES: [&str; 2] = ["tests/golden/rules.json", "chaos-user/spec/src/tests/yaml.rs"];
 
 /// Changes a file, which may have been changed before.
 fn edit(

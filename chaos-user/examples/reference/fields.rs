@@ -17,7 +17,7 @@ pub fn page() -> String {
     }
     page += "\n## Objects\n\n";
     let mut sections = Sections::new(3);
-    let mut schema = chaos::spec::schema();
+    let mut schema = chaos_spec::schema();
     let fields = schema["properties"].take();
     page += "An experiment has `apiVersion: chaos-ebpf.dev/v1alpha1`, `kind: Experiment`, `metadata` and `spec`.\n\n";
     for name in ["metadata", "spec"] {

@@ -1,7 +1,7 @@
 //! JSON schemas as tables: a section for each object. An object that is used in several places is shown once.
 
 use crate::text::{code, columns, plain, row};
-use chaos::spec::{schema_of, value};
+use chaos_spec::{schema_of, value};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 

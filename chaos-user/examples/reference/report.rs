@@ -1,7 +1,8 @@
 //! The report in JSON or YAML, from its type.
 
 use crate::{objects::Sections, text::head};
-use chaos::{observe::Report, spec::schema_of};
+use chaos::observe::Report;
+use chaos_spec::schema_of;
 
 /// The page.
 pub fn page() -> String {

@@ -5,8 +5,8 @@ use crate::{
     engine::{EngineError, Request},
     observe::{Ending, Report},
     probe::{Anywhere, Cause, Phase, Place, Places, Probes, Reach},
-    spec::ProbePhase,
 };
+use chaos_spec::ProbePhase;
 use std::{
     fs, mem,
     sync::{

@@ -4,9 +4,11 @@ use super::command::Command;
 use crate::{
     engine::{Asker, Request, made, wants},
     observe::{ExitCode, combined},
-    plan::{self, Plan},
     resolve::{self, ByNetlink, Host, Needs, Reason, Selector, Target, Wanted},
-    spec::{self, LocalTarget, Parsed},
+};
+use chaos_spec::{
+    self as spec, LocalTarget, Parsed,
+    plan::{self, Plan},
 };
 use serde_json::json;
 use std::{

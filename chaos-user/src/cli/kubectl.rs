@@ -5,8 +5,8 @@ use crate::{
     engine::EngineError,
     k8s::plugin::{self, Answer, Awaited, Cluster, How, Options, Show, Wish},
     observe::{ExitCode, Format},
-    spec::{self, Parsed},
 };
+use chaos_spec::{self as spec, Parsed};
 use clap::{Args, Parser, Subcommand};
 use std::{ffi::OsStr, future::Future, path::PathBuf, time::Duration};
 

@@ -13,9 +13,11 @@ use crate::{
     },
     kernel::netns::Netns,
     observe::{ExitCode, combined, count as figure},
-    plan::{Asked, Plan, RulePlan},
     resolve::Target,
-    spec::Direction,
+};
+use chaos_spec::{
+    Direction,
+    plan::{Asked, Plan, RulePlan},
 };
 use serde::Serialize;
 use std::{cell::LazyCell, collections::BTreeSet, sync::Arc};

@@ -8,12 +8,11 @@ use super::{
 use crate::{
     engine::{Active, Engine, EngineError, Request, kept, lease::Fate, queue, taken},
     observe::{self, Ending, FaultPlanned, FaultReport, Report, TargetReport, Verdict, planned},
-    plan::Plan,
     probe::{Phase, Probes},
     resolve::Target,
-    spec::ProbePhase,
 };
 use chaos_abi::STOP_FINISH;
+use chaos_spec::{ProbePhase, plan::Plan};
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant, SystemTime},

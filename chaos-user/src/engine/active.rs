@@ -7,14 +7,12 @@ use super::{
     rules::{Placed, Remembered},
     sets::PlanSets,
 };
-use crate::{
-    faults,
-    kernel::netns::Netns,
-    observe::FaultReport,
-    plan::{Plan, call::Candidate},
-    resolve::Target,
-};
+use crate::{kernel::netns::Netns, observe::FaultReport, resolve::Target};
 use chaos_abi::{ACTION_LATENCY, State};
+use chaos_spec::{
+    faults,
+    plan::{Plan, call::Candidate},
+};
 use std::{collections::HashMap, time::SystemTime};
 
 /// An experiment that is applied.

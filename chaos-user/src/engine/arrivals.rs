@@ -9,9 +9,11 @@ use super::{
 };
 use crate::{
     kernel::{bpf, datapath::Datapath, error::KernelError},
-    plan::{Condition, Plan},
     resolve::{CgroupScope, Interface, Target},
-    spec::Direction,
+};
+use chaos_spec::{
+    Direction,
+    plan::{Condition, Plan},
 };
 use nix::errno::Errno;
 use std::{
@@ -42,7 +44,7 @@ pub fn needed(plan: &Plan, target: &Target) -> bool {
 /// # Errors
 /// A sentence naming the field, the reason and what is possible.
 pub fn possible(plan: &Plan, target: &Target) -> Result<(), String> {
-    let beyond = |rule: &&crate::plan::RulePlan| rule.direction.ingress() && !KINDS.contains(&rule.kind);
+    let beyond = |rule: &&chaos_spec::plan::RulePlan| rule.direction.ingress() && !KINDS.contains(&rule.kind);
     let Some(rule) = plan.rules.iter().find(beyond).filter(|_| target.scope().is_some()) else { return Ok(()) };
     Err(format!(
         "spec.faults[{}].network.direction: {} shares its network namespace, so what arrives for it is known as its own only \

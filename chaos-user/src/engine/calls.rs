@@ -10,10 +10,10 @@ use crate::{
         error::KernelError,
         seam, sleep,
     },
-    plan::call::{CallPlan, Candidate, HookSite},
     syscall::Image,
 };
 use chaos_abi::{CallKey, CallList, CallState, MAX_LEVELS, MAX_RULES_PER_CALL, NEEDS_KIND, NEEDS_PEER, Scopes, maps};
+use chaos_spec::plan::call::{CallPlan, Candidate, HookSite};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     os::fd::{AsFd, OwnedFd},

@@ -4,9 +4,9 @@ use super::{Session, hosts, rules::Placed};
 use crate::{
     kernel::{datapath::map_error, error::KernelError, netlink::Rtnl, netns::Netns, qdisc},
     observe::{Actions, FaultReport, HostAddresses, LatencyReport, MissedPeer, RejectedBy, Samples},
-    plan::Plan,
 };
 use chaos_abi::{Counters, Flow, MissKey, maps};
+use chaos_spec::plan::Plan;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Samples shown of a fault.

@@ -12,11 +12,13 @@ use crate::{
         error::KernelError,
     },
     observe::HostAddresses,
-    plan::Plan,
-    spec::value::{Cidr, HostPattern},
 };
 use aya::maps::MapError;
 use chaos_abi::{Followers, HostKey, LABELS, LearnedKey, MAX_LEARNED_OF_NAME, SET_V6, maps, name_hash};
+use chaos_spec::{
+    plan::Plan,
+    value::{Cidr, HostPattern},
+};
 use nix::errno::Errno;
 use std::net::IpAddr;
 

@@ -11,9 +11,9 @@ use crate::{
         netlink::Rtnl,
         netns::Netns,
     },
-    plan::Plan,
     resolve::{Interface, Target},
 };
+use chaos_spec::plan::Plan;
 use nix::errno::Errno;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

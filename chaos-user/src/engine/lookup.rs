@@ -4,13 +4,12 @@
 use super::never::{self, Never};
 use crate::{
     kernel::netns::Netns,
-    plan::Plan,
     resolve::{
         Target,
         names::{NameFiles, conf, query},
     },
-    spec::value::HostPattern,
 };
+use chaos_spec::{plan::Plan, value::HostPattern};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr, SocketAddrV6},

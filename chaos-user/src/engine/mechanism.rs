@@ -1,7 +1,7 @@
 //! By what means a fault acts, in one word for each.
 
 use super::arrivals;
-use crate::plan::{RulePlan, call::Candidate};
+use chaos_spec::plan::{RulePlan, call::Candidate};
 use std::collections::BTreeSet;
 
 /// `tcx+fq`, `tcx+cgroup_skb`, `entry+lsm`. `chosen` are the means for the calls of the rule, if it is about calls; `scoped`: the

@@ -3,10 +3,9 @@
 use super::{EngineError, arrivals, calls::without_cgroup, limit, queue, trial::Trial};
 use crate::{
     kernel::{error::KernelError, probe},
-    plan::Plan,
     resolve::Target,
-    spec::OnUnsupported,
 };
+use chaos_spec::{OnUnsupported, plan::Plan};
 use std::sync::OnceLock;
 
 /// Can the kernel do what the plan asks of these targets?

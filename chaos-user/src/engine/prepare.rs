@@ -19,14 +19,16 @@ use crate::{
         names,
         netns::{self, Netns},
     },
+    resolve::Target,
+};
+use chaos_abi::maps;
+use chaos_spec::{
+    Probe,
     plan::{
         Plan, RulePlan,
         call::{AttachMethod, HookSite},
     },
-    resolve::Target,
-    spec::Probe,
 };
-use chaos_abi::maps;
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,

@@ -3,10 +3,10 @@
 use super::wants::{self, Around};
 use crate::{
     observe::FaultReport,
-    plan::{Plan, RulePlan},
     resolve::{Interface, Target},
 };
 use chaos_abi::ACTION_LATENCY;
+use chaos_spec::plan::{Plan, RulePlan};
 
 /// Can packets of this rule be held back here? A packet that leaves the pair has lost its route, and without one no IPv4 address of the
 /// host's own is a source on loopback (net/ipv4/route.c, `ip_route_input_slow`, "martian"): a delay would be a partition.
@@ -59,7 +59,7 @@ pub fn spared(plan: &Plan, target: &Target, around: Around) -> Vec<String> {
 #[must_use]
 pub fn rate(rule: &RulePlan) -> Option<u64> {
     let (queue, delay) = (rule.queue?, rule.requested_delay.filter(|delay| *delay > 0)?);
-    (rule.phase == crate::faults::phase(ACTION_LATENCY))
+    (rule.phase == chaos_spec::faults::phase(ACTION_LATENCY))
         .then(|| u64::try_from(u128::from(queue.packets) * 1_000_000_000 / u128::from(delay)).unwrap_or(u64::MAX))
 }
 

@@ -8,13 +8,15 @@ use crate::{
         error::KernelError,
         seam,
     },
-    plan::{Condition, Plan, RulePlan},
     resolve::{Probed, Target},
-    spec::Direction,
 };
 use chaos_abi::{
     ACTION_EXCEPT, CallArgs, CallState, LEASE_ID_STEP, MAX_LEASES, MAX_PORT_SETS, MAX_RULES, RULE_ADDR_PORTS,
     RULE_ANY_PROBE, RULE_BOTH_ROLES, RULE_CGROUP, RULE_SPARE_NODE, Rule, SET_V6, State, maps,
+};
+use chaos_spec::{
+    Direction,
+    plan::{Condition, Plan, RulePlan},
 };
 use nix::errno::Errno;
 use std::collections::BTreeSet;

@@ -12,7 +12,8 @@ use super::{
     session::Shared,
     sets, undo,
 };
-use crate::{kernel::names, observe::FaultReport, plan::PeerAddress};
+use crate::{kernel::names, observe::FaultReport};
+use chaos_spec::plan::PeerAddress;
 use std::{
     collections::BTreeSet,
     net::IpAddr,

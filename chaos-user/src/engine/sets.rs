@@ -1,18 +1,18 @@
 //! The sets of a condition in the maps: peers by address, by prefix, by address and port, by name; ports.
 
 use super::{EngineError, hosts, lookup::Known, rules::gone};
-use crate::{
-    kernel::{
-        datapath::{Datapath, map_error},
-        error::KernelError,
-        seam,
-    },
-    plan::{Condition, PeerAddress, Plan},
-    spec::value::{Cidr, PortRange},
+use crate::kernel::{
+    datapath::{Datapath, map_error},
+    error::KernelError,
+    seam,
 };
 use aya::maps::lpm_trie::Key;
 use chaos_abi::{
     ANY_PORT, AddrKey, AddrPortKey, RULE_ADDR_PORTS, RULE_ADDRS, RULE_PREFIXES, Rule, SET_NEVER, SET_NODE, SET_V6, maps,
+};
+use chaos_spec::{
+    plan::{Condition, PeerAddress, Plan},
+    value::{Cidr, PortRange},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -220,7 +220,7 @@ fn bounds(ranges: &[PortRange]) -> [u16; 2] {
     first.zip(last).map_or(ANY_PORT, |(first, last)| [first, last])
 }
 
-/// The sets of a plan: for each rule those of its conditions, in the order of [`crate::plan::RulePlan::conditions`].
+/// The sets of a plan: for each rule those of its conditions, in the order of [`chaos_spec::plan::RulePlan::conditions`].
 pub type PlanSets = Vec<Vec<Sets>>;
 
 /// Makes the set of the node's own addresses these.

@@ -9,11 +9,13 @@ use crate::{
         netns::Netns,
     },
     observe::{FaultReport, HostAddresses, TakenOver},
-    plan::{Condition, PeerAddress, RulePlan},
     resolve::{Host, ScopedBy, Target, cgroup},
-    spec::value::PortRange,
 };
 use chaos_abi::{PROTO_ANY, PROTO_PORTS};
+use chaos_spec::{
+    plan::{Condition, PeerAddress, RulePlan},
+    value::PortRange,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -6,7 +6,6 @@ mod sleep;
 
 use crate::{
     kernel::{btf::KernelTypes, error::KernelError},
-    plan::call::{AttachMethod, CallPlan, Candidate, CgroupHook, HookSite, candidates, table},
     resolve::Host,
     syscall::{ERROR, THREAD, attach_trial, has_entry},
 };
@@ -15,6 +14,7 @@ use aya::{
     sys::{BpfHelper, is_helper_supported},
 };
 use chaos_abi::LONGEST_BUSY;
+use chaos_spec::plan::call::{AttachMethod, CallPlan, Candidate, CgroupHook, HookSite, candidates, table};
 use nix::errno::Errno;
 use std::{path::PathBuf, sync::OnceLock};
 

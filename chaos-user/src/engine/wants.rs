@@ -2,10 +2,12 @@
 
 use super::{arrivals, lookup::Known, queue, rules::Placed};
 use crate::{
-    faults::Queue,
     kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
-    plan::{Plan, RulePlan},
     resolve::{CgroupScope, Interface, Target},
+};
+use chaos_spec::{
+    faults::Queue,
+    plan::{Plan, RulePlan},
 };
 use std::net::IpAddr;
 

@@ -1,7 +1,7 @@
 //! How an experiment is judged.
 
 use super::figure::count;
-use crate::plan::Plan;
+use chaos_spec::plan::Plan;
 
 use super::report::{FaultReport, ProbeReport, RejectedBy, TakenOver, Verdict};
 

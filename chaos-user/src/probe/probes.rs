@@ -9,10 +9,8 @@ use super::{
     reach::Reach,
     tls::Tls,
 };
-use crate::{
-    observe::ProbeReport,
-    spec::{Endpoint, HttpProbe, Probe, ProbePhase, Url},
-};
+use crate::observe::ProbeReport;
+use chaos_spec::{Endpoint, HttpProbe, Probe, ProbePhase, Url};
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 /// Why a probe cannot be run here.

@@ -3,7 +3,7 @@
 mod https;
 
 use super::{Anywhere, Cause, Phase, Place, Places, Probes, Reach, Refused};
-use crate::spec::{Probe, ProbePhase};
+use chaos_spec::{Probe, ProbePhase};
 use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, TcpListener},

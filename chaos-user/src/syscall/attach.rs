@@ -4,8 +4,8 @@ use crate::kernel::{
     bpf::{self, Program},
     error::KernelError,
 };
-use crate::plan::call::{AttachMethod, CgroupHook, HookSite};
 use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
+use chaos_spec::plan::call::{AttachMethod, CgroupHook, HookSite};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 const fn attach_type(hook: CgroupHook) -> bpf_attach_type {

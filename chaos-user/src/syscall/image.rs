@@ -1,17 +1,15 @@
 //! The object of the system calls' programs, ready to be loaded as often as needed.
 
 use super::{CallMaps, attach};
-use crate::{
-    kernel::{
-        bpf::{self, Program, Types},
-        btf::KernelTypes,
-        datapath::{Shared, load_error},
-        error::KernelError,
-    },
-    plan::call::{AttachMethod, HookSite},
+use crate::kernel::{
+    bpf::{self, Program, Types},
+    btf::KernelTypes,
+    datapath::{Shared, load_error},
+    error::KernelError,
 };
 use aya_obj::{Function, Object, btf::BtfFeatures, generated::BPF_PSEUDO_KFUNC_CALL};
 use chaos_abi::{OFFSET_CS, OFFSET_MAGIC, OFFSET_TIMING, OFFSET_UNIX_PATH, OFFSETS};
+use chaos_spec::plan::call::{AttachMethod, HookSite};
 use nix::errno::Errno;
 use std::{
     collections::HashMap,

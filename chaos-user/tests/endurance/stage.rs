@@ -13,10 +13,9 @@ use std::{
 use chaos::{
     engine::{Asker, Request},
     kernel::netns::Netns,
-    plan,
     resolve::{ByNetlink, Host, Needs, Selector, Wanted, resolve_local},
-    spec,
 };
+use chaos_spec::{self as spec, plan};
 use chaos_tests::net::mounts;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -85,21 +85,21 @@ pub fn registrations(name: &Name, number: u32) -> Vec<(&'static str, Registratio
             "action",
             "chaos_abi::{ACTION} => crate::{module}::act(skb, rule, counters, scratch),",
         ),
-        ("chaos-user/src/faults/mod.rs", "module", "pub mod {module};"),
+        ("chaos-user/spec/src/faults/mod.rs", "module", "pub mod {module};"),
         (
-            "chaos-user/src/faults/mod.rs",
+            "chaos-user/spec/src/faults/mod.rs",
             "compile",
             "if let Some({module}) = &network.{module} {\n    return Some({module}::compile({module}));\n}",
         ),
-        ("chaos-user/src/faults/mod.rs", "order", "chaos_abi::{ACTION},"),
+        ("chaos-user/spec/src/faults/mod.rs", "order", "chaos_abi::{ACTION},"),
         (
-            "chaos-user/src/spec/network.rs",
+            "chaos-user/spec/src/network.rs",
             "field",
             "/// {Type}.\n#[serde(default, skip_serializing_if = \"Option::is_none\")]\npub {module}: Option<super::{Type}>,",
         ),
-        ("chaos-user/src/spec/action.rs", "type", TYPE),
-        ("chaos-user/src/spec/mod.rs", "type", "pub use action::{Type};"),
-        ("chaos-user/src/spec/rules/action.rs", "name", "\"{yaml}\","),
+        ("chaos-user/spec/src/action.rs", "type", TYPE),
+        ("chaos-user/spec/src/lib.rs", "type", "pub use action::{Type};"),
+        ("chaos-user/spec/src/rules/action.rs", "name", "\"{yaml}\","),
     ];
     let fill = |(path, marker, lines): (&'static str, &str, &str)| {
         let lines = name.fill(&lines.replace("{number}", &number));
@@ -112,7 +112,7 @@ pub fn registrations(name: &Name, number: u32) -> Vec<(&'static str, Registratio
 pub fn files(name: &Name) -> Vec<(String, String)> {
     let paths = [
         ("chaos-ebpf/src/{module}.rs", KERNEL_HALF),
-        ("chaos-user/src/faults/{module}.rs", USER_HALF),
+        ("chaos-user/spec/src/faults/{module}.rs", USER_HALF),
         ("manifests/samples/{sample}.yaml", SAMPLE),
         ("tests/tests/{module}.rs", TEST),
     ];
@@ -146,7 +146,7 @@ const USER_HALF: &str = "\
 //! {Type}: its parameters as the kernel takes them.
 
 use super::Compiled;
-use crate::spec::{Type};
+use crate::{Type};
 use chaos_abi::{{ACTION}, Dice};
 
 /// `percent` of the matched packets.

@@ -1,10 +1,8 @@
 //! Which system calls can be made to fail here, and by which mechanism.
 
-use crate::{
-    engine::trial::Trial,
-    plan::call::{CallPlan, table},
-};
+use crate::engine::trial::Trial;
 use chaos_abi::LONGEST_BUSY;
+use chaos_spec::plan::call::{CallPlan, table};
 use serde::Serialize;
 
 /// Calls that io_uring can make for a program, by an operation of its own (include/uapi/linux/io_uring.h, `enum io_uring_op`).

@@ -1,8 +1,8 @@
 //! What is tried: every fault in every direction, told apart by the peer's port, so that one experiment holds many; pure.
 
-use crate::{
+use chaos_spec::{
+    Experiment, ExperimentSpec,
     plan::{self, Plan},
-    spec::{Experiment, ExperimentSpec},
 };
 use serde_json::{Value, json};
 use std::time::Duration;

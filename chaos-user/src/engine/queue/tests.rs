@@ -2,9 +2,9 @@ use super::{overflowed, possible, rate, spared};
 use crate::{
     engine::{lookup::Known, wants::Around},
     observe::FaultReport,
-    plan::{Plan, plan},
     resolve::{Interface, NetnsRef, Probed, ScopedBy, Target, TargetKind},
 };
+use chaos_spec::plan::{Plan, plan};
 use std::{net::IpAddr, path::Path};
 
 fn planned(matches: &str, action: &str) -> Plan {
@@ -12,7 +12,7 @@ fn planned(matches: &str, action: &str) -> Plan {
         "apiVersion: chaos-ebpf.dev/v1alpha1\nkind: Experiment\nmetadata: {{ name: one }}\nspec:\n  duration: 10s\n  \
          selector: {{ local: [{{ netns: web }}] }}\n  faults: [{{ name: f, network: {{ match: {{ {matches} }}, {action} }} }}]\n"
     );
-    let parsed = crate::spec::parse("a test", &text).unwrap_or_else(|problems| panic!("{matches}: {problems:?}"));
+    let parsed = chaos_spec::parse("a test", &text).unwrap_or_else(|problems| panic!("{matches}: {problems:?}"));
     plan(&parsed[0].experiment, 7).unwrap()
 }
 

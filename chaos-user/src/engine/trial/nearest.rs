@@ -1,7 +1,7 @@
 //! What comes nearest to a fault of calls that a kernel cannot do; pure.
 
-use crate::plan::call::CallPlan;
 use chaos_abi::LONGEST_BUSY;
+use chaos_spec::plan::call::CallPlan;
 
 /// Calls that bring a file's contents to its disk: they pass no security hook (fs/sync.c).
 const SYNCS: [&str; 6] = ["fsync", "fdatasync", "sync_file_range", "msync", "sync", "syncfs"];
@@ -44,11 +44,11 @@ pub fn nearest(plan: &CallPlan, name: &str, works: &dyn Fn(&CallPlan, &str) -> b
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::Syscall;
+    use chaos_spec::Syscall;
 
     fn plan(text: &str) -> CallPlan {
         let syscall: Syscall = yaml_serde::from_str(text).unwrap();
-        crate::plan::call::plan(&syscall, "").unwrap()
+        chaos_spec::plan::call::plan(&syscall, "").unwrap()
     }
 
     /// As on Debian 12: errors by security hooks, sleeps in those in which nobody holds a lock.

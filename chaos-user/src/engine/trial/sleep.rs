@@ -3,10 +3,10 @@
 use super::cgroup_root;
 use crate::{
     kernel::{clock, error::KernelError, sleep},
-    plan::call::HookSite,
     syscall::{Image, SharedMaps, THREAD},
 };
 use chaos_abi::{Control, LEASE_RUNNING, Lease, Rule, Sleep};
+use chaos_spec::plan::call::HookSite;
 use std::{
     sync::mpsc,
     time::{Duration, Instant},

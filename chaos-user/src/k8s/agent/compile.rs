@@ -7,8 +7,10 @@ use crate::{
         api::{Injection, InjectionSpec},
         text::cut,
     },
+};
+use chaos_spec::{
+    Experiment, ExperimentSpec, PodSelector, PodTargets, Selector,
     plan::{self, PeerAddress, Plan},
-    spec::{Experiment, ExperimentSpec, PodSelector, PodTargets, Selector},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -132,7 +134,7 @@ fn allowed(spec: &InjectionSpec, policy: &Policy) -> Result<(), String> {
     if let Some(follow) = &spec.follow {
         follow.namespaces.iter().try_for_each(|namespace| policy.namespace(namespace))?;
     }
-    let hits_node = |fault: &crate::spec::Fault| fault.network.as_ref().is_some_and(|n| n.matches.packet.node);
+    let hits_node = |fault: &chaos_spec::Fault| fault.network.as_ref().is_some_and(|n| n.matches.packet.node);
     if !policy.node_traffic && spec.faults.iter().any(hits_node) {
         return Err("this node's policy forbids faults on a pod's traffic with its node (match.node)".to_owned());
     }

@@ -4,8 +4,8 @@ use super::pods::PodFacts;
 use crate::{
     k8s::api::{Injection, InjectionStatus},
     kernel::births::Event,
-    plan::PeerAddress,
 };
+use chaos_spec::plan::PeerAddress;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Kinds of objects that are watched.

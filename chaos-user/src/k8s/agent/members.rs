@@ -14,8 +14,8 @@ use crate::{
     k8s::api::TargetState,
     kernel::{births::Event, clock::monotonic},
     resolve::{ByNetlink, Reason, Target},
-    spec::OnUnsupported,
 };
+use chaos_spec::OnUnsupported;
 use std::{
     collections::{BTreeMap, HashMap},
     fs,

@@ -100,7 +100,7 @@ impl Node {
     }
 
     fn head(&self) -> Value {
-        json!({ "apiVersion": crate::spec::API_VERSION, "kind": "NodeAgent", "metadata": { "name": self.name }, "spec": {} })
+        json!({ "apiVersion": chaos_spec::API_VERSION, "kind": "NodeAgent", "metadata": { "name": self.name }, "spec": {} })
     }
 
     /// Makes it, or mends whose it is. The Node owns it, so that the garbage collector deletes it with its node.

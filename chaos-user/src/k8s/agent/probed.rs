@@ -4,9 +4,9 @@ use crate::{
     engine::Active,
     kernel::{netns::Netns, netns_id},
     observe::FaultReport,
-    plan::RulePlan,
     resolve::{Probed, Target},
 };
+use chaos_spec::plan::RulePlan;
 use k8s_openapi::{
     api::core::v1::{Container, Lifecycle, LifecycleHandler, PodSpec, Probe},
     apimachinery::pkg::util::intstr::IntOrString,

@@ -57,7 +57,7 @@ async fn write(client: Client, (namespace, name): (String, String), mut statuses
     loop {
         let status = statuses.borrow_and_update().clone();
         let body = json!({
-            "apiVersion": crate::spec::API_VERSION, "kind": "Injection", "metadata": { "name": name }, "status": status,
+            "apiVersion": chaos_spec::API_VERSION, "kind": "Injection", "metadata": { "name": name }, "status": status,
         });
         let mut pause = PAUSES.0;
         loop {

@@ -1,8 +1,9 @@
 //! What the experiments of one namespace take of the tables that all of a node share.
 
 use super::{compile, part::Part};
-use crate::{k8s::agent::compile::PeerSets, plan::Plan};
+use crate::k8s::agent::compile::PeerSets;
 use chaos_abi::{MAX_HOSTS, MAX_LEASES, MAX_PEERS, MAX_PORT_SETS, MAX_RULES};
+use chaos_spec::plan::Plan;
 use std::ops::Add;
 
 /// Places in the tables: what is counted, and of how many.
@@ -29,7 +30,7 @@ impl Taken {
             conditions().flat_map(|one| one.peers.iter().copied()).chain(resolved)
         };
         let is_single =
-            |cidr: &crate::spec::value::Cidr| cidr.prefix() == if cidr.address().is_ipv6() { 128 } else { 32 };
+            |cidr: &chaos_spec::value::Cidr| cidr.prefix() == if cidr.address().is_ipv6() { 128 } else { 32 };
         let singles = cidrs().filter(is_single).count();
         Self([1, 0, ports.count(), singles, cidrs().count() - singles, 0]) + Self::of_rules(plan, targets)
     }

@@ -4,13 +4,11 @@ use super::{
     input::{Input, Kind},
     pods::PodFacts,
 };
-use crate::{
-    k8s::{
-        api::{Halt, Injection, Lenient, PeerSet},
-        lists::{Lists, serves},
-    },
-    plan::PeerAddress,
+use crate::k8s::{
+    api::{Halt, Injection, Lenient, PeerSet},
+    lists::{Lists, serves},
 };
+use chaos_spec::plan::PeerAddress;
 use futures::StreamExt;
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
 use kube::{

@@ -9,7 +9,7 @@ use super::{
     peer_set::PeerSetSpec,
     resource::{GROUP, VERSION},
 };
-use crate::spec::{ExperimentSpec, schema_of};
+use chaos_spec::{ExperimentSpec, schema_of};
 use kube::Resource;
 use serde_json::{Map, Value, json};
 

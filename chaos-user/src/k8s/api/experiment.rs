@@ -4,10 +4,8 @@ use super::{
     record::{FaultSum, TargetRecord},
     resource::resource,
 };
-use crate::{
-    observe::{ProbeReport, Verdict},
-    spec::ExperimentSpec,
-};
+use crate::observe::{ProbeReport, Verdict};
+use chaos_spec::ExperimentSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

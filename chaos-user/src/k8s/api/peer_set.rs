@@ -1,7 +1,7 @@
 //! Resolved addresses of peers, shared by the Injections that name them.
 
 use super::resource::resource;
-use crate::spec::value::Cidr;
+use chaos_spec::value::Cidr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -97,5 +97,5 @@ pub const GROUP: &str = "chaos-ebpf.dev";
 pub const VERSION: &str = "v1alpha1";
 
 pub(super) fn api_version() -> String {
-    crate::spec::API_VERSION.to_owned()
+    chaos_spec::API_VERSION.to_owned()
 }

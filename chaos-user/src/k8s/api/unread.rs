@@ -2,10 +2,8 @@
 //! does not have: such an object harms itself alone, and never the list or the watch in which it stands.
 
 use super::{halt::HaltSpec, injection::InjectionSpec, node_agent::NodeAgentSpec, peer_set::PeerSetSpec};
-use crate::{
-    k8s::text::cut,
-    spec::{self, ExperimentSpec, Finding, OnUnsupported, Selector, schema_of, value::Duration},
-};
+use crate::k8s::text::cut;
+use chaos_spec::{self as spec, ExperimentSpec, Finding, OnUnsupported, Selector, schema_of, value::Duration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};

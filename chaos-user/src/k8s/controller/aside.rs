@@ -6,12 +6,10 @@ use super::{
     select::{Chosen, SPARED, agreeing},
     world::World,
 };
-use crate::{
-    k8s::api::{Injection, PeerAddress, PodTarget},
-    spec::{
-        Direction, ExperimentSpec, Fault, Network, PacketMatch, Peer, PodSelector,
-        value::{Cidr, PortRange},
-    },
+use crate::k8s::api::{Injection, PeerAddress, PodTarget};
+use chaos_spec::{
+    Direction, ExperimentSpec, Fault, Network, PacketMatch, Peer, PodSelector,
+    value::{Cidr, PortRange},
 };
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::ResourceExt;

@@ -25,8 +25,8 @@ use crate::{
         time::time,
     },
     observe::Verdict,
-    spec::{ProbePhase, value::Duration as Length},
 };
+use chaos_spec::{ProbePhase, value::Duration as Length};
 use kube::ResourceExt;
 use std::{
     collections::BTreeSet,

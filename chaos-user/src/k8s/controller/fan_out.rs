@@ -1,16 +1,14 @@
 //! One experiment becomes an Injection per node, and the sets of addresses that these name.
 
 use super::{aside::Asides, peers::Place, select::Chosen};
-use crate::{
-    k8s::{
-        api::{
-            EXPERIMENT, Experiment, Follow, Injection, InjectionSpec, MOST_ADDRESSES, PeerAddress, PeerSet,
-            PeerSetSpec, PeerSetUse, PodTarget, Stop,
-        },
-        text::cut,
+use crate::k8s::{
+    api::{
+        EXPERIMENT, Experiment, Follow, Injection, InjectionSpec, MOST_ADDRESSES, PeerAddress, PeerSet, PeerSetSpec,
+        PeerSetUse, PodTarget, Stop,
     },
-    spec::{Fault, PodTargets, SelectMode, value::Duration},
+    text::cut,
 };
+use chaos_spec::{Fault, PodTargets, SelectMode, value::Duration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference, Time};
 use kube::{Resource, ResourceExt};
 use std::{
@@ -96,7 +94,7 @@ fn remaining(one: &Injection, common: &Common) -> Duration {
 
 fn metadata(experiment: &Experiment, name: String) -> ObjectMeta {
     let owner = OwnerReference {
-        api_version: crate::spec::API_VERSION.to_owned(),
+        api_version: chaos_spec::API_VERSION.to_owned(),
         kind: Experiment::kind(&()).into_owned(),
         name: experiment.name_any(),
         uid: experiment.uid().unwrap_or_default(),
@@ -286,7 +284,7 @@ fn follow(pods: &PodTargets, own: &str, below: Option<f64>) -> Option<Follow> {
     if everywhere || phases || selector.service.is_some() || selector.workload.is_some() {
         return None;
     }
-    let labels = |one: &crate::spec::LabelSelector| -> Option<LabelSelector> {
+    let labels = |one: &chaos_spec::LabelSelector| -> Option<LabelSelector> {
         serde_json::from_value(serde_json::to_value(one).ok()?).ok()
     };
     Some(Follow {

@@ -5,10 +5,8 @@ use super::{
     select::agreeing,
     world::World,
 };
-use crate::{
-    k8s::api::PeerAddress,
-    spec::{ExperimentSpec, PacketMatch, PeerService, PodSelector, value::Cidr},
-};
+use crate::k8s::api::PeerAddress;
+use chaos_spec::{ExperimentSpec, PacketMatch, PeerService, PodSelector, value::Cidr};
 use k8s_openapi::api::{
     core::v1::{Pod, Service},
     discovery::v1::EndpointSlice,

@@ -8,8 +8,8 @@ use crate::{
     k8s::api::{self, Experiment},
     observe::ProbeReport,
     probe::{Cause, Phase, Place, Places, Probes, Reach, Refused},
-    spec::{Endpoint, Probe, ProbePhase, Url},
 };
+use chaos_spec::{Endpoint, Probe, ProbePhase, Url};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use std::{

@@ -5,8 +5,8 @@ use super::world::World;
 use crate::{
     k8s::api::{Experiment, REACH, REACH_CLUSTER, STARTED_BY},
     probe::{Cause, Reach},
-    spec::value::Cidr,
 };
+use chaos_spec::value::Cidr;
 use k8s_openapi::api::{
     core::v1::{Pod, Service},
     discovery::v1::EndpointSlice,

@@ -20,8 +20,8 @@ use crate::{
     },
     observe::Verdict,
     probe::{Cause, Refused},
-    spec::KIND,
 };
+use chaos_spec::KIND;
 use futures::{StreamExt, stream};
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -191,7 +191,7 @@ async fn write_status(context: &Context, experiment: &Experiment, decision: &Dec
     let api: Api<Experiment> = Api::namespaced(context.client.clone(), &experiment.namespace().unwrap_or_default());
     let metadata = json!({ "name": name, "resourceVersion": version });
     let body = json!({
-        "apiVersion": crate::spec::API_VERSION, "kind": KIND, "metadata": metadata, "status": decision.status,
+        "apiVersion": chaos_spec::API_VERSION, "kind": KIND, "metadata": metadata, "status": decision.status,
     });
     match apply_status(&api, &name, &parameters(), &body).await {
         Ok((written, lost)) => {

@@ -1,10 +1,8 @@
 //! Which pods an experiment means.
 
 use super::world::World;
-use crate::{
-    k8s::{api::PodTarget, draw::drawn},
-    spec::{Phase, PodSelector, PodTargets, SelectMode, Workload},
-};
+use crate::k8s::{api::PodTarget, draw::drawn};
+use chaos_spec::{Phase, PodSelector, PodTargets, SelectMode, Workload};
 use k8s_openapi::{
     api::core::v1::{Pod, Service},
     apimachinery::pkg::apis::meta::v1::OwnerReference,

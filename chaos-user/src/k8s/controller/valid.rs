@@ -1,6 +1,7 @@
 //! What the API server should have refused.
 
-use crate::{k8s::api::Experiment, spec};
+use crate::k8s::api::Experiment;
+use chaos_spec as spec;
 use kube::ResourceExt;
 
 /// Whether this is an experiment that a cluster can carry out.

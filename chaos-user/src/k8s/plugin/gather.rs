@@ -1,11 +1,11 @@
 //! One report of an experiment, from what its nodes say.
 
 use super::words::moment;
-use crate::plan::Asked;
 use crate::{
     k8s::api::{Experiment, FaultSum, Injection, PodTarget, TargetRecord, TargetState},
     observe::{Report, TargetReport, Verdict, merged},
 };
+use chaos_spec::plan::Asked;
 use kube::ResourceExt;
 use std::collections::BTreeSet;
 

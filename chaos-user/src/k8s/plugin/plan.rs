@@ -20,9 +20,8 @@ use crate::{
         },
     },
     observe::{ExitCode, combined, printable},
-    plan,
-    spec::{self, Fault, OnUnsupported, Parsed, PodTargets, SelectMode},
 };
+use chaos_spec::{self as spec, Fault, OnUnsupported, Parsed, PodTargets, SelectMode, plan};
 use kube::ResourceExt;
 use std::{collections::BTreeMap, time::SystemTime};
 

@@ -12,8 +12,8 @@ use crate::{
     engine::EngineError,
     k8s::api::{Experiment, STOP},
     observe::{ExitCode, FaultProgress, Report, lines},
-    spec::Parsed,
 };
+use chaos_spec::Parsed;
 use kube::{Api, ResourceExt, api::DeleteParams};
 use std::time::{Duration, Instant};
 use tokio::{

@@ -1,10 +1,7 @@
 //! Can a node do a fault? From what its agent has found out.
 
-use crate::{
-    faults,
-    k8s::api::Capability,
-    spec::{CorruptMode, Fault},
-};
+use crate::k8s::api::Capability;
+use chaos_spec::{CorruptMode, Fault, faults};
 
 /// What a fault needs of a node: pairs of fault and scope as agents name them, and how the fault is called.
 fn needs(fault: &Fault) -> Vec<(&'static str, String)> {

@@ -4,11 +4,8 @@ use super::{
     cluster::{Cluster, MANAGER},
     error::{Asked, problems},
 };
-use crate::{
-    engine::EngineError,
-    k8s::api::Experiment,
-    spec::{Finding, Parsed, Path},
-};
+use crate::{engine::EngineError, k8s::api::Experiment};
+use chaos_spec::{Finding, Parsed, Path};
 use kube::{Api, ResourceExt, api::PostParams};
 use std::collections::BTreeSet;
 

@@ -4,8 +4,8 @@ use super::cluster::Cluster;
 use crate::{
     engine::EngineError,
     k8s::{api::Experiment, controller::world::World},
-    spec::PodSelector,
 };
+use chaos_spec::PodSelector;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{

@@ -1,7 +1,8 @@
 //! Probes of a TLS server.
 
 use super::{decide, listener, new, probe};
-use crate::{observe::PhaseReport, probe::Cause, spec::ProbePhase};
+use crate::{observe::PhaseReport, probe::Cause};
+use chaos_spec::ProbePhase;
 use serde_json::{Value, json};
 use std::{
     io::{Read, Write},

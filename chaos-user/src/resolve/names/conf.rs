@@ -1,6 +1,6 @@
 //! resolv.conf(5) and hosts(5), as far as addresses go; pure.
 
-use crate::spec::value::HostPattern;
+use chaos_spec::value::HostPattern;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Nameservers that a resolver uses at most (resolv.conf(5), MAXNS).

@@ -1,13 +1,11 @@
 //! Whether anything is under the faults, and why not.
 
 use super::{Decider, INJECTED, outcome};
-use crate::{
-    k8s::{
-        api::TargetState,
-        controller::{aside::Asides, fan_out::Sets},
-    },
-    spec::{Direction, Fault},
+use crate::k8s::{
+    api::TargetState,
+    controller::{aside::Asides, fan_out::Sets},
 };
+use chaos_spec::{Direction, Fault};
 
 impl Decider<'_> {
     /// Sums over the nodes. What was under the faults once stays counted, whatever becomes of its agent.

@@ -11,8 +11,8 @@ use crate::{
         time::time,
     },
     observe::Verdict,
-    spec::{OnUnsupported, ProbePhase},
 };
+use chaos_spec::{OnUnsupported, ProbePhase};
 use kube::ResourceExt;
 
 impl Decider<'_> {

@@ -1,10 +1,8 @@
 //! What is placed at the peers' own side.
 
 use super::*;
-use crate::{
-    k8s::api::{PeerSet, PeerSetUse},
-    spec::Direction,
-};
+use crate::k8s::api::{PeerSet, PeerSetUse};
+use chaos_spec::Direction;
 
 /// `c` on `n2` is the target, and the Service `db` leads to `a` and `b` on `n1`.
 fn cut_from(pods: &[&str], more: Value) -> Experiment {

@@ -124,8 +124,8 @@ fn a_share_is_drawn_of_pods_that_run() {
     stuck["status"]["phase"] = "Pending".into();
     world.pods.retain(|pod| pod.metadata.name.as_deref() != Some("b"));
     world.pods.extend(objects(vec![stuck]));
-    let targets = |text: Value| -> crate::spec::PodTargets { serde_json::from_value(text).unwrap() };
-    let names = |targets: &crate::spec::PodTargets, seed| -> Vec<String> {
+    let targets = |text: Value| -> chaos_spec::PodTargets { serde_json::from_value(text).unwrap() };
+    let names = |targets: &chaos_spec::PodTargets, seed| -> Vec<String> {
         let chosen = super::super::select::choose(targets, "shop", seed, &world).unwrap();
         chosen.into_iter().map(|one| one.target.name).collect()
     };

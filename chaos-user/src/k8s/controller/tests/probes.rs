@@ -1,10 +1,8 @@
 //! What probes change.
 
 use super::*;
-use crate::{
-    observe::{PhaseReport, ProbeReport},
-    spec::ProbePhase,
-};
+use crate::observe::{PhaseReport, ProbeReport};
+use chaos_spec::ProbePhase;
 
 fn probed(when: Value) -> Experiment {
     let mut one = serde_json::to_value(all()).unwrap();

@@ -1,7 +1,7 @@
 //! Nodes whose agent does not answer, and what is said where nothing is under the faults.
 
 use super::*;
-use crate::spec::OnUnsupported;
+use chaos_spec::OnUnsupported;
 use std::time::Duration;
 
 /// Two nodes with targets: n1 is prepared, nobody answers for n2.
