@@ -20,11 +20,11 @@ use chaos::{
         self,
         trial::{Trial, cgroup_root},
     },
-    kernel::btf::KernelTypes,
     resolve::Wanted,
     syscall::attach_empty,
 };
 use chaos_spec::plan::call::{CallPlan, HookSite};
+use chaos_sys::btf::KernelTypes;
 use chaos_tests::{
     figure::{self, Figure, Rounds, absent},
     lab::NodeLock,

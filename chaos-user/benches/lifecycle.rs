@@ -11,11 +11,9 @@ mod watch;
 
 use std::{collections::HashMap, time::Instant};
 
-use chaos::{
-    engine::{self, Active, Engine},
-    kernel::{datapath::Datapath, kill_switch::kill_switch},
-};
+use chaos::engine::{self, Active, Engine};
 use chaos_abi::PROGRAM_FAULT;
+use chaos_sys::{datapath::Datapath, kill_switch::kill_switch};
 use chaos_tests::{
     figure::{self, Figure},
     lab::NodeLock,
@@ -59,7 +57,7 @@ fn each_round(mut measure: impl FnMut() -> f64) -> Vec<f64> {
 fn load() {
     let timed = || {
         let begin = Instant::now();
-        let datapath = Datapath::load().expect("the programs");
+        let datapath = Datapath::load(chaos_objects::NET).expect("the programs");
         (ms(begin), datapath)
     };
     print("load", &each_round(|| timed().0));

@@ -7,7 +7,6 @@ use crate::{
         agent::{notebook::Notebook, policy::Policy},
         api::{Experiment, Halt, Injection, NodeAgent, PeerSet},
     },
-    kernel::{address, births, btf::Btf, filter, link, qdisc, sleep::wire},
     resolve::{
         cgroup,
         host::Mount,
@@ -129,11 +128,7 @@ fn dns(input: &[u8]) {
 }
 
 fn netlink(input: &[u8]) {
-    let _ = (link::parse(input), filter::parse(input), address::parse(input), qdisc::parse(input));
-    let _ = (births::parse(input), wire::parse(input));
-    if let Some(types) = Btf::parse(input.to_vec()) {
-        let _ = (types.function("f"), types.offset("task_struct.mm.owner"));
-    }
+    chaos_sys::fuzz::parse(input);
 }
 
 fn procfs(input: &[u8]) {

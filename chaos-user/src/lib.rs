@@ -1,5 +1,6 @@
 //! chaos: in-kernel fault injection. The folders are the steps of an experiment; see ARCHITECTURE.md.
 
+#![forbid(unsafe_code)]
 // The standard library's print and panic; those of `say` do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -11,7 +12,6 @@ pub mod engine;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 pub mod k8s;
-pub mod kernel;
 pub mod observe;
 pub mod probe;
 pub mod resolve;

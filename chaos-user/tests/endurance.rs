@@ -118,7 +118,7 @@ fn kill(stage: &Stage) -> (f64, f64) {
     }
     let effect = begin.elapsed();
     child.wait().expect("its end");
-    while links.iter().any(|id| chaos::kernel::bpf::link_by_id(*id).is_ok()) {
+    while links.iter().any(|id| chaos_sys::bpf::link_by_id(*id).is_ok()) {
         assert!(begin.elapsed() < Duration::from_secs(60), "links stay");
         std::thread::sleep(Duration::from_millis(5));
     }

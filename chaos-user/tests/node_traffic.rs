@@ -3,8 +3,8 @@
 
 mod common;
 
-use chaos::kernel::{bpf, filter, link, netlink::Rtnl, netns::Netns, netns_id, qdisc};
 use chaos_abi::{ACTION_PARTITION, AddrKey, Counters, PROTO_ANY, REJECT_NODE, RULE_SPARE_NODE, Rule, SET_NODE, SET_V6};
+use chaos_sys::{bpf, filter, link, netlink::Rtnl, netns::Netns, netns_id, qdisc};
 use common::{EGRESS, INGRESS, Stage, always, privileged};
 use std::{
     io::{Read as _, Write as _},

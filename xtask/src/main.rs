@@ -27,7 +27,7 @@ mod structure;
 mod tally;
 mod test;
 mod tool;
-#[expect(dead_code, reason = "chaos-user's build script uses the rest")]
+#[expect(dead_code, reason = "the build script of chaos-objects uses the rest")]
 mod toolchain;
 mod vm;
 

@@ -1,6 +1,6 @@
 //! Where the tools that build the eBPF object are: Rust's library sources and bpf-linker.
 //!
-//! Shared with `chaos-user/build.rs` by `#[path]`, therefore std only. It finds and never fetches: fetching is
+//! Shared with `chaos-user/objects/build.rs` by `#[path]`, therefore std only. It finds and never fetches: fetching is
 //! `cargo xtask setup`.
 
 use std::{

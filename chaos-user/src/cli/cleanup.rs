@@ -3,9 +3,9 @@
 use super::fail;
 use crate::{
     engine::{EngineError, journal, marks, reap},
-    kernel::search,
     observe::ExitCode,
 };
+use chaos_sys::search;
 
 /// Removes what dead processes left, also what no journal names any more.
 pub fn cleanup() -> ExitCode {

@@ -1,7 +1,8 @@
 //! The command behind `--`: started once the faults act, and ended with the experiment.
 
 use super::watch::TICK;
-use crate::{kernel::command, observe::CommandReport};
+use crate::observe::CommandReport;
+use chaos_sys::command;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

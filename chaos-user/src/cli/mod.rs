@@ -233,7 +233,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         arguments.command,
         Command::Run { .. } | Command::Agent { .. } | Command::Check { .. } | Command::Plan { .. }
     ) {
-        crate::kernel::sleep::prepare(crate::resolve::cgroup::own_directory);
+        chaos_sys::sleep::prepare(crate::resolve::cgroup::own_directory);
     }
     // Of these the text is all that they do.
     let speaks = matches!(

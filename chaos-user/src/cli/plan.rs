@@ -11,7 +11,6 @@ use crate::{
         trial::Trial,
         wants::{self, Around},
     },
-    kernel::netns::Netns,
     observe::{ExitCode, combined, count as figure},
     resolve::Target,
 };
@@ -19,6 +18,7 @@ use chaos_spec::{
     Direction,
     plan::{Asked, Plan, RulePlan},
 };
+use chaos_sys::netns::Netns;
 use serde::Serialize;
 use std::{cell::LazyCell, collections::BTreeSet, sync::Arc};
 

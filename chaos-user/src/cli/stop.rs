@@ -3,10 +3,10 @@
 use super::fail;
 use crate::{
     engine::{EngineError, Journal, RunEntry, folder::Folder, journal, marks},
-    kernel::{error::KernelError, kill_switch::kill_switch, names, stops::Stops},
     observe::{ExitCode, combined},
 };
 use chaos_abi::{STOP_ABORT, STOP_FINISH};
+use chaos_sys::{error::KernelError, kill_switch::kill_switch, names, stops::Stops};
 use nix::errno::Errno;
 use std::{
     path::{Path, PathBuf},

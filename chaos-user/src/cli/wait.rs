@@ -3,9 +3,9 @@
 use super::{Until, fail, report};
 use crate::{
     engine::{EngineError, RunEntry, journal, kept},
-    kernel::datapath::Datapath,
     observe::ExitCode,
 };
+use chaos_sys::datapath::Datapath;
 use std::time::{Duration, Instant};
 
 /// How often to look.

@@ -7,12 +7,13 @@ use super::{
     rules::{Placed, Remembered},
     sets::PlanSets,
 };
-use crate::{kernel::netns::Netns, observe::FaultReport, resolve::Target};
+use crate::{observe::FaultReport, resolve::Target};
 use chaos_abi::{ACTION_LATENCY, State};
 use chaos_spec::{
     faults,
     plan::{Plan, call::Candidate},
 };
+use chaos_sys::netns::Netns;
 use std::{collections::HashMap, time::SystemTime};
 
 /// An experiment that is applied.

@@ -7,14 +7,12 @@ use super::{
     rules::Placed,
     wants::{Around, Want, goes_on},
 };
-use crate::{
-    kernel::{bpf, datapath::Datapath, error::KernelError},
-    resolve::{CgroupScope, Interface, Target},
-};
+use crate::resolve::{CgroupScope, Interface, Target};
 use chaos_spec::{
     Direction,
     plan::{Condition, Plan},
 };
+use chaos_sys::{bpf, datapath::Datapath, error::KernelError};
 use nix::errno::Errno;
 use std::{
     collections::BTreeMap,

@@ -1,7 +1,12 @@
 //! Attach points: one stub per netns, interface and direction, whoever needs it, and the veth pair of those that queue.
 
 use super::{EngineError, Locked, PairEntry, PointEntry, RunEntry, Session, arrivals, clsact, walk, wants::Want};
-use crate::kernel::{
+use chaos_abi::{
+    ACTION_EXCEPT, Entry, MAX_POINTS, MAX_RULES_PER_POINT, POINT_DNS, POINT_INGRESS, PROGRAM_BACK, PROGRAM_FAULT,
+    PROGRAM_STAMP, Point, maps,
+};
+use chaos_spec::faults::{self, Queue};
+use chaos_sys::{
     bpf,
     datapath::{Datapath, map_error},
     error::KernelError,
@@ -12,11 +17,6 @@ use crate::kernel::{
     qdisc::{self, Fq},
     seam, steering,
 };
-use chaos_abi::{
-    ACTION_EXCEPT, Entry, MAX_POINTS, MAX_RULES_PER_POINT, POINT_DNS, POINT_INGRESS, PROGRAM_BACK, PROGRAM_FAULT,
-    PROGRAM_STAMP, Point, maps,
-};
-use chaos_spec::faults::{self, Queue};
 use nix::errno::Errno;
 use std::{
     collections::{HashMap, HashSet},

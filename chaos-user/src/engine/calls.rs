@@ -3,17 +3,15 @@
 //! All of it belongs to this process and goes with it; the journal has the rules' ids and nothing more to undo.
 
 use super::{Active, EngineError, Session, rules::Placed, trial};
-use crate::{
-    kernel::{
-        bpf,
-        datapath::{Datapath, map_error},
-        error::KernelError,
-        seam, sleep,
-    },
-    syscall::Image,
-};
+use crate::syscall::Image;
 use chaos_abi::{CallKey, CallList, CallState, MAX_LEVELS, MAX_RULES_PER_CALL, NEEDS_KIND, NEEDS_PEER, Scopes, maps};
 use chaos_spec::plan::call::{CallPlan, Candidate, HookSite};
+use chaos_sys::{
+    bpf,
+    datapath::{Datapath, map_error},
+    error::KernelError,
+    seam, sleep,
+};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     os::fd::{AsFd, OwnedFd},

@@ -1,7 +1,7 @@
 //! Filters below clsact, on kernels without tcx. Each says by its name whether its clsact is ours, too: for when no journal says so.
 
 use super::{FilterEntry, PointEntry, PointKind, Session};
-use crate::kernel::{
+use chaos_sys::{
     error::KernelError,
     filter::{self, Direction, Filter, Place},
     netlink::Rtnl,

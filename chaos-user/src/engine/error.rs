@@ -1,7 +1,7 @@
 //! What keeps an experiment from running, by the exit code that it means.
 
-use crate::kernel::error::KernelError;
 use chaos_spec::plan::Refusal;
+use chaos_sys::error::KernelError;
 use std::fmt;
 
 /// An experiment that was not applied. Whatever was made for it has been rolled back.

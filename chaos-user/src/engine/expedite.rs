@@ -2,7 +2,7 @@
 //! targets take 38 ms instead of 6.4 s. Raised while links are made and closed, with the value before in the journal.
 
 use super::{EngineError, Locked};
-use crate::kernel::{netns::Netns, seam, sysfs};
+use chaos_sys::{netns::Netns, seam, sysfs};
 use nix::errno::Errno;
 
 /// Below `/sys`.

@@ -6,18 +6,16 @@
 //! itself; targets that share one share what it has learned.
 
 use super::{EngineError, rules, sets};
-use crate::{
-    kernel::{
-        datapath::{Datapath, map_error},
-        error::KernelError,
-    },
-    observe::HostAddresses,
-};
+use crate::observe::HostAddresses;
 use aya::maps::MapError;
 use chaos_abi::{Followers, HostKey, LABELS, LearnedKey, MAX_LEARNED_OF_NAME, SET_V6, maps, name_hash};
 use chaos_spec::{
     plan::Plan,
     value::{Cidr, HostPattern},
+};
+use chaos_sys::{
+    datapath::{Datapath, map_error},
+    error::KernelError,
 };
 use nix::errno::Errno;
 use std::net::IpAddr;

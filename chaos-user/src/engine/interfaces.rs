@@ -4,10 +4,8 @@ use super::{
     Active, Engine, EngineError, Locked, PointKind, Session, marks, prepare, release, undo,
     wants::{self, Around, Want},
 };
-use crate::{
-    kernel::netns,
-    resolve::{Interface, Target},
-};
+use crate::resolve::{Interface, Target};
+use chaos_sys::netns;
 use std::collections::BTreeSet;
 
 impl Engine {

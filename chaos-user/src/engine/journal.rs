@@ -2,7 +2,7 @@
 //! both the journal and all that it speaks of.
 
 use super::{EngineError, Owner, folder::Folder, made::CgroupEntry};
-use crate::kernel::datapath::Ids;
+use chaos_sys::datapath::Ids;
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
@@ -354,11 +354,11 @@ impl Locked {
                 return Ok(());
             }
         };
-        crate::kernel::seam::run("write", "journal", || {
+        chaos_sys::seam::run("write", "journal", || {
             let path = || folder.path_of(JOURNAL).display().to_string();
             let text = serde_json::to_vec(&self.journal)
-                .map_err(|e| crate::kernel::error::KernelError::from_io("write", path(), &e.into()))?;
-            folder.write(JOURNAL, &text).map_err(|e| crate::kernel::error::KernelError::from_io("write", path(), &e))
+                .map_err(|e| chaos_sys::error::KernelError::from_io("write", path(), &e.into()))?;
+            folder.write(JOURNAL, &text).map_err(|e| chaos_sys::error::KernelError::from_io("write", path(), &e))
         })
         .map_err(EngineError::from)
     }

@@ -2,11 +2,11 @@
 //! waiting. A lease that was missed is not taken up again: the faults have been off, and the report says so.
 
 use super::EngineError;
-use crate::kernel::{
+use chaos_abi::{Clock, LEASE_FREE, LEASE_PAUSED, LEASE_RUNNING, Lease, STOP_ABORT, maps, stop_of};
+use chaos_sys::{
     datapath::{Datapath, map_error},
     error::KernelError,
 };
-use chaos_abi::{Clock, LEASE_FREE, LEASE_PAUSED, LEASE_RUNNING, Lease, STOP_ABORT, maps, stop_of};
 use std::{
     collections::HashMap,
     sync::{
@@ -182,7 +182,7 @@ impl Leases {
             reserved: 0,
         };
         keeper.slots.insert(slot, Fate::Held);
-        crate::kernel::seam::run("start", "lease", || keeper.datapath.leases.set(slot, lease, 0).map_err(error))?;
+        chaos_sys::seam::run("start", "lease", || keeper.datapath.leases.set(slot, lease, 0).map_err(error))?;
         Ok(())
     }
 
@@ -274,7 +274,7 @@ impl Leases {
         let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
         keeper.slots.remove(&slot);
         let lease = Lease { state: LEASE_FREE, ..Lease::zeroed() };
-        crate::kernel::seam::run("end", "lease", || keeper.datapath.leases.set(slot, lease, 0).map_err(error))?;
+        chaos_sys::seam::run("end", "lease", || keeper.datapath.leases.set(slot, lease, 0).map_err(error))?;
         Ok(())
     }
 }

@@ -3,17 +3,15 @@
 //! name of the interface, too: for when no journal says it.
 
 use super::{EngineError, LimitEntry, LimitPlace, Locked, RunEntry, rules::Placed, wants::Want};
-use crate::{
-    kernel::{
-        error::KernelError,
-        interface::uppers,
-        link::{self, altname},
-        netlink::Rtnl,
-        netns::Netns,
-    },
-    resolve::{Interface, Target},
-};
+use crate::resolve::{Interface, Target};
 use chaos_spec::plan::Plan;
+use chaos_sys::{
+    error::KernelError,
+    interface::uppers,
+    link::{self, altname},
+    netlink::Rtnl,
+    netns::Netns,
+};
 use nix::errno::Errno;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -2,14 +2,12 @@
 //! the targets receive.
 
 use super::never::{self, Never};
-use crate::{
-    kernel::netns::Netns,
-    resolve::{
-        Target,
-        names::{NameFiles, conf, query},
-    },
+use crate::resolve::{
+    Target,
+    names::{NameFiles, conf, query},
 };
 use chaos_spec::{plan::Plan, value::HostPattern};
+use chaos_sys::netns::Netns;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, SocketAddr, SocketAddrV6},

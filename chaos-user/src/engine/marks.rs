@@ -1,7 +1,8 @@
 //! What is marked as ours and in no journal: the way back where the journal was lost.
 
 use super::{EngineError, Journal, LimitPlace, Locked, Owner, RunEntry, attach, clsact, journal, limit, release};
-use crate::kernel::{
+use chaos_abi::maps;
+use chaos_sys::{
     acting::{self, Acting},
     datapath::{Datapath, Ids},
     error::KernelError,
@@ -11,7 +12,6 @@ use crate::kernel::{
     netlink::Rtnl,
     netns::Netns,
 };
-use chaos_abi::maps;
 use nix::errno::Errno;
 
 /// Experiments that act and that the journal does not name.

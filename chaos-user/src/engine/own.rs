@@ -1,13 +1,11 @@
 //! The node's own addresses: those from which it begins connections to its pods, as a kubelet does for its probes.
 
-use crate::{
-    kernel::{
-        address::{self, Address},
-        error::KernelError,
-        link,
-        netlink::Rtnl,
-    },
-    resolve::Interface,
+use crate::resolve::Interface;
+use chaos_sys::{
+    address::{self, Address},
+    error::KernelError,
+    link,
+    netlink::Rtnl,
 };
 use std::{collections::BTreeSet, net::IpAddr};
 

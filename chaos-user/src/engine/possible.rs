@@ -1,11 +1,9 @@
 //! What this kernel lacks is refused before anything is attached.
 
 use super::{EngineError, arrivals, calls::without_cgroup, limit, queue, trial::Trial};
-use crate::{
-    kernel::{error::KernelError, probe},
-    resolve::Target,
-};
+use crate::resolve::Target;
 use chaos_spec::{OnUnsupported, plan::Plan};
+use chaos_sys::{error::KernelError, probe};
 use std::sync::OnceLock;
 
 /// Can the kernel do what the plan asks of these targets?

@@ -13,14 +13,7 @@ use super::{
     undo,
     wants::{self, Around, Want},
 };
-use crate::{
-    kernel::{
-        datapath::map_error,
-        names,
-        netns::{self, Netns},
-    },
-    resolve::Target,
-};
+use crate::resolve::Target;
 use chaos_abi::maps;
 use chaos_spec::{
     Probe,
@@ -28,6 +21,11 @@ use chaos_spec::{
         Plan, RulePlan,
         call::{AttachMethod, HookSite},
     },
+};
+use chaos_sys::{
+    datapath::map_error,
+    names,
+    netns::{self, Netns},
 };
 use std::{
     collections::{BTreeSet, HashMap},

@@ -2,7 +2,7 @@
 //! never touched.
 
 use super::{EngineError, Locked, expedite, limit, made, release};
-use crate::kernel::datapath::Datapath;
+use chaos_sys::datapath::Datapath;
 use std::{collections::HashMap, path::PathBuf};
 
 /// What was taken away.

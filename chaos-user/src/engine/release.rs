@@ -1,19 +1,17 @@
 //! Taking back: what a run wrote into the maps, and attach points that nobody uses any more.
 
 use super::{EngineError, Locked, PointEntry, PointKind, RunEntry, attach, clsact, hosts, limit, sets, walk};
-use crate::{
-    kernel::{
-        datapath::{Datapath, map_error},
-        error::KernelError,
-        filter::{self, Direction, Place},
-        link, names,
-        netlink::Rtnl,
-        netns::Netns,
-        seam,
-    },
-    resolve::Interface,
-};
+use crate::resolve::Interface;
 use chaos_abi::{LEASE_FREE, Lease, POINT_DNS, Point, Rule, maps};
+use chaos_sys::{
+    datapath::{Datapath, map_error},
+    error::KernelError,
+    filter::{self, Direction, Place},
+    link, names,
+    netlink::Rtnl,
+    netns::Netns,
+    seam,
+};
 use nix::errno::Errno;
 use std::collections::HashMap;
 

@@ -12,8 +12,9 @@ use super::{
     session::Shared,
     sets, undo,
 };
-use crate::{kernel::names, observe::FaultReport};
+use crate::observe::FaultReport;
 use chaos_spec::plan::PeerAddress;
+use chaos_sys::names;
 use std::{
     collections::BTreeSet,
     net::IpAddr,

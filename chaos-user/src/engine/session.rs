@@ -2,7 +2,7 @@
 //! the programs of this process with it, and those that another one holds too stay.
 
 use super::{EngineError, Locked, calls::Calls};
-use crate::kernel::{bpf, datapath::Datapath, error::KernelError};
+use chaos_sys::{bpf, datapath::Datapath, error::KernelError};
 use std::{
     collections::HashMap,
     os::fd::OwnedFd,
@@ -33,7 +33,7 @@ impl Session {
         let datapath = match ids {
             Some(ids) => Datapath::join(&ids)?,
             None => {
-                let datapath = Datapath::load()?;
+                let datapath = Datapath::load(chaos_objects::NET)?;
                 locked.journal.datapath = Some(datapath.ids().clone());
                 locked.save()?;
                 datapath
@@ -48,7 +48,7 @@ impl Session {
     /// # Errors
     /// What the kernel says.
     pub fn private() -> Result<Self, KernelError> {
-        let datapath = Datapath::load()?;
+        let datapath = Datapath::load(chaos_objects::NET)?;
         let hz = datapath.hz()?;
         Ok(Self { datapath, held: HashMap::new(), hz, calls: None })
     }

@@ -1,11 +1,6 @@
 //! The sets of a condition in the maps: peers by address, by prefix, by address and port, by name; ports.
 
 use super::{EngineError, hosts, lookup::Known, rules::gone};
-use crate::kernel::{
-    datapath::{Datapath, map_error},
-    error::KernelError,
-    seam,
-};
 use aya::maps::lpm_trie::Key;
 use chaos_abi::{
     ANY_PORT, AddrKey, AddrPortKey, RULE_ADDR_PORTS, RULE_ADDRS, RULE_PREFIXES, Rule, SET_NEVER, SET_NODE, SET_V6, maps,
@@ -13,6 +8,11 @@ use chaos_abi::{
 use chaos_spec::{
     plan::{Condition, PeerAddress, Plan},
     value::{Cidr, PortRange},
+};
+use chaos_sys::{
+    datapath::{Datapath, map_error},
+    error::KernelError,
+    seam,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -2,12 +2,6 @@
 
 use super::{Active, sets::Sets};
 use crate::{
-    kernel::{
-        conntrack::{self, Redirected},
-        error::KernelError,
-        listeners,
-        netns::Netns,
-    },
     observe::{FaultReport, HostAddresses, TakenOver},
     resolve::{Host, ScopedBy, Target, cgroup},
 };
@@ -15,6 +9,12 @@ use chaos_abi::{PROTO_ANY, PROTO_PORTS};
 use chaos_spec::{
     plan::{Condition, PeerAddress, RulePlan},
     value::PortRange,
+};
+use chaos_sys::{
+    conntrack::{self, Redirected},
+    error::KernelError,
+    listeners,
+    netns::Netns,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

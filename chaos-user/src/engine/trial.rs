@@ -5,7 +5,6 @@ mod nearest;
 mod sleep;
 
 use crate::{
-    kernel::{btf::KernelTypes, error::KernelError},
     resolve::Host,
     syscall::{ERROR, THREAD, attach_trial, has_entry},
 };
@@ -15,6 +14,7 @@ use aya::{
 };
 use chaos_abi::LONGEST_BUSY;
 use chaos_spec::plan::call::{AttachMethod, CallPlan, Candidate, CgroupHook, HookSite, candidates, table};
+use chaos_sys::{btf::KernelTypes, error::KernelError};
 use nix::errno::Errno;
 use std::{path::PathBuf, sync::OnceLock};
 

@@ -1,7 +1,7 @@
 //! The way back: of a start that failed, of one experiment among others, of one target of an experiment.
 
 use super::{Active, EngineError, Locked, Owner, RunEntry, Session, expedite, marks, prepare, release, sets};
-use crate::kernel::netns::Netns;
+use chaos_sys::netns::Netns;
 use std::collections::HashMap;
 
 /// Takes back what this process has prepared, but for the runs with these leases. What cannot be taken back stands in the journal

@@ -1,14 +1,12 @@
 //! Which interfaces of a target get which rules, in which direction.
 
 use super::{arrivals, lookup::Known, queue, rules::Placed};
-use crate::{
-    kernel::{address, error::KernelError, netlink::Rtnl, netns::Netns},
-    resolve::{CgroupScope, Interface, Target},
-};
+use crate::resolve::{CgroupScope, Interface, Target};
 use chaos_spec::{
     faults::Queue,
     plan::{Plan, RulePlan},
 };
+use chaos_sys::{address, error::KernelError, netlink::Rtnl, netns::Netns};
 use std::net::IpAddr;
 
 /// What an attach point is to do.

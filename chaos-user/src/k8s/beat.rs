@@ -1,6 +1,6 @@
 //! That a thread or task lives: when it last came round.
 
-use crate::kernel::clock::monotonic;
+use chaos_sys::clock::monotonic;
 use std::{
     sync::{
         Arc,

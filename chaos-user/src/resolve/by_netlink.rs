@@ -2,7 +2,7 @@
 use nix::errno::Errno;
 
 use super::{Interface, NetnsRef, error::Problem, local::Interfaces};
-use crate::kernel::{error::KernelError, link, netlink::Rtnl, netns::Netns};
+use chaos_sys::{error::KernelError, link, netlink::Rtnl, netns::Netns};
 
 impl TryFrom<&NetnsRef> for Netns {
     type Error = KernelError;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{cgroup::Tree, error::Problem};
-use crate::kernel::level;
+use chaos_sys::level;
 
 /// A mounted cgroup v1 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]

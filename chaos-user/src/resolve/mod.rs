@@ -15,8 +15,8 @@ pub mod process;
 mod runtime;
 pub mod target;
 
-pub use crate::kernel::interface::Interface;
 pub use by_netlink::ByNetlink;
+pub use chaos_sys::interface::Interface;
 pub use error::{Reason, ResolveError};
 pub use host::Host;
 pub use local::{Needs, Resolution, Selector, Wanted, resolve_local};

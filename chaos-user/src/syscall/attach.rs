@@ -1,11 +1,11 @@
 //! Loads and attaches a program at its site.
 
-use crate::kernel::{
+use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
+use chaos_spec::plan::call::{AttachMethod, CgroupHook, HookSite};
+use chaos_sys::{
     bpf::{self, Program},
     error::KernelError,
 };
-use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
-use chaos_spec::plan::call::{AttachMethod, CgroupHook, HookSite};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 const fn attach_type(hook: CgroupHook) -> bpf_attach_type {

@@ -1,22 +1,21 @@
 //! The object of the system calls' programs, ready to be loaded as often as needed.
 
 use super::{CallMaps, attach};
-use crate::kernel::{
+use aya_obj::{Function, Object, btf::BtfFeatures, generated::BPF_PSEUDO_KFUNC_CALL};
+use chaos_abi::{OFFSET_CS, OFFSET_MAGIC, OFFSET_TIMING, OFFSET_UNIX_PATH, OFFSETS};
+use chaos_spec::plan::call::{AttachMethod, HookSite};
+use chaos_sys::{
     bpf::{self, Program, Types},
     btf::KernelTypes,
     datapath::{Shared, load_error},
     error::KernelError,
 };
-use aya_obj::{Function, Object, btf::BtfFeatures, generated::BPF_PSEUDO_KFUNC_CALL};
-use chaos_abi::{OFFSET_CS, OFFSET_MAGIC, OFFSET_TIMING, OFFSET_UNIX_PATH, OFFSETS};
-use chaos_spec::plan::call::{AttachMethod, HookSite};
 use nix::errno::Errno;
 use std::{
     collections::HashMap,
     os::fd::{AsFd, OwnedFd, RawFd},
 };
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/call"));
 const WHAT: &str = "programs of system calls";
 /// The program that has threads sleep on their way back.
 const LATER: &str = "later";
@@ -49,7 +48,7 @@ impl Image {
     /// What the kernel says of maps and types; ENOENT without a cgroup2 tree at `root`.
     pub fn new(shared: &Shared, root: &std::path::Path) -> Result<Self, KernelError> {
         let maps = CallMaps::new()?;
-        let mut object = Object::parse(OBJECT).map_err(|e| error("read", &e))?;
+        let mut object = Object::parse(chaos_objects::CALL).map_err(|e| error("read", &e))?;
         let features = BtfFeatures::new(true, true, true, true, false, false, false, false);
         let types = object.fixup_and_sanitize_btf(&features).map_err(|e| error("read types of", &e))?;
         let types = types.ok_or_else(|| KernelError::malformed("read types of", WHAT, "there are none"))?;
@@ -182,7 +181,7 @@ mod tests {
     /// The verifier of any kernel goes through the programs as if they were kprobes, whatever else it allows.
     #[test]
     fn every_program_passes_the_verifier() {
-        crate::kernel::testing::root_or_return!();
+        chaos_sys::testing::root_or_return!();
         let shared = SharedMaps::private().unwrap();
         let image = Image::new(&shared.descriptors(), std::path::Path::new("/")).unwrap();
         for (name, function) in &image.functions {

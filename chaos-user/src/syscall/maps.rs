@@ -1,6 +1,13 @@
 //! The maps of a process's own.
 
-use crate::kernel::{
+use aya::maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, PerCpuArray};
+use aya_obj::generated::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_LRU_HASH};
+use chaos_abi::{
+    AddrKey, AddrPortKey, CallKey, CallList, CallState, Control, Counters, DIST_SIZE, KFUNC_TASK_WORK, KFUNCS, Lease,
+    MAX_CALLS, MAX_GLOB_ROWS, MAX_LATER, MAX_RULES, MAX_SLEEPS, Rule, Scopes, Sleep, SleepServer, maps as names,
+};
+use chaos_spec::plan::glob::{self, Row};
+use chaos_sys::{
     bpf,
     btf::KernelTypes,
     datapath::{Shared, map_error},
@@ -9,13 +16,6 @@ use crate::kernel::{
     seam,
     sleep::{self, Pages},
 };
-use aya::maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, PerCpuArray};
-use aya_obj::generated::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_LRU_HASH};
-use chaos_abi::{
-    AddrKey, AddrPortKey, CallKey, CallList, CallState, Control, Counters, DIST_SIZE, KFUNC_TASK_WORK, KFUNCS, Lease,
-    MAX_CALLS, MAX_GLOB_ROWS, MAX_LATER, MAX_RULES, MAX_SLEEPS, Rule, Scopes, Sleep, SleepServer, maps as names,
-};
-use chaos_spec::plan::glob::{self, Row};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 

@@ -2,13 +2,13 @@
 //! an old or emulated machine takes seconds for one that is not.
 
 use super::attach;
-use crate::kernel::{
+use aya_obj::generated::bpf_insn;
+use chaos_spec::plan::call::{AttachMethod, HookSite};
+use chaos_sys::{
     bpf::{self, Program},
     btf::KernelTypes,
     error::KernelError,
 };
-use aya_obj::generated::bpf_insn;
-use chaos_spec::plan::call::{AttachMethod, HookSite};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -1,15 +1,15 @@
 //! Packets, and a stage for one program run: a datapath of its own in a scratch network namespace.
 #![allow(dead_code, missing_docs, reason = "shared by several test programs, each of which uses a part")]
 
-use chaos::kernel::{
+use chaos_abi::{
+    ALWAYS, ANY_PORT, Counters, Entry, LEASE_RUNNING, Lease, PROGRAM_FAULT, PROTO_ANY, Point, Rule, State,
+};
+use chaos_sys::{
     bpf,
     datapath::Datapath,
     link::{self, VethPair},
     netlink::Rtnl,
     netns::Netns,
-};
-use chaos_abi::{
-    ALWAYS, ANY_PORT, Counters, Entry, LEASE_RUNNING, Lease, PROGRAM_FAULT, PROTO_ANY, Point, Rule, State,
 };
 use std::os::fd::AsFd;
 
@@ -38,7 +38,7 @@ pub struct Stage {
 
 impl Stage {
     pub fn new() -> Self {
-        let datapath = Datapath::load().unwrap();
+        let datapath = Datapath::load(chaos_objects::NET).unwrap();
         let netns = Netns::scratch().unwrap();
         let pair = VethPair {
             names: ["queue".into(), "back".into()],

@@ -12,10 +12,10 @@ use std::{
 
 use chaos::{
     engine::{Asker, Request},
-    kernel::netns::Netns,
     resolve::{ByNetlink, Host, Needs, Selector, Wanted, resolve_local},
 };
 use chaos_spec::{self as spec, plan};
+use chaos_sys::netns::Netns;
 use chaos_tests::net::mounts;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -18,6 +18,11 @@ use self::standing::STANDING;
 use crate::{artifacts, process};
 
 const MOST_LINES: usize = 400;
+/// Where the crates of user space are.
+const USER_SPACE: &str = "chaos-user";
+/// The only one of them with `unsafe`.
+const UNSAFE: &str = "chaos-user/sys/src/lib.rs";
+const FORBID: &str = "#![forbid(unsafe_code)]";
 /// A module, by its path below the root of its crate.
 type Module = Vec<String>;
 
@@ -29,6 +34,7 @@ pub fn check() -> Result<()> {
     let root = artifacts::workspace();
     let files = sources(root)?;
     let mut broken = long(&files);
+    broken.extend(unguarded(&files));
     let mut crates: BTreeMap<PathBuf, Vec<(Module, String)>> = BTreeMap::new();
     for (path, text) in &files {
         let Some((home, module)) = module_of(path) else { continue };
@@ -73,13 +79,23 @@ fn long(files: &[(PathBuf, String)]) -> Vec<String> {
     long.map(|(path, lines)| format!("{}: {lines} lines; at most {MOST_LINES}", path.display())).collect()
 }
 
-/// The folder of its crate's sources, and its path there. Programs and test suites of one file are no modules.
+/// Roots of crates of user space, and build scripts, that do not forbid `unsafe`.
+fn unguarded(files: &[(PathBuf, String)]) -> Vec<String> {
+    let roots = files.iter().filter(|(path, _)| {
+        let root = ["src/lib.rs", "src/main.rs", "build.rs"].iter().any(|name| path.ends_with(name));
+        root && path.starts_with(USER_SPACE) && path != Path::new(UNSAFE)
+    });
+    let open = roots.filter(|(_, text)| !text.contains(FORBID));
+    open.map(|(path, _)| format!("{}: add {FORBID}; {UNSAFE} alone may go without", path.display())).collect()
+}
+
+/// The folder of its crate's sources, and its path there. Programs, test suites of one file and unit tests are no modules.
 fn module_of(path: &Path) -> Option<(PathBuf, Module)> {
     let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
     let source = parts.iter().position(|part| *part == "src")?;
     let mut module: Module =
         parts[source + 1..].iter().map(|part| (*part).trim_end_matches(".rs").to_owned()).collect();
-    if module.first().is_some_and(|first| first == "bin") {
+    if module.first().is_some_and(|first| first == "bin") || module.iter().any(|part| part == "tests") {
         return None;
     }
     if module.last().is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str())) {
@@ -120,10 +136,26 @@ fn circles(modules: &[(Module, String)]) -> Result<Vec<(Module, Vec<String>)>> {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{Module, circles, long, module_of};
+    use super::{Module, circles, long, module_of, unguarded};
 
     fn module(path: &str, text: &str) -> (Module, String) {
         (path.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect(), text.to_owned())
+    }
+
+    #[test]
+    fn a_crate_of_user_space_without_the_ban_of_unsafe_is_found() {
+        let file = |path: &str, text: &str| (PathBuf::from(path), text.to_owned());
+        let files = [
+            file("chaos-user/host/src/lib.rs", "//! It.\n\n#![forbid(unsafe_code)]\n"),
+            file("chaos-user/probe/src/lib.rs", "//! It.\n"),
+            file("chaos-user/objects/build.rs", "fn main() {}\n"),
+            file("chaos-user/sys/src/lib.rs", "//! It.\n"),
+            file("chaos-user/sys/src/bpf.rs", "//! It.\n"),
+            file("xtask/src/main.rs", "//! It.\n"),
+        ];
+        let found: Vec<String> =
+            unguarded(&files).into_iter().map(|line| line.split_once(':').unwrap().0.to_owned()).collect();
+        assert_eq!(found, ["chaos-user/probe/src/lib.rs", "chaos-user/objects/build.rs"]);
     }
 
     #[test]
@@ -174,5 +206,7 @@ mod tests {
         assert_eq!(of("chaos-user/src/lib.rs").as_deref(), Some("chaos-user/src "));
         assert_eq!(of("chaos-user/src/bin/fuzz.rs"), None);
         assert_eq!(of("tests/tests/cli.rs"), None);
+        assert_eq!(of("chaos-user/src/engine/marks/tests.rs"), None);
+        assert_eq!(of("chaos-user/src/engine/hosts/tests/asked.rs"), None);
     }
 }

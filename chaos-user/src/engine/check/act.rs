@@ -4,7 +4,7 @@ use super::{
     case::{CONTROL_PORT, Case, Kind},
     judge::{Arrival, Trace},
 };
-use crate::kernel::{
+use chaos_sys::{
     error::KernelError,
     probe::{
         FAR, Stage,
@@ -170,7 +170,7 @@ fn reset(stage: &Stage, case: &Case) -> Result<[bool; 2], KernelError> {
     let client = stage.connect(case.port)?;
     let port = case.port;
     let with = |flags: u8| {
-        move |seen: &crate::kernel::probe::packet::Seen| {
+        move |seen: &chaos_sys::probe::packet::Seen| {
             seen.to.port() == port && seen.segment.is_some_and(|segment| segment.flags & flags == flags)
         }
     };

@@ -11,16 +11,16 @@ mod scratch_cgroup;
 
 use super::{Active, Asker, Engine, Request, Session, attach};
 use crate::{
-    kernel::{
-        error::KernelError,
-        netlink::Rtnl,
-        probe::{self, Stage},
-    },
     observe::FaultReport,
     resolve::{CgroupScope, NetnsRef, Probed, ScopedBy, Target, TargetKind},
 };
 pub use calls::{Bypass, CallRow};
 use case::{Case, cases};
+use chaos_sys::{
+    error::KernelError,
+    netlink::Rtnl,
+    probe::{self, Stage},
+};
 use serde::Serialize;
 use std::{
     collections::{BTreeSet, HashMap},

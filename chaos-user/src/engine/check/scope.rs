@@ -6,12 +6,10 @@ use super::{
     scratch_cgroup::ScratchCgroup,
     start,
 };
-use crate::{
-    engine::Engine,
-    kernel::{
-        error::KernelError,
-        probe::{FAR, Stage},
-    },
+use crate::engine::Engine;
+use chaos_sys::{
+    error::KernelError,
+    probe::{FAR, Stage},
 };
 use std::{
     collections::BTreeSet,

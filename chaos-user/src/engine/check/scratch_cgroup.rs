@@ -1,9 +1,7 @@
 //! A scratch cgroup below this process's own, so that the latter never runs empty, which systemd would take for its end.
 
-use crate::{
-    kernel::{error::KernelError, seam},
-    resolve::{CgroupScope, Host, cgroup},
-};
+use crate::resolve::{CgroupScope, Host, cgroup};
+use chaos_sys::{error::KernelError, seam};
 use nix::errno::Errno;
 use std::{
     fs,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::testing;
+use chaos_sys::testing;
 use std::process::Command;
 
 fn row<'a>(check: &'a Check, fault: &str, direction: &str) -> &'a Row {

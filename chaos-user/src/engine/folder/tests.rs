@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::testing::{root_or_return, unique};
+use chaos_sys::testing::{root_or_return, unique};
 use std::{
     fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},

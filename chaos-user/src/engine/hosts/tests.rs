@@ -3,8 +3,8 @@
 mod asked;
 
 use super::*;
-use crate::kernel::{bpf, testing};
 use chaos_abi::{FOLLOWERS, POINT_DNS, POINT_INGRESS, PROGRAM_FAULT, Point, mix};
+use chaos_sys::{bpf, testing};
 use std::os::fd::{AsFd, OwnedFd};
 
 const POINT: u32 = 3;
@@ -27,7 +27,7 @@ struct Reader {
 
 impl Reader {
     fn open() -> Self {
-        let mut datapath = Datapath::load().unwrap();
+        let mut datapath = Datapath::load(chaos_objects::NET).unwrap();
         assert_eq!(datapath.ids().no_dns, None);
         for (id, flags) in [(POINT, POINT_INGRESS | POINT_DNS), (OUT, POINT_DNS)] {
             let point = Point { ifindex: 2, flags, l2_len: 14, netns: NETNS, ..Point::zeroed() };

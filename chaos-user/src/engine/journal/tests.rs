@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::testing::{root_or_return, unique};
+use chaos_sys::testing::{root_or_return, unique};
 
 #[test]
 fn a_lock_that_another_keeps_is_given_up_with_its_name() {

@@ -1,13 +1,13 @@
 use super::*;
-use crate::kernel::{stops::Stops, testing::root_or_return};
 use chaos_abi::STOP_FINISH;
+use chaos_sys::{stops::Stops, testing::root_or_return};
 
 const ID: u64 = 400;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Maps of our own, with an experiment that runs in slot 1, and what another process has of them. No thread renews beside us.
 fn running() -> (Leases, Stops) {
-    let datapath = Datapath::load().unwrap();
+    let datapath = Datapath::load(chaos_objects::NET).unwrap();
     let stops = Stops::open(datapath.ids()).unwrap();
     let hz = datapath.hz().unwrap();
     let renewed = Arc::new(AtomicU64::new(0));

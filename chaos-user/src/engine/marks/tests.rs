@@ -1,9 +1,9 @@
 use super::*;
-use crate::kernel::{
+use chaos_abi::{LEASE_RUNNING, Lease, PROGRAM_FAULT};
+use chaos_sys::{
     datapath::Datapath,
     testing::{ip, root_or_return, unique},
 };
-use chaos_abi::{LEASE_RUNNING, Lease, PROGRAM_FAULT};
 use std::os::fd::AsFd;
 
 /// A namespace with a name, which `sweep` can find.
@@ -21,7 +21,7 @@ fn marks_are_found_and_only_those_that_no_journal_names() {
     let named = Named(unique("mk"));
     ip(&["netns", "add", &named.0]);
     let netns = Netns::by_name(&named.0).unwrap();
-    let datapath = Datapath::load().unwrap();
+    let datapath = Datapath::load(chaos_objects::NET).unwrap();
     let stub = datapath.stub(PROGRAM_FAULT, 2).unwrap();
     let mark = format!("{}eth0 egress", attach::ALIAS);
     let found = netns.enter(|| {
@@ -32,7 +32,7 @@ fn marks_are_found_and_only_those_that_no_journal_names() {
         ip(&["link", "set", "chq6", "alias", "somebody's"]);
         let mut rtnl = Rtnl::open().unwrap();
         let prod = link::find_by_name(&mut rtnl, "prod0").unwrap().unwrap().index;
-        crate::kernel::qdisc::add_clsact(&mut rtnl, prod).unwrap();
+        chaos_sys::qdisc::add_clsact(&mut rtnl, prod).unwrap();
         clsact::add_filter(&mut rtnl, prod, false, true, stub.as_fd()).unwrap();
         // Another's, beside it.
         let other = Place { interface: prod, direction: Direction::Egress, pref: 7, handle: 7 };
@@ -41,7 +41,7 @@ fn marks_are_found_and_only_those_that_no_journal_names() {
         for (name, made) in [("made", true), ("had", false)] {
             ip(&["link", "add", name, "type", "bridge"]);
             let index = link::find_by_name(&mut rtnl, name).unwrap().unwrap().index;
-            crate::kernel::qdisc::add_clsact(&mut rtnl, index).unwrap();
+            chaos_sys::qdisc::add_clsact(&mut rtnl, index).unwrap();
             for ingress in [false, true] {
                 clsact::add_filter(&mut rtnl, index, ingress, made, stub.as_fd()).unwrap();
             }
@@ -52,7 +52,7 @@ fn marks_are_found_and_only_those_that_no_journal_names() {
         let left: Vec<_> = link::list(&mut rtnl).unwrap().into_iter().map(|one| one.name).collect();
         let clsact = ["prod0", "made", "had"].map(|name| {
             let index = link::find_by_name(&mut rtnl, name).unwrap().unwrap().index;
-            crate::kernel::qdisc::has_clsact(&mut rtnl, index).unwrap()
+            chaos_sys::qdisc::has_clsact(&mut rtnl, index).unwrap()
         });
         (texts, left, filter::list(&mut rtnl, prod, Direction::Egress).unwrap().len(), clsact)
     });
@@ -70,7 +70,7 @@ fn marks_are_found_and_only_those_that_no_journal_names() {
 #[test]
 fn what_acts_without_a_name_is_found_and_only_what_is_renewed_is_kept() {
     root_or_return!();
-    let mut datapath = Datapath::load().unwrap();
+    let mut datapath = Datapath::load(chaos_objects::NET).unwrap();
     let map = datapath.ids().maps[maps::LEASES];
     let lease = Lease { state: LEASE_RUNNING, until: 5, deadline: u64::MAX, ..Lease::zeroed() };
     datapath.leases.set(3, lease, 0).unwrap();
@@ -130,7 +130,7 @@ fn a_limit_says_what_was_before() {
 #[test]
 fn what_is_prepared_is_found_while_its_process_lives() {
     root_or_return!();
-    let mut datapath = Datapath::load().unwrap();
+    let mut datapath = Datapath::load(chaos_objects::NET).unwrap();
     let me = Owner::me();
     let run = |lease, pid| RunEntry {
         name: format!("of-{pid}"),
@@ -164,7 +164,7 @@ fn what_is_prepared_is_found_while_its_process_lives() {
 #[test]
 fn what_a_live_owner_has_where_a_start_is_asked_for_refuses_it() {
     root_or_return!();
-    let mut datapath = Datapath::load().unwrap();
+    let mut datapath = Datapath::load(chaos_objects::NET).unwrap();
     let me = Owner::me();
     let run = RunEntry {
         name: "mine".to_owned(),
@@ -196,7 +196,7 @@ fn what_a_live_owner_has_where_a_start_is_asked_for_refuses_it() {
 #[test]
 fn a_mark_that_no_device_can_have_is_none() {
     root_or_return!();
-    crate::kernel::testing::in_scratch(|rtnl| {
+    chaos_sys::testing::in_scratch(|rtnl| {
         ip(&["link", "add", "d0", "type", "veth", "peer", "name", "d1"]);
         let get = |rtnl: &mut Rtnl| link::find_by_name(rtnl, "d0").unwrap().unwrap();
         let index = get(rtnl).index;

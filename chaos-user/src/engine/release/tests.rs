@@ -1,8 +1,6 @@
 use super::*;
-use crate::{
-    engine::PairEntry,
-    kernel::testing::{in_scratch, ip, root_or_return},
-};
+use crate::engine::PairEntry;
+use chaos_sys::testing::{in_scratch, ip, root_or_return};
 
 fn entry(id: u32, [tx, rx]: [&str; 2]) -> PointEntry {
     let pair = PairEntry { tx: tx.to_owned(), rx: rx.to_owned(), link: None, limit: 0 };

@@ -1,12 +1,10 @@
 //! Does a thread sleep that is told to? Tried with the very programs, and with maps that nobody else knows of.
 
 use super::cgroup_root;
-use crate::{
-    kernel::{clock, error::KernelError, sleep},
-    syscall::{Image, SharedMaps, THREAD},
-};
+use crate::syscall::{Image, SharedMaps, THREAD};
 use chaos_abi::{Control, LEASE_RUNNING, Lease, Rule, Sleep};
 use chaos_spec::plan::call::HookSite;
+use chaos_sys::{clock, error::KernelError, sleep};
 use std::{
     sync::mpsc,
     time::{Duration, Instant},

@@ -1,11 +1,9 @@
 //! What the worker hears, and what it says.
 
 use super::pods::PodFacts;
-use crate::{
-    k8s::api::{Injection, InjectionStatus},
-    kernel::births::Event,
-};
+use crate::k8s::api::{Injection, InjectionStatus};
 use chaos_spec::plan::PeerAddress;
+use chaos_sys::births::Event;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Kinds of objects that are watched.

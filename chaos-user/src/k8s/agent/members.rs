@@ -12,10 +12,10 @@ use super::{
 use crate::{
     engine::{EngineError, possible::possible},
     k8s::api::TargetState,
-    kernel::{births::Event, clock::monotonic},
     resolve::{ByNetlink, Reason, Target},
 };
 use chaos_spec::OnUnsupported;
+use chaos_sys::{births::Event, clock::monotonic};
 use std::{
     collections::{BTreeMap, HashMap},
     fs,

@@ -26,11 +26,11 @@ mod worker;
 use crate::{
     engine::{Engine, EngineError, own, reap::Reaped},
     k8s::{beat::Beat, lists::Lists, place, serve},
-    kernel::{
-        births::{self, Births, Reader},
-        memory,
-    },
     resolve::{Host, pod::Pods},
+};
+use chaos_sys::{
+    births::{self, Births, Reader},
+    memory,
 };
 use health::Health;
 pub use health::example as example_of_metrics;
@@ -174,7 +174,7 @@ fn named(name: &str, work: impl FnOnce() + Send + 'static) -> Result<thread::Joi
 
 /// Hears of new pods from the kernel. A kernel that cannot tell loses the head start over them, and nothing else.
 fn listen(to: &Sender<Input>, room: &Arc<Room>) -> Result<Option<Births>, EngineError> {
-    let (births, reader) = match births::start() {
+    let (births, reader) = match births::start(chaos_objects::BIRTH) {
         Ok(started) => started,
         Err(error) => {
             tracing::warn!("{error}; new pods are noticed by the API server alone, some time after they began");

@@ -8,8 +8,8 @@ use crate::{
         time::time,
         undeclared::apply_status,
     },
-    kernel::memory,
 };
+use chaos_sys::memory;
 use k8s_openapi::api::core::v1;
 use kube::{
     Api, Client,

@@ -7,9 +7,9 @@ use crate::{
         folder::{self, Folder},
     },
     k8s::api::InjectionPhase,
-    kernel::clock,
     observe::{FaultReport, Gap, Report},
 };
+use chaos_sys::clock;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -185,7 +185,7 @@ mod tests {
         note.in_order = true;
         assert!(!note.kills(13), "an update");
     }
-    use crate::kernel::testing::root_or_return;
+    use chaos_sys::testing::root_or_return;
 
     #[test]
     fn times_of_an_older_agent_become_those_of_our_clock_once() {

@@ -2,11 +2,11 @@
 
 use crate::{
     engine::Active,
-    kernel::{netns::Netns, netns_id},
     observe::FaultReport,
     resolve::{Probed, Target},
 };
 use chaos_spec::plan::RulePlan;
+use chaos_sys::{netns::Netns, netns_id};
 use k8s_openapi::{
     api::core::v1::{Container, Lifecycle, LifecycleHandler, PodSpec, Probe},
     apimachinery::pkg::util::intstr::IntOrString,

@@ -11,11 +11,11 @@ use super::{
 use crate::{
     engine::{Active, Asker, EngineError, Remembered, Request, kept, lease::Fate, possible::reduce, queue, taken},
     k8s::api::{InjectionPhase, InjectionSpec, Stop},
-    kernel::clock::{boot, monotonic},
     observe::{Ending, Gap, Report, TargetReport, condensed, judge, merged, planned},
     resolve::Target,
 };
 use chaos_abi::STOP_FINISH;
+use chaos_sys::clock::{boot, monotonic};
 use std::{
     collections::HashMap,
     time::{Duration, Instant, SystemTime},

@@ -143,7 +143,7 @@ fn another_acts() -> Result<bool, EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::testing::root_or_return;
+    use chaos_sys::testing::root_or_return;
 
     #[test]
     fn one_owns_and_the_other_stands_by_until_it_is_given_or_gone() {

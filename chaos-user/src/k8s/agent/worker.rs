@@ -14,10 +14,10 @@ use super::{
 use crate::{
     engine::{Engine, EngineError, journal, own},
     k8s::{beat::Beat, text::cut},
-    kernel::{births::Births, kill_switch::kill_switch},
     observe::Ending,
     resolve::pod::Pods,
 };
+use chaos_sys::{births::Births, kill_switch::kill_switch};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,

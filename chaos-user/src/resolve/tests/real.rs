@@ -1,12 +1,10 @@
 //! On the machine itself.
 use std::{fs, path::PathBuf, process::Command};
 
-use crate::{
-    kernel::testing,
-    resolve::{
-        ByNetlink, Host, Needs, Reason, Resolution, ResolveError, ScopedBy, Selector, Target, Wanted, resolve_local,
-    },
+use crate::resolve::{
+    ByNetlink, Host, Needs, Reason, Resolution, ResolveError, ScopedBy, Selector, Target, Wanted, resolve_local,
 };
+use chaos_sys::testing;
 
 fn resolve(wanted: Wanted) -> Result<Resolution, Vec<ResolveError>> {
     let selector = Selector { field: "spec.selector.local[0]".to_owned(), wanted };
