@@ -20,9 +20,9 @@ use chaos::{
         self,
         trial::{Trial, cgroup_root},
     },
-    resolve::Wanted,
     syscall::attach_empty,
 };
+use chaos_host::Wanted;
 use chaos_spec::plan::call::{CallPlan, HookSite};
 use chaos_sys::btf::KernelTypes;
 use chaos_tests::{

@@ -91,7 +91,7 @@ fn ended(engine: &Engine, active: &[Active]) {
     }
 }
 
-fn join(engine: &Engine, active: &mut [Active], targets: Vec<chaos::resolve::Target>) {
+fn join(engine: &Engine, active: &mut [Active], targets: Vec<chaos_host::Target>) {
     engine.join(&mut active[0], targets, &HashMap::new()).expect("more targets");
 }
 

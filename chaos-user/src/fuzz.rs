@@ -7,17 +7,10 @@ use crate::{
         agent::{notebook::Notebook, policy::Policy},
         api::{Experiment, Halt, Injection, NodeAgent, PeerSet},
     },
-    resolve::{
-        cgroup,
-        host::Mount,
-        names::{conf, query},
-        process::Process,
-    },
 };
+use chaos_host::fuzz::{dns, names, procfs};
 use chaos_spec::{self as spec, Endpoint, Url, plan::glob};
-use hickory_proto::op::Message;
 use serde::de::DeserializeOwned;
-use std::path::Path;
 
 /// A parser, and samples of what it reads.
 pub struct Target {
@@ -122,30 +115,13 @@ fn journal(input: &[u8]) {
     let _ = serde_json::from_slice::<Notebook>(input);
 }
 
-fn dns(input: &[u8]) {
-    let Ok(answer) = Message::from_vec(input) else { return };
-    query::taken(&answer, &["db.example.com"]);
-}
-
 fn netlink(input: &[u8]) {
     chaos_sys::fuzz::parse(input);
 }
 
-fn procfs(input: &[u8]) {
-    let text = String::from_utf8_lossy(input);
-    let (stat, groups) = text.split_once('\n').unwrap_or((&text, ""));
-    let _ = (Process::parse(1, stat, groups), Mount::parse(stat));
-    // Whatever a cgroup is called, its directory is below the mount.
-    let mount = Path::new("/sys/fs/cgroup");
-    assert!(cgroup::join(mount, &text).is_none_or(|path| path.starts_with(mount)));
-}
-
 fn files(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let _ = conf::nameservers(&text);
-    if let Ok(host) = "*.example.com".parse() {
-        let _ = conf::hosts(&text, &host);
-    }
+    names(&text);
     let (path, address) = (Url::parse(&text), Endpoint::parse(&text));
     let _ = (path.is_ok(), address.is_ok());
     let patterns: Vec<String> = text.lines().take(4).map(|line| line.chars().take(64).collect()).collect();

@@ -1,4 +1,4 @@
-//! chaos: in-kernel fault injection. The folders are the steps of an experiment; see ARCHITECTURE.md.
+//! chaos: in-kernel fault injection. The layers below are crates of their own; see ARCHITECTURE.md.
 
 #![forbid(unsafe_code)]
 // The standard library's print and panic; those of `say` do not.
@@ -12,7 +12,4 @@ pub mod engine;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 pub mod k8s;
-pub mod observe;
-pub mod probe;
-pub mod resolve;
 pub mod syscall;

@@ -1,7 +1,7 @@
 //! Verdicts and exit codes, from their types.
 
 use crate::text::{columns, head, plain, row};
-use chaos::observe::{ExitCode, Verdict, combined};
+use chaos_outcome::{ExitCode, Verdict, combined};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 

@@ -1,7 +1,7 @@
 //! The report in JSON or YAML, from its type.
 
 use crate::{objects::Sections, text::head};
-use chaos::observe::Report;
+use chaos_outcome::Report;
 use chaos_spec::schema_of;
 
 /// The page.

@@ -3,7 +3,8 @@
 pub use crate::k8s::agent::Options;
 
 use super::{fail, log};
-use crate::{k8s, observe::ExitCode};
+use crate::k8s;
+use chaos_outcome::ExitCode;
 
 /// Runs until SIGTERM.
 pub fn agent(options: Options) -> ExitCode {

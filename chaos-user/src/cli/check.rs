@@ -1,10 +1,8 @@
 //! `chaos check`.
 
 use super::fail;
-use crate::{
-    engine::check::{self, Bypass, CallRow, Check, Row},
-    observe::ExitCode,
-};
+use crate::engine::check::{self, Bypass, CallRow, Check, Row};
+use chaos_outcome::ExitCode;
 use std::fmt::Write as _;
 
 /// Prints what this kernel can do. `Unsupported` without the rights to try, or where no fault works at all.

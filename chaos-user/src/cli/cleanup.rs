@@ -1,10 +1,8 @@
 //! `chaos cleanup`.
 
 use super::fail;
-use crate::{
-    engine::{EngineError, journal, marks, reap},
-    observe::ExitCode,
-};
+use crate::engine::{EngineError, journal, marks, reap};
+use chaos_outcome::ExitCode;
 use chaos_sys::search;
 
 /// Removes what dead processes left, also what no journal names any more.

@@ -1,7 +1,7 @@
 //! The command behind `--`: started once the faults act, and ended with the experiment.
 
 use super::watch::TICK;
-use crate::observe::CommandReport;
+use chaos_outcome::CommandReport;
 use chaos_sys::command;
 use nix::{
     sys::signal::{Signal, kill},

@@ -3,7 +3,8 @@
 pub use crate::k8s::controller::Options;
 
 use super::{fail, log};
-use crate::{k8s, observe::ExitCode};
+use crate::k8s;
+use chaos_outcome::ExitCode;
 
 /// A name that no other process of a cluster has.
 pub fn identity() -> String {

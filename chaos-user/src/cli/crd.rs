@@ -1,6 +1,7 @@
 //! `chaos crd`.
 
-use crate::{k8s::api::crd, observe::ExitCode};
+use crate::k8s::api::crd;
+use chaos_outcome::ExitCode;
 
 /// Prints the custom resource definitions.
 pub fn crd() -> ExitCode {

@@ -4,8 +4,8 @@ use super::{Until, fail, format, input, progress::Progress, run::print};
 use crate::{
     engine::EngineError,
     k8s::plugin::{self, Answer, Awaited, Cluster, How, Options, Show, Wish},
-    observe::{ExitCode, Format},
 };
+use chaos_outcome::{ExitCode, Format};
 use chaos_spec::{self as spec, Parsed};
 use clap::{Args, Parser, Subcommand};
 use std::{ffi::OsStr, future::Future, path::PathBuf, time::Duration};

@@ -20,12 +20,8 @@ mod stop;
 mod wait;
 mod watch;
 
-use crate::{
-    engine::EngineError,
-    k8s::Ports,
-    observe::{ExitCode, Format},
-    say,
-};
+use crate::{engine::EngineError, k8s::Ports, say};
+use chaos_outcome::{ExitCode, Format};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -233,7 +229,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         arguments.command,
         Command::Run { .. } | Command::Agent { .. } | Command::Check { .. } | Command::Plan { .. }
     ) {
-        chaos_sys::sleep::prepare(crate::resolve::cgroup::own_directory);
+        chaos_sys::sleep::prepare(chaos_host::cgroup::own_directory);
     }
     // Of these the text is all that they do.
     let speaks = matches!(

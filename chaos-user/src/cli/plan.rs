@@ -1,19 +1,17 @@
 //! `chaos plan`.
 
 use super::{before, code_of, input};
-use crate::{
-    engine::{
-        EngineError, Request, check,
-        lookup::Known,
-        mechanism::mechanism,
-        possible::reduce,
-        queue, run,
-        trial::Trial,
-        wants::{self, Around},
-    },
-    observe::{ExitCode, combined, count as figure},
-    resolve::Target,
+use crate::engine::{
+    EngineError, Request, check,
+    lookup::Known,
+    mechanism::mechanism,
+    possible::reduce,
+    queue, run,
+    trial::Trial,
+    wants::{self, Around},
 };
+use chaos_host::Target;
+use chaos_outcome::{ExitCode, combined, count as figure};
 use chaos_spec::{
     Direction,
     plan::{Asked, Plan, RulePlan},

@@ -1,9 +1,7 @@
 //! Live progress on stderr: lines that are rewritten on a terminal, plain lines where it is piped.
 
-use crate::{
-    engine::{Active, Engine},
-    observe::{FaultProgress, lines},
-};
+use crate::engine::{Active, Engine};
+use chaos_outcome::{FaultProgress, lines};
 use std::{
     io::{IsTerminal, Write, stderr},
     time::{Duration, Instant},

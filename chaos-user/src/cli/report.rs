@@ -1,10 +1,8 @@
 //! `chaos report`: what became of an experiment of this node that is over.
 
 use super::{fail, run};
-use crate::{
-    engine::{EngineError, journal, kept},
-    observe::{ExitCode, Format},
-};
+use crate::engine::{EngineError, journal, kept};
+use chaos_outcome::{ExitCode, Format};
 
 /// Prints the report; its verdict's exit code.
 pub fn report(name: &str, output: Format) -> ExitCode {

@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     engine::{self, EngineError, possible::reduce},
-    observe::{self, ExitCode, Format, Report, combined},
     say,
 };
+use chaos_outcome::{self as observe, ExitCode, Format, Report, combined};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::{Arc, atomic::AtomicUsize};
 

@@ -5,13 +5,11 @@ use super::{
     follow::{Follow, Followed},
     progress::Progress,
 };
-use crate::{
-    engine::{Active, Engine, EngineError, Request, kept, lease::Fate, queue, taken},
-    observe::{self, Ending, FaultPlanned, FaultReport, Report, TargetReport, Verdict, planned},
-    probe::{Phase, Probes},
-    resolve::Target,
-};
+use crate::engine::{Active, Engine, EngineError, Request, kept, lease::Fate, queue, taken};
 use chaos_abi::STOP_FINISH;
+use chaos_host::Target;
+use chaos_outcome::{self as observe, Ending, FaultPlanned, FaultReport, Report, TargetReport, Verdict, planned};
+use chaos_probe::{Phase, Probes};
 use chaos_spec::{ProbePhase, plan::Plan};
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

@@ -7,8 +7,9 @@ use super::{
     rules::{Placed, Remembered},
     sets::PlanSets,
 };
-use crate::{observe::FaultReport, resolve::Target};
 use chaos_abi::{ACTION_LATENCY, State};
+use chaos_host::Target;
+use chaos_outcome::FaultReport;
 use chaos_spec::{
     faults,
     plan::{Plan, call::Candidate},

@@ -7,7 +7,7 @@ use super::{
     rules::Placed,
     wants::{Around, Want, goes_on},
 };
-use crate::resolve::{CgroupScope, Interface, Target};
+use chaos_host::{CgroupScope, Interface, Target};
 use chaos_spec::{
     Direction,
     plan::{Condition, Plan},

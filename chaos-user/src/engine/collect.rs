@@ -1,8 +1,8 @@
 //! Counters of the maps become the report's.
 
 use super::{Session, hosts, rules::Placed};
-use crate::observe::{Actions, FaultReport, HostAddresses, LatencyReport, MissedPeer, RejectedBy, Samples};
 use chaos_abi::{Counters, Flow, MissKey, maps};
+use chaos_outcome::{Actions, FaultReport, HostAddresses, LatencyReport, MissedPeer, RejectedBy, Samples};
 use chaos_spec::plan::Plan;
 use chaos_sys::{datapath::map_error, error::KernelError, netlink::Rtnl, netns::Netns, qdisc};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -6,9 +6,9 @@
 //! itself; targets that share one share what it has learned.
 
 use super::{EngineError, rules, sets};
-use crate::observe::HostAddresses;
 use aya::maps::MapError;
 use chaos_abi::{Followers, HostKey, LABELS, LearnedKey, MAX_LEARNED_OF_NAME, SET_V6, maps, name_hash};
+use chaos_outcome::HostAddresses;
 use chaos_spec::{
     plan::Plan,
     value::{Cidr, HostPattern},

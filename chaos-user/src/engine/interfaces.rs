@@ -4,7 +4,7 @@ use super::{
     Active, Engine, EngineError, Locked, PointKind, Session, marks, prepare, release, undo,
     wants::{self, Around, Want},
 };
-use crate::resolve::{Interface, Target};
+use chaos_host::{Interface, Target};
 use chaos_sys::netns;
 use std::collections::BTreeSet;
 

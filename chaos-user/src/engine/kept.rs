@@ -2,7 +2,7 @@
 //! root alone, since reports name peers and paths.
 
 use super::{EngineError, journal};
-use crate::observe::Report;
+use chaos_outcome::Report;
 use nix::libc;
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -81,7 +81,7 @@ fn shortened(report: &Report) -> io::Result<Vec<u8>> {
         return Ok(text);
     }
     let mut report = report.clone();
-    report.faults.iter_mut().for_each(|fault| fault.samples = crate::observe::Samples::default());
+    report.faults.iter_mut().for_each(|fault| fault.samples = chaos_outcome::Samples::default());
     report.warnings.push("examples are left out: the report would be too long to be kept".to_owned());
     let text = serde_json::to_vec(&report)?;
     if text.len() > MOST_OF_ONE {

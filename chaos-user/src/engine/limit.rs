@@ -3,7 +3,7 @@
 //! name of the interface, too: for when no journal says it.
 
 use super::{EngineError, LimitEntry, LimitPlace, Locked, RunEntry, rules::Placed, wants::Want};
-use crate::resolve::{Interface, Target};
+use chaos_host::{Interface, Target};
 use chaos_spec::plan::Plan;
 use chaos_sys::{
     error::KernelError,

@@ -2,7 +2,7 @@
 //! the targets receive.
 
 use super::never::{self, Never};
-use crate::resolve::{
+use chaos_host::{
     Target,
     names::{NameFiles, conf, query},
 };

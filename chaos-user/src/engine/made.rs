@@ -2,7 +2,7 @@
 //! are made, as they outlive their process.
 
 use super::{EngineError, Locked, Owner, Request, journal};
-use crate::resolve::cgroup;
+use chaos_host::cgroup;
 use nix::{
     errno::Errno,
     sys::{

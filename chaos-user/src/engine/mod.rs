@@ -1,4 +1,4 @@
-//! Step 5, when: the life of experiments, leases, the journal, rollback. Drives `kernel/`.
+//! Step 5, when: the life of experiments, leases, the journal, rollback. Drives `chaos_sys`.
 
 mod active;
 pub mod arrivals;

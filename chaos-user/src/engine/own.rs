@@ -1,6 +1,6 @@
 //! The node's own addresses: those from which it begins connections to its pods, as a kubelet does for its probes.
 
-use crate::resolve::Interface;
+use chaos_host::Interface;
 use chaos_sys::{
     address::{self, Address},
     error::KernelError,

@@ -1,7 +1,7 @@
 //! What this kernel lacks is refused before anything is attached.
 
 use super::{EngineError, arrivals, calls::without_cgroup, limit, queue, trial::Trial};
-use crate::resolve::Target;
+use chaos_host::Target;
 use chaos_spec::{OnUnsupported, plan::Plan};
 use chaos_sys::{error::KernelError, probe};
 use std::sync::OnceLock;

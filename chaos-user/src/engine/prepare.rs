@@ -13,8 +13,8 @@ use super::{
     undo,
     wants::{self, Around, Want},
 };
-use crate::resolve::Target;
 use chaos_abi::maps;
+use chaos_host::Target;
 use chaos_spec::{
     Probe,
     plan::{

@@ -5,7 +5,7 @@ use super::{
     Active, Engine, EngineError, Request, Session, journal::Home, lease::Leases, lookup::Known, prepare::all,
     run::check_names,
 };
-use crate::observe::FaultReport;
+use chaos_outcome::FaultReport;
 use std::sync::{Arc, Mutex};
 
 impl Engine {

@@ -1,11 +1,9 @@
 //! What a queue can hold back, and how much: not on loopback, and not more than its limit.
 
 use super::wants::{self, Around};
-use crate::{
-    observe::FaultReport,
-    resolve::{Interface, Target},
-};
 use chaos_abi::ACTION_LATENCY;
+use chaos_host::{Interface, Target};
+use chaos_outcome::FaultReport;
 use chaos_spec::plan::{Plan, RulePlan};
 
 /// Can packets of this rule be held back here? A packet that leaves the pair has lost its route, and without one no IPv4 address of the

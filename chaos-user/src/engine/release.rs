@@ -1,8 +1,8 @@
 //! Taking back: what a run wrote into the maps, and attach points that nobody uses any more.
 
 use super::{EngineError, Locked, PointEntry, PointKind, RunEntry, attach, clsact, hosts, limit, sets, walk};
-use crate::resolve::Interface;
 use chaos_abi::{LEASE_FREE, Lease, POINT_DNS, Point, Rule, maps};
+use chaos_host::Interface;
 use chaos_sys::{
     datapath::{Datapath, map_error},
     error::KernelError,

@@ -1,11 +1,11 @@
 //! From plans to entries of the maps: ids and rules.
 
 use super::{EngineError, Locked, RunEntry, Session, sets::PlanSets};
-use crate::resolve::{Probed, Target};
 use chaos_abi::{
     ACTION_EXCEPT, CallArgs, CallState, LEASE_ID_STEP, MAX_LEASES, MAX_PORT_SETS, MAX_RULES, RULE_ADDR_PORTS,
     RULE_ANY_PROBE, RULE_BOTH_ROLES, RULE_CGROUP, RULE_SPARE_NODE, Rule, SET_V6, State, maps,
 };
+use chaos_host::{Probed, Target};
 use chaos_spec::{
     Direction,
     plan::{Condition, Plan, RulePlan},

@@ -12,7 +12,7 @@ use super::{
     session::Shared,
     sets, undo,
 };
-use crate::observe::FaultReport;
+use chaos_outcome::FaultReport;
 use chaos_spec::plan::PeerAddress;
 use chaos_sys::names;
 use std::{

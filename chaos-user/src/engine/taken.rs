@@ -1,11 +1,9 @@
 //! Connections of a target that a local proxy takes over, as a service mesh's: looked for only where a fault has seen nothing that it means.
 
 use super::{Active, sets::Sets};
-use crate::{
-    observe::{FaultReport, HostAddresses, TakenOver},
-    resolve::{Host, ScopedBy, Target, cgroup},
-};
 use chaos_abi::{PROTO_ANY, PROTO_PORTS};
+use chaos_host::{Host, ScopedBy, Target, cgroup};
+use chaos_outcome::{FaultReport, HostAddresses, TakenOver};
 use chaos_spec::{
     plan::{Condition, PeerAddress, RulePlan},
     value::PortRange,

@@ -4,15 +4,13 @@
 mod nearest;
 mod sleep;
 
-use crate::{
-    resolve::Host,
-    syscall::{ERROR, THREAD, attach_trial, has_entry},
-};
+use crate::syscall::{ERROR, THREAD, attach_trial, has_entry};
 use aya::{
     programs::ProgramType,
     sys::{BpfHelper, is_helper_supported},
 };
 use chaos_abi::LONGEST_BUSY;
+use chaos_host::Host;
 use chaos_spec::plan::call::{AttachMethod, CallPlan, Candidate, CgroupHook, HookSite, candidates, table};
 use chaos_sys::{btf::KernelTypes, error::KernelError};
 use nix::errno::Errno;

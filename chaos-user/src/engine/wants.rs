@@ -1,7 +1,7 @@
 //! Which interfaces of a target get which rules, in which direction.
 
 use super::{arrivals, lookup::Known, queue, rules::Placed};
-use crate::resolve::{CgroupScope, Interface, Target};
+use chaos_host::{CgroupScope, Interface, Target};
 use chaos_spec::{
     faults::Queue,
     plan::{Plan, RulePlan},

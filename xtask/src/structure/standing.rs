@@ -19,9 +19,9 @@ pub const STANDING: [(&str, &[&str]); 17] = [
     ("chaos-user/src/k8s/agent", &["node", "publish"]),
     ("chaos-user/src/k8s/controller", &["aside", "peers"]),
     ("chaos-user/src/k8s/controller", &["orphans", "reconcile"]),
-    ("chaos-user/src/probe", &["check", "phase", "probes", "reach"]),
+    ("chaos-user/probe/src/", &["check", "phase", "probes", "reach"]),
     (
-        "chaos-user/src/resolve",
+        "chaos-user/host/src/",
         &["cgroup", "decide", "host", "local", "names_of_containers", "process", "runtime", "target"],
     ),
     ("tests/src/", &["cluster", "need", "net", "product", "traffic"]),

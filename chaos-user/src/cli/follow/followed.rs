@@ -1,6 +1,6 @@
 //! What following targets came to, for the report.
 
-use crate::observe::{FaultReport, Gap, TargetReport};
+use chaos_outcome::{FaultReport, Gap, TargetReport};
 use std::collections::HashMap;
 
 /// What following came to.

@@ -10,12 +10,10 @@ mod scope;
 mod scratch_cgroup;
 
 use super::{Active, Asker, Engine, Request, Session, attach};
-use crate::{
-    observe::FaultReport,
-    resolve::{CgroupScope, NetnsRef, Probed, ScopedBy, Target, TargetKind},
-};
 pub use calls::{Bypass, CallRow};
 use case::{Case, cases};
+use chaos_host::{CgroupScope, NetnsRef, Probed, ScopedBy, Target, TargetKind};
+use chaos_outcome::FaultReport;
 use chaos_sys::{
     error::KernelError,
     netlink::Rtnl,

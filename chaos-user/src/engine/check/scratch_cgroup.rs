@@ -1,6 +1,6 @@
 //! A scratch cgroup below this process's own, so that the latter never runs empty, which systemd would take for its end.
 
-use crate::resolve::{CgroupScope, Host, cgroup};
+use chaos_host::{CgroupScope, Host, cgroup};
 use chaos_sys::{error::KernelError, seam};
 use nix::errno::Errno;
 use std::{

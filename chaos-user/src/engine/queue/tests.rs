@@ -1,9 +1,7 @@
 use super::{overflowed, possible, rate, spared};
-use crate::{
-    engine::{lookup::Known, wants::Around},
-    observe::FaultReport,
-    resolve::{Interface, NetnsRef, Probed, ScopedBy, Target, TargetKind},
-};
+use crate::engine::{lookup::Known, wants::Around};
+use chaos_host::{Interface, NetnsRef, Probed, ScopedBy, Target, TargetKind};
+use chaos_outcome::FaultReport;
 use chaos_spec::plan::{Plan, plan};
 use std::{net::IpAddr, path::Path};
 

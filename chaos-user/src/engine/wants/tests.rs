@@ -1,7 +1,7 @@
 //! Stacks of devices, most of which a test machine's kernel lacks.
 
 use super::{carries, twice};
-use crate::resolve::{Interface, NetnsRef, Probed, ScopedBy, Target, TargetKind};
+use chaos_host::{Interface, NetnsRef, Probed, ScopedBy, Target, TargetKind};
 use std::path::Path;
 
 fn target(interfaces: Vec<Interface>) -> Target {

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     engine::{EngineError, possible::possible},
     k8s::api::TargetState,
-    resolve::{ByNetlink, Reason, Target},
 };
+use chaos_host::{ByNetlink, Reason, Target};
 use chaos_spec::OnUnsupported;
 use chaos_sys::{births::Event, clock::monotonic};
 use std::{

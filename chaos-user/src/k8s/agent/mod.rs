@@ -26,8 +26,8 @@ mod worker;
 use crate::{
     engine::{Engine, EngineError, own, reap::Reaped},
     k8s::{beat::Beat, lists::Lists, place, serve},
-    resolve::{Host, pod::Pods},
 };
+use chaos_host::{Host, pod::Pods};
 use chaos_sys::{
     births::{self, Births, Reader},
     memory,

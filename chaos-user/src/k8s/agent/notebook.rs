@@ -7,8 +7,8 @@ use crate::{
         folder::{self, Folder},
     },
     k8s::api::InjectionPhase,
-    observe::{FaultReport, Gap, Report},
 };
+use chaos_outcome::{FaultReport, Gap, Report};
 use chaos_sys::clock;
 use serde::{Deserialize, Serialize};
 use std::{

@@ -7,8 +7,8 @@ use crate::{
         api::{FaultSum, Injection, InjectionPhase, InjectionStatus, TargetRecord, TargetState},
         text::cut,
     },
-    observe::{FaultReport, Gap, Report, merged},
 };
+use chaos_outcome::{FaultReport, Gap, Report, merged};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use std::{collections::BTreeMap, time::Instant};
 

@@ -1,10 +1,8 @@
 //! What the agent knows of its node's pods, and which of them an experiment follows.
 
 use super::probed;
-use crate::{
-    k8s::{api::Follow, draw::drawn},
-    resolve::pod::PodRef,
-};
+use crate::k8s::{api::Follow, draw::drawn};
+use chaos_host::pod::PodRef;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,6 +1,6 @@
 //! The node's own policy: a file that no controller can override.
 
-use crate::resolve::pod::PodRef;
+use chaos_host::pod::PodRef;
 use chaos_spec::value::Duration;
 use serde::{Deserialize, Serialize};
 use std::{fs, io, path::Path};

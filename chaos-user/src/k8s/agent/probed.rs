@@ -1,10 +1,8 @@
 //! At which ports a kubelet probes a pod, and by which id the pod's network calls the node's.
 
-use crate::{
-    engine::Active,
-    observe::FaultReport,
-    resolve::{Probed, Target},
-};
+use crate::engine::Active;
+use chaos_host::{Probed, Target};
+use chaos_outcome::FaultReport;
 use chaos_spec::plan::RulePlan;
 use chaos_sys::{netns::Netns, netns_id};
 use k8s_openapi::{

@@ -11,10 +11,10 @@ use super::{
 use crate::{
     engine::{Active, Asker, EngineError, Remembered, Request, kept, lease::Fate, possible::reduce, queue, taken},
     k8s::api::{InjectionPhase, InjectionSpec, Stop},
-    observe::{Ending, Gap, Report, TargetReport, condensed, judge, merged, planned},
-    resolve::Target,
 };
 use chaos_abi::STOP_FINISH;
+use chaos_host::Target;
+use chaos_outcome::{Ending, Gap, Report, TargetReport, condensed, judge, merged, planned};
 use chaos_sys::clock::{boot, monotonic};
 use std::{
     collections::HashMap,

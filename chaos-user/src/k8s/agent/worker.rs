@@ -14,9 +14,9 @@ use super::{
 use crate::{
     engine::{Engine, EngineError, journal, own},
     k8s::{beat::Beat, text::cut},
-    observe::Ending,
-    resolve::pod::Pods,
 };
+use chaos_host::pod::Pods;
+use chaos_outcome::Ending;
 use chaos_sys::{births::Births, kill_switch::kill_switch};
 use std::{
     collections::{BTreeMap, BTreeSet},

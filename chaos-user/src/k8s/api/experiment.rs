@@ -4,7 +4,7 @@ use super::{
     record::{FaultSum, TargetRecord},
     resource::resource,
 };
-use crate::observe::{ProbeReport, Verdict};
+use chaos_outcome::{ProbeReport, Verdict};
 use chaos_spec::ExperimentSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;

@@ -4,7 +4,7 @@ use super::{
     record::{FaultSum, TargetRecord},
     resource::resource,
 };
-use crate::observe::Report;
+use chaos_outcome::Report;
 use chaos_spec::{Fault, OnUnsupported, value::Duration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use schemars::JsonSchema;

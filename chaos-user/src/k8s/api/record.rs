@@ -1,6 +1,6 @@
 //! Records that several resources hold.
 
-use crate::observe::{FaultReport, Gap};
+use chaos_outcome::{FaultReport, Gap};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 

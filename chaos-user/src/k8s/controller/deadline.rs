@@ -1,16 +1,14 @@
 //! The start deadline: an experiment whose faults have not begun by then never begins, and what keeps it from beginning is said.
 
 use super::{condition, decide::Decision, outcome};
-use crate::{
-    k8s::{
-        api::{Experiment, ExperimentStatus, INJECTED, Injection, InjectionPhase, Phase, REVERTED, Stop},
-        lists::of_request,
-        text::cut,
-        time::time,
-        undeclared::undeclared,
-    },
-    observe::Verdict,
+use crate::k8s::{
+    api::{Experiment, ExperimentStatus, INJECTED, Injection, InjectionPhase, Phase, REVERTED, Stop},
+    lists::of_request,
+    text::cut,
+    time::time,
+    undeclared::undeclared,
 };
+use chaos_outcome::Verdict;
 use serde_json::Value;
 use std::time::{Duration, SystemTime};
 

@@ -16,16 +16,14 @@ use super::{
     valid::valid,
     world::World,
 };
-use crate::{
-    k8s::{
-        api::{
-            DEGRADED, Experiment, ExperimentStatus, INJECTED, Injection, InjectionPhase, Phase, REVERTED, SELECTED,
-            STARTED_BY, STOP, Stop,
-        },
-        time::time,
+use crate::k8s::{
+    api::{
+        DEGRADED, Experiment, ExperimentStatus, INJECTED, Injection, InjectionPhase, Phase, REVERTED, SELECTED,
+        STARTED_BY, STOP, Stop,
     },
-    observe::Verdict,
+    time::time,
 };
+use chaos_outcome::Verdict;
 use chaos_spec::{ProbePhase, value::Duration as Length};
 use kube::ResourceExt;
 use std::{

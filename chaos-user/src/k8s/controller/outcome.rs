@@ -1,15 +1,13 @@
 //! What the nodes say, put together.
 
-use crate::{
-    k8s::{
-        api::{
-            Experiment, FaultSum, Injection, InjectionPhase, InjectionStatus, MOST_TARGETS, PodTarget, Summary,
-            TargetRecord, TargetState,
-        },
-        text::cut,
+use crate::k8s::{
+    api::{
+        Experiment, FaultSum, Injection, InjectionPhase, InjectionStatus, MOST_TARGETS, PodTarget, Summary,
+        TargetRecord, TargetState,
     },
-    observe::{Ending, FaultPlanned, FaultReport, ProbeReport, Unit, Verdict, judge, merged},
+    text::cut,
 };
+use chaos_outcome::{Ending, FaultPlanned, FaultReport, ProbeReport, Unit, Verdict, judge, merged};
 use std::collections::BTreeMap;
 
 /// Sums of each fault over all nodes.

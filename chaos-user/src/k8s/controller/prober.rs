@@ -4,11 +4,9 @@ use super::{
     reach::{Maps, Within},
     world::World,
 };
-use crate::{
-    k8s::api::{self, Experiment},
-    observe::ProbeReport,
-    probe::{Cause, Phase, Place, Places, Probes, Reach, Refused},
-};
+use crate::k8s::api::{self, Experiment};
+use chaos_outcome::ProbeReport;
+use chaos_probe::{Cause, Phase, Place, Places, Probes, Reach, Refused};
 use chaos_spec::{Endpoint, Probe, ProbePhase, Url};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;

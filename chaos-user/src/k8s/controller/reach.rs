@@ -2,10 +2,8 @@
 //! what the operator allows, and for who may create experiments in all namespaces what is not the cluster's own.
 
 use super::world::World;
-use crate::{
-    k8s::api::{Experiment, REACH, REACH_CLUSTER, STARTED_BY},
-    probe::{Cause, Reach},
-};
+use crate::k8s::api::{Experiment, REACH, REACH_CLUSTER, STARTED_BY};
+use chaos_probe::{Cause, Reach};
 use chaos_spec::value::Cidr;
 use k8s_openapi::api::{
     core::v1::{Pod, Service},

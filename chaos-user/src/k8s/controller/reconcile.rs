@@ -12,15 +12,13 @@ use super::{
     tell::{tell, warn},
     world::Watched,
 };
-use crate::{
-    k8s::{
-        api::{EXPERIMENT, Experiment, Injection, PeerSet, Phase, STOP, Stop},
-        lists::Lists,
-        undeclared::apply_status,
-    },
-    observe::Verdict,
-    probe::{Cause, Refused},
+use crate::k8s::{
+    api::{EXPERIMENT, Experiment, Injection, PeerSet, Phase, STOP, Stop},
+    lists::Lists,
+    undeclared::apply_status,
 };
+use chaos_outcome::Verdict;
+use chaos_probe::{Cause, Refused};
 use chaos_spec::KIND;
 use futures::{StreamExt, stream};
 use kube::{

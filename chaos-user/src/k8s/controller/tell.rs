@@ -87,7 +87,8 @@ fn pods(status: &ExperimentStatus, orders: &[Injection]) -> Vec<ObjectReference>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{k8s::api::TargetRecord, observe::Verdict};
+    use crate::k8s::api::TargetRecord;
+    use chaos_outcome::Verdict;
 
     #[test]
     fn the_note_is_the_report_in_short() {

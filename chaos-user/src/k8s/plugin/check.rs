@@ -9,8 +9,8 @@ use super::{
 use crate::{
     engine::EngineError,
     k8s::api::{Capability, NodeAgent, NodeAgentStatus},
-    observe::{ExitCode, aligned, printable, row},
 };
+use chaos_outcome::{ExitCode, aligned, printable, row};
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};

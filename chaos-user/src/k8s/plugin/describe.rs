@@ -9,8 +9,8 @@ use super::{
 use crate::{
     engine::EngineError,
     k8s::api::{Experiment, ExperimentStatus, Injection},
-    observe::{ExitCode, aligned, count, printable, row},
 };
+use chaos_outcome::{ExitCode, aligned, count, printable, row};
 use kube::ResourceExt;
 use std::time::SystemTime;
 

@@ -1,10 +1,8 @@
 //! One report of an experiment, from what its nodes say.
 
 use super::words::moment;
-use crate::{
-    k8s::api::{Experiment, FaultSum, Injection, PodTarget, TargetRecord, TargetState},
-    observe::{Report, TargetReport, Verdict, merged},
-};
+use crate::k8s::api::{Experiment, FaultSum, Injection, PodTarget, TargetRecord, TargetState};
+use chaos_outcome::{Report, TargetReport, Verdict, merged};
 use chaos_spec::plan::Asked;
 use kube::ResourceExt;
 use std::collections::BTreeSet;
@@ -113,7 +111,7 @@ fn message(record: &TargetRecord) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::FaultReport;
+    use chaos_outcome::FaultReport;
     use serde_json::{Value, json};
 
     fn experiment(status: Value) -> Experiment {

@@ -10,8 +10,8 @@ use super::{
 use crate::{
     engine::EngineError,
     k8s::api::{Halt, HaltSpec, NodeAgent},
-    observe::ExitCode,
 };
+use chaos_outcome::ExitCode;
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, PostParams},
@@ -95,7 +95,7 @@ pub async fn unlock(cluster: &Cluster) -> Result<Answer, EngineError> {
     for halt in &all {
         let asked = Asked { verb: "delete", resource: "halts", namespace: None };
         cluster.call(asked, api.delete(&halt.name_any(), &DeleteParams::default())).await?;
-        text += &format!("Halt/{} lifted: {}\n", halt.name_any(), crate::observe::printable(&halt.spec.reason));
+        text += &format!("Halt/{} lifted: {}\n", halt.name_any(), chaos_outcome::printable(&halt.spec.reason));
     }
     if all.is_empty() {
         text = "the cluster was not locked\n".to_owned();

@@ -5,11 +5,8 @@ use super::{
     cluster::Cluster,
     words::{age, or_dash, phase, since, unreadable},
 };
-use crate::{
-    engine::EngineError,
-    k8s::api::Experiment,
-    observe::{ExitCode, aligned, row},
-};
+use crate::{engine::EngineError, k8s::api::Experiment};
+use chaos_outcome::{ExitCode, aligned, row};
 use kube::ResourceExt;
 use serde_json::json;
 use std::time::SystemTime;

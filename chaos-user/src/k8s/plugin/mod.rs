@@ -31,7 +31,7 @@ pub use run::{Wish, run};
 pub use stop::{How, stop, stop_all};
 pub use wait::{Awaited, wait};
 
-use crate::observe::ExitCode;
+use chaos_outcome::ExitCode;
 
 /// What a verb says on stdout, and how it ends.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,8 +19,8 @@ use crate::{
             world::World,
         },
     },
-    observe::{ExitCode, combined, printable},
 };
+use chaos_outcome::{ExitCode, combined, printable};
 use chaos_spec::{self as spec, Fault, OnUnsupported, Parsed, PodTargets, SelectMode, plan};
 use kube::ResourceExt;
 use std::{collections::BTreeMap, time::SystemTime};

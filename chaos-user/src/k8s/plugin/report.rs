@@ -5,7 +5,8 @@ use super::{
     gather::gather,
     words::{phase, title},
 };
-use crate::{engine::EngineError, observe::Report};
+use crate::engine::EngineError;
+use chaos_outcome::Report;
 
 /// The report of an experiment of the namespace.
 ///

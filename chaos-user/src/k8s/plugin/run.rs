@@ -11,8 +11,8 @@ use super::{
 use crate::{
     engine::EngineError,
     k8s::api::{Experiment, STOP},
-    observe::{ExitCode, FaultProgress, Report, lines},
 };
+use chaos_outcome::{ExitCode, FaultProgress, Report, lines};
 use chaos_spec::Parsed;
 use kube::{Api, ResourceExt, api::DeleteParams};
 use std::time::{Duration, Instant};

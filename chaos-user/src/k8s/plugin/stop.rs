@@ -10,8 +10,8 @@ use super::{
 use crate::{
     engine::EngineError,
     k8s::api::{Experiment, STOP},
-    observe::ExitCode,
 };
+use chaos_outcome::ExitCode;
 use std::time::Duration;
 
 /// How experiments are ended.

@@ -5,13 +5,11 @@ use super::{
     ANSWER, Decider, NOBODY,
     outcome::{self, takes_part},
 };
-use crate::{
-    k8s::{
-        api::{DEGRADED, Injection, Stop},
-        time::time,
-    },
-    observe::Verdict,
+use crate::k8s::{
+    api::{DEGRADED, Injection, Stop},
+    time::time,
 };
+use chaos_outcome::Verdict;
 use chaos_spec::{OnUnsupported, ProbePhase};
 use kube::ResourceExt;
 

@@ -2,10 +2,8 @@
 //! ends on time, because each node has its own end, and it can be stopped.
 
 use super::{Decider, Decision, LATE, outcome};
-use crate::{
-    k8s::api::{DEGRADED, Injection, STOP, Stop, Unread},
-    observe::Verdict,
-};
+use crate::k8s::api::{DEGRADED, Injection, STOP, Stop, Unread};
+use chaos_outcome::Verdict;
 use kube::ResourceExt;
 use std::time::{Duration, SystemTime};
 

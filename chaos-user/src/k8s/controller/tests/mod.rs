@@ -13,10 +13,8 @@ use super::{
     prober::Seen,
     world::World,
 };
-use crate::{
-    k8s::api::{Experiment, Injection, InjectionPhase, InjectionStatus, Phase, Stop},
-    observe::Verdict,
-};
+use crate::k8s::api::{Experiment, Injection, InjectionPhase, InjectionStatus, Phase, Stop};
+use chaos_outcome::Verdict;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::{
@@ -118,8 +116,8 @@ fn answered(
         });
         let mut status: InjectionStatus = serde_json::from_value(status).unwrap();
         if phase.is_over() {
-            let mut report = crate::observe::Report::default();
-            report.faults.extend(serde_json::from_value::<crate::observe::FaultReport>(whole(fault)).ok());
+            let mut report = chaos_outcome::Report::default();
+            report.faults.extend(serde_json::from_value::<chaos_outcome::FaultReport>(whole(fault)).ok());
             status.report = Some(report);
         }
         one.status = Some(status);
@@ -130,7 +128,7 @@ fn answered(
 
 /// The fields of a report that a test does not care for.
 fn whole(fault: Value) -> Value {
-    let mut value = serde_json::to_value(crate::observe::FaultReport::default()).unwrap();
+    let mut value = serde_json::to_value(chaos_outcome::FaultReport::default()).unwrap();
     value.as_object_mut().unwrap().extend(fault.as_object().unwrap().clone());
     value
 }

@@ -1,7 +1,7 @@
 //! What probes change.
 
 use super::*;
-use crate::observe::{PhaseReport, ProbeReport};
+use chaos_outcome::{PhaseReport, ProbeReport};
 use chaos_spec::ProbePhase;
 
 fn probed(when: Value) -> Experiment {

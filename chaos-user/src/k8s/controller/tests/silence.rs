@@ -150,7 +150,7 @@ fn gaps_degrade_it() {
     let started = decide(&one, &world(), &ready, &Seen::default(), now);
     let mut acting = answered(&started, &mut one, |_| (InjectionPhase::Injected, 1));
     let target = acting.iter_mut().find_map(|one| one.status.as_mut()?.targets.first_mut()).unwrap();
-    target.gaps.push(crate::observe::Gap {
+    target.gaps.push(chaos_outcome::Gap {
         from: "2026-01-01T00:00:00Z".to_owned(),
         to: "2026-01-01T00:00:01Z".to_owned(),
         reason: "the agent was restarted".to_owned(),
