@@ -15,12 +15,10 @@ mod victim;
 
 use std::os::fd::OwnedFd;
 
-use chaos::{
-    engine::{
-        self,
-        trial::{Trial, cgroup_root},
-    },
+use chaos_engine::{
+    self as engine,
     syscall::attach_empty,
+    trial::{Trial, cgroup_root},
 };
 use chaos_host::Wanted;
 use chaos_spec::plan::call::{CallPlan, HookSite};

@@ -11,8 +11,8 @@ mod watch;
 
 use std::{collections::HashMap, time::Instant};
 
-use chaos::engine::{self, Active, Engine};
 use chaos_abi::PROGRAM_FAULT;
+use chaos_engine::{self as engine, Active, Engine};
 use chaos_sys::{datapath::Datapath, kill_switch::kill_switch};
 use chaos_tests::{
     figure::{self, Figure},

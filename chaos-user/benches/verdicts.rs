@@ -5,8 +5,8 @@
 mod common;
 
 use aya::maps::lpm_trie::Key;
-use chaos::engine::sets;
 use chaos_abi::*;
+use chaos_engine::sets;
 use chaos_tests::{
     figure::{self, Figure, Rounds},
     stats::quantile::median,

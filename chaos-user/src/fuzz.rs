@@ -1,14 +1,9 @@
 //! Every parser of what others write, by name: processes name themselves, pods and files come from anybody, answers from the network.
 //! `cargo test` feeds each with mutated samples; `cargo xtask fuzz` with inputs that libFuzzer derives from the coverage.
 
-use crate::{
-    engine::Journal,
-    k8s::{
-        agent::{notebook::Notebook, policy::Policy},
-        api::{Experiment, Halt, Injection, NodeAgent, PeerSet},
-    },
-};
+use chaos_engine::Journal;
 use chaos_host::fuzz::{dns, names, procfs};
+use chaos_k8s::api::{Experiment, Halt, Injection, NodeAgent, PeerSet};
 use chaos_spec::{self as spec, Endpoint, Url, plan::glob};
 use serde::de::DeserializeOwned;
 
@@ -105,14 +100,12 @@ fn resources(input: &[u8]) {
 
 fn policy(input: &[u8]) {
     let Ok(text) = str::from_utf8(input) else { return };
-    if let Ok(policy) = yaml_serde::from_str::<Policy>(text) {
-        let _ = policy.namespace("kube-system");
-    }
+    chaos_agent::fuzz::policy(text);
 }
 
 fn journal(input: &[u8]) {
     let _ = serde_json::from_slice::<Journal>(input);
-    let _ = serde_json::from_slice::<Notebook>(input);
+    chaos_agent::fuzz::notebook(input);
 }
 
 fn netlink(input: &[u8]) {

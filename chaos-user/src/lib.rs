@@ -8,8 +8,5 @@
 pub mod say;
 
 pub mod cli;
-pub mod engine;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
-pub mod k8s;
-pub mod syscall;

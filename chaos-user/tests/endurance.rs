@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chaos::engine;
+use chaos_engine as engine;
 use endurance::{held, stage::Stage};
 
 const FAULTS: &str = "

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chaos::engine::{self, journal, reap};
+use chaos_engine::{self as engine, journal, reap};
 use chaos_tests::figure::{self, Figure, absent};
 use nix::{
     sys::signal::{Signal, kill},

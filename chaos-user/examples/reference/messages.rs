@@ -1,7 +1,7 @@
 //! What is said of experiments that cannot run: asked of the parser itself, and read from the definitions.
 
 use crate::text::{code, columns, head, plain, row};
-use chaos::k8s::api::crd;
+use chaos_k8s::api::crd;
 use chaos_spec as spec;
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -1,7 +1,8 @@
 //! Metrics, as an agent and a controller answer them.
 
 use crate::text::{code, columns, head, plain, row};
-use chaos::k8s::{agent, controller};
+use chaos_agent as agent;
+use chaos_k8s::controller;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The page.

@@ -4,7 +4,7 @@ use crate::{
     objects::Sections,
     text::{code, columns, head, plain, row},
 };
-use chaos::k8s::api::{self, crd};
+use chaos_k8s::api::{self, crd};
 use serde_json::Value;
 
 /// The page.

@@ -5,6 +5,7 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod condense;
+pub mod error;
 mod exit;
 mod figure;
 mod junit;
@@ -20,6 +21,7 @@ pub use figure::{count, printable};
 pub use table::{aligned, row};
 
 pub use condense::condensed;
+pub use error::EngineError;
 pub use exit::{ExitCode, combined};
 pub use merge::merged;
 pub use percentile::{LatencyReport, percentile};

@@ -1,7 +1,8 @@
 //! The probes before the faults: where one fails, nothing is attached.
 
 use super::watch::{TICK, not_injected, signal_name};
-use crate::engine::{EngineError, Request};
+use chaos_engine::Request;
+use chaos_outcome::EngineError;
 use chaos_outcome::{Ending, Report};
 use chaos_probe::{Anywhere, Cause, Phase, Place, Places, Probes, Reach};
 use chaos_spec::ProbePhase;

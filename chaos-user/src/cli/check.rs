@@ -1,7 +1,7 @@
 //! `chaos check`.
 
 use super::fail;
-use crate::engine::check::{self, Bypass, CallRow, Check, Row};
+use chaos_engine::check::{self, Bypass, CallRow, Check, Row};
 use chaos_outcome::ExitCode;
 use std::fmt::Write as _;
 

@@ -1,7 +1,8 @@
 //! `chaos cleanup`.
 
 use super::fail;
-use crate::engine::{EngineError, journal, marks, reap};
+use chaos_engine::{journal, marks, reap};
+use chaos_outcome::EngineError;
 use chaos_outcome::ExitCode;
 use chaos_sys::search;
 

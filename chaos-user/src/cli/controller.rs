@@ -1,9 +1,9 @@
 //! `chaos controller`.
 
-pub use crate::k8s::controller::Options;
+pub use chaos_k8s::controller::Options;
 
 use super::{fail, log};
-use crate::k8s;
+use chaos_k8s as k8s;
 use chaos_outcome::ExitCode;
 
 /// A name that no other process of a cluster has.

@@ -1,6 +1,6 @@
 //! `chaos crd`.
 
-use crate::k8s::api::crd;
+use chaos_k8s::api::crd;
 use chaos_outcome::ExitCode;
 
 /// Prints the custom resource definitions.

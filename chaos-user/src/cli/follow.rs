@@ -5,11 +5,12 @@ mod followed;
 pub use followed::Followed;
 
 use super::input::needs;
-use crate::engine::{Active, Engine, EngineError, Owner, lease, possible::possible, wants};
+use chaos_engine::{Active, Engine, Owner, lease, possible::possible, wants};
 use chaos_host::{
     ByNetlink, Host, Reason, ResolveError, Selector, Target, TargetKind, Wanted, cgroup, local::Interfaces,
     resolve_local, target::ScopedBy,
 };
+use chaos_outcome::EngineError;
 use chaos_outcome::{FaultReport, Gap};
 use std::{
     collections::HashMap,

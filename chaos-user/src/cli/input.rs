@@ -1,7 +1,7 @@
 //! Files become plans on targets. All problems of all files are said, one line each.
 
 use super::command::Command;
-use crate::engine::{Asker, Request, made, wants};
+use chaos_engine::{Asker, Request, made, wants};
 use chaos_host::{self as resolve, ByNetlink, Host, Needs, Reason, Selector, Target, Wanted};
 use chaos_outcome::{ExitCode, combined};
 use chaos_spec::{

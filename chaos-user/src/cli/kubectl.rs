@@ -1,10 +1,8 @@
 //! `kubectl chaos`: this binary as a plugin of kubectl.
 
 use super::{Until, fail, format, input, progress::Progress, run::print};
-use crate::{
-    engine::EngineError,
-    k8s::plugin::{self, Answer, Awaited, Cluster, How, Options, Show, Wish},
-};
+use chaos_k8s::plugin::{self, Answer, Awaited, Cluster, How, Options, Show, Wish};
+use chaos_outcome::EngineError;
 use chaos_outcome::{ExitCode, Format};
 use chaos_spec::{self as spec, Parsed};
 use clap::{Args, Parser, Subcommand};

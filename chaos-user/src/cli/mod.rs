@@ -20,7 +20,9 @@ mod stop;
 mod wait;
 mod watch;
 
-use crate::{engine::EngineError, k8s::Ports, say};
+use crate::say;
+use chaos_k8s::Ports;
+use chaos_outcome::EngineError;
 use chaos_outcome::{ExitCode, Format};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -197,7 +199,7 @@ enum Command {
         health_port: Option<u16>,
         /// A network (10.0.0.0/8) or host that probes of every namespace reach beside its own pods and Services; may be repeated.
         #[arg(long, value_name = "CIDR|HOST", value_delimiter = ',')]
-        probe_allow: Vec<crate::k8s::controller::Allowed>,
+        probe_allow: Vec<chaos_k8s::controller::Allowed>,
     },
     /// Print the custom resource definitions of a cluster as YAML.
     Crd,

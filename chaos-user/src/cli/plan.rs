@@ -1,8 +1,8 @@
 //! `chaos plan`.
 
 use super::{before, code_of, input};
-use crate::engine::{
-    EngineError, Request, check,
+use chaos_engine::{
+    Request, check,
     lookup::Known,
     mechanism::mechanism,
     possible::reduce,
@@ -11,6 +11,7 @@ use crate::engine::{
     wants::{self, Around},
 };
 use chaos_host::Target;
+use chaos_outcome::EngineError;
 use chaos_outcome::{ExitCode, combined, count as figure};
 use chaos_spec::{
     Direction,

@@ -1,6 +1,6 @@
 //! Live progress on stderr: lines that are rewritten on a terminal, plain lines where it is piped.
 
-use crate::engine::{Active, Engine};
+use chaos_engine::{Active, Engine};
 use chaos_outcome::{FaultProgress, lines};
 use std::{
     io::{IsTerminal, Write, stderr},

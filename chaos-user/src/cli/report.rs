@@ -1,7 +1,8 @@
 //! `chaos report`: what became of an experiment of this node that is over.
 
 use super::{fail, run};
-use crate::engine::{EngineError, journal, kept};
+use chaos_engine::{journal, kept};
+use chaos_outcome::EngineError;
 use chaos_outcome::{ExitCode, Format};
 
 /// Prints the report; its verdict's exit code.

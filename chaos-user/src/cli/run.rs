@@ -7,10 +7,9 @@ use super::{
     input::{self, Files},
     watch,
 };
-use crate::{
-    engine::{self, EngineError, possible::reduce},
-    say,
-};
+use crate::say;
+use chaos_engine::{self as engine, possible::reduce};
+use chaos_outcome::EngineError;
 use chaos_outcome::{self as observe, ExitCode, Format, Report, combined};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::sync::{Arc, atomic::AtomicUsize};

@@ -1,7 +1,7 @@
 //! `chaos status`: what is active on this node, and what is left of the dead.
 
 use super::fail;
-use crate::engine::{Journal, RunEntry, journal, marks};
+use chaos_engine::{Journal, RunEntry, journal, marks};
 use chaos_outcome::{ExitCode, printable};
 use serde_json::{Value, json};
 

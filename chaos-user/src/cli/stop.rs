@@ -1,8 +1,9 @@
 //! `chaos stop` and `chaos unlock`. The faults are off by one map write, whatever their process does.
 
 use super::fail;
-use crate::engine::{EngineError, Journal, RunEntry, folder::Folder, journal, marks};
 use chaos_abi::{STOP_ABORT, STOP_FINISH};
+use chaos_engine::{Journal, RunEntry, folder::Folder, journal, marks};
+use chaos_outcome::EngineError;
 use chaos_outcome::{ExitCode, combined};
 use chaos_sys::{error::KernelError, kill_switch::kill_switch, names, stops::Stops};
 use nix::errno::Errno;

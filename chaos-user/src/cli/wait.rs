@@ -1,7 +1,8 @@
 //! `chaos wait`: for scripts.
 
 use super::{Until, fail, report};
-use crate::engine::{EngineError, RunEntry, journal, kept};
+use chaos_engine::{RunEntry, journal, kept};
+use chaos_outcome::EngineError;
 use chaos_outcome::ExitCode;
 use chaos_sys::datapath::Datapath;
 use std::time::{Duration, Instant};

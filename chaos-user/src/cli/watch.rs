@@ -5,9 +5,10 @@ use super::{
     follow::{Follow, Followed},
     progress::Progress,
 };
-use crate::engine::{Active, Engine, EngineError, Request, kept, lease::Fate, queue, taken};
 use chaos_abi::STOP_FINISH;
+use chaos_engine::{Active, Engine, Request, kept, lease::Fate, queue, taken};
 use chaos_host::Target;
+use chaos_outcome::EngineError;
 use chaos_outcome::{self as observe, Ending, FaultPlanned, FaultReport, Report, TargetReport, Verdict, planned};
 use chaos_probe::{Phase, Probes};
 use chaos_spec::{ProbePhase, plan::Plan};

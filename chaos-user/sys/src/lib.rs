@@ -3,6 +3,8 @@
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+pub use chaos_error as error;
+
 pub mod acting;
 pub mod address;
 pub mod births;
@@ -14,7 +16,6 @@ pub mod conntrack;
 pub mod counters;
 pub mod datapath;
 pub mod dist;
-pub mod error;
 pub mod ethtool;
 pub mod filter;
 #[cfg(any(test, feature = "testing"))]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use chaos::engine::{Asker, Request};
+use chaos_engine::{Asker, Request};
 use chaos_host::{ByNetlink, Host, Needs, Selector, Wanted, resolve_local};
 use chaos_spec::{self as spec, plan};
 use chaos_sys::netns::Netns;

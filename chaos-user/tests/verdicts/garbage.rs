@@ -114,7 +114,7 @@ pub fn stage_rule(stage: &mut Stage, rule: Rule, protocol: u8, ingress: bool) {
     bits[0] = 1 << PORT;
     stage.datapath.port_sets.set(1, bits, 0).unwrap();
     for (peers, address) in (1..).zip(PEERS) {
-        stage.datapath.addrs.insert(chaos::engine::sets::key(peers, address.parse().unwrap()), 1, 0).unwrap();
+        stage.datapath.addrs.insert(chaos_engine::sets::key(peers, address.parse().unwrap()), 1, 0).unwrap();
     }
     let peers = 1 + u32::from(ingress);
     stage.rules(&[Rule { protocol: protocol.into(), ports: 1, peers, flags: RULE_ADDRS, ..rule }]);

@@ -234,7 +234,7 @@ impl Agents {
         begun.elapsed()
     }
 
-    /// As chaos-user/src/k8s/agent/part.rs says it.
+    /// As chaos-user/agent/src/part.rs says it.
     fn say(&self, injection: &Value, phase: &str) -> Request {
         let (meta, spec) = (&injection["metadata"], &injection["spec"]);
         let (name, node) = (meta["name"].as_str().unwrap_or_default(), spec["nodeName"].as_str().unwrap_or_default());

@@ -2,6 +2,7 @@
 //! each other do not import in a circle. clippy checks the length of functions (`clippy.toml`).
 
 mod imports;
+mod layers;
 mod standing;
 
 use std::{
@@ -35,6 +36,7 @@ pub fn check() -> Result<()> {
     let files = sources(root)?;
     let mut broken = long(&files);
     broken.extend(unguarded(&files));
+    broken.extend(layers::broken()?);
     let mut crates: BTreeMap<PathBuf, Vec<(Module, String)>> = BTreeMap::new();
     for (path, text) in &files {
         let Some((home, module)) = module_of(path) else { continue };

@@ -1,0 +1,15 @@
+//! The parsers of the agent's files, for `cargo xtask fuzz` and its like among the unit tests.
+
+use super::{notebook::Notebook, policy::Policy};
+
+/// The node's policy.
+pub fn policy(text: &str) {
+    if let Ok(policy) = yaml_serde::from_str::<Policy>(text) {
+        let _ = policy.namespace("kube-system");
+    }
+}
+
+/// What an earlier process noted.
+pub fn notebook(input: &[u8]) {
+    let _ = serde_json::from_slice::<Notebook>(input);
+}
