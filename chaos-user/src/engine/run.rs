@@ -10,9 +10,9 @@ use super::{
     prepare::{Asker, CLUSTER, all, note},
     reap, release,
     session::Shared,
-    sets, undo,
+    sets, taken, undo,
 };
-use crate::{kernel::names, observe::FaultReport, plan::PeerAddress};
+use crate::{kernel::names, observe::FaultReport, plan::PeerAddress, resolve::Target};
 use std::{
     collections::BTreeSet,
     net::IpAddr,
@@ -191,15 +191,27 @@ impl Engine {
         Ok(sets::write_node(&mut self.session().datapath, addresses)?)
     }
 
-    /// Takes a target out of a running experiment; its final counts.
+    /// Takes a target out of a running experiment; its final counts. `container`: as [`taken::enter`] has it.
     ///
     /// # Errors
     /// What could not be taken away; it stays in the journal for `chaos cleanup`.
-    pub fn release(&self, active: &mut Active, target: usize) -> Result<Vec<FaultReport>, EngineError> {
+    pub fn release(
+        &self,
+        active: &mut Active,
+        target: usize,
+        container: impl Fn(&Target, i32) -> Option<String>,
+    ) -> Result<Vec<FaultReport>, EngineError> {
         let reports = self.reports(active, Some(target));
+        // It holds the namespace for as long as its connections are looked at.
+        let gone = active.targets.get(target).cloned();
         let mut locked = self.home.lock()?;
         undo::release(&mut locked, &mut self.session(), active, target)?;
-        reports
+        drop(locked);
+        let mut reports = reports?;
+        if let Some(gone) = gone {
+            taken::of_released(active, &gone, &mut reports, container);
+        }
+        Ok(reports)
     }
 
     /// Rules off, packets in the queue sent on their way, all taken away; the final counts.
