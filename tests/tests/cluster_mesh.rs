@@ -142,6 +142,27 @@ fn an_app_behind_a_sidecar_is_hit_at_the_sidecar_and_the_verdict_names_it() {
         asked.delete();
         assert!(peer.hears(&pod.ip, SOON), "{case}: the app does not reach its peer any more");
     }
+    // Beside one that is hit it is named, too.
+    let plain = scene.start(&[knocking(&scene, &peer_pod.ip)]).remove(0);
+    let apps = json!([{ "key": "app", "operator": "In", "values": ["meshed", "plain"] }]);
+    let pods = json!({ "labelSelector": { "matchExpressions": apps }, "containers": ["app"] });
+    let asked = Asked::apply_spec(&scene, "both", &cut("egress", &pods));
+    asked.await_injected();
+    assert!(peer.hears(&pod.ip, SILENCE), "behind the proxy it is not hit");
+    plain.wait_reaches(&peer_pod.ip, false, SOON);
+    let over = asked.await_over();
+    let names = format!("cut: no effect on {}/meshed/app; connections such as {}:", scene.namespace, pod.ip);
+    let (verdict, reason) = (over.verdict(), over.reason());
+    assert_eq!(verdict, "Pass", "{reason}");
+    assert!(reason.starts_with(&names) && reason.contains(taken_over) && !reason.contains("plain"), "{reason}");
+    asked.delete();
+}
+
+/// A pod without a proxy whose app sends to the peer.
+fn knocking(scene: &Scene, peer: &str) -> Value {
+    let mut pod = scene.pod("plain", "plain", "node1");
+    pod["spec"]["containers"] = json!([container("app", &["knock", peer, "80", "100"])]);
+    pod
 }
 
 /// Cuts pods off from the peer.
