@@ -127,7 +127,9 @@ fn one_target(stage: &Stage) {
         let targets = request(stage, MOST, 1).targets;
         let took = until(stage, Until::Lost, || join(&engine, &mut active, targets));
         let last = active[0].targets.len() - 1;
-        reverts.push(until(stage, Until::Passed, || drop(engine.release(&mut active[0], last).expect("release"))));
+        reverts.push(until(stage, Until::Passed, || {
+            drop(engine.release(&mut active[0], last, |_, _| None).expect("release"))
+        }));
         took
     });
     ended(&engine, &active);

@@ -60,18 +60,26 @@ fn with_programs(name: &str, script: &str) -> Value {
     one
 }
 
+/// A pod whose app asks the peer all the time.
+fn asking(scene: &Scene, name: &str, peer: &str) -> Value {
+    let mut pod = scene.pod(name, name, "node1");
+    let asks = format!("exec 3<>/dev/tcp/{peer}/{PORT} && read -r -t 1 <&3");
+    let app = with_programs("app", &format!("/bin/chaos-pod serve 80 & while sleep 0.05; do ({asks}); done"));
+    pod["spec"]["containers"] = json!([app]);
+    let folder = |name: &str, path: &str| json!({ "name": name, "hostPath": { "path": path } });
+    pod["spec"]["volumes"] = json!([folder("usr", "/usr"), folder("lib", "/usr/lib"), folder("lib64", "/usr/lib64")]);
+    pod
+}
+
+/// Such a pod behind a proxy.
 fn meshed(scene: &Scene, name: &str, peer: &str) -> Value {
-    let mut pod = scene.pod(name, "meshed", "node1");
+    let mut pod = asking(scene, name, peer);
     let mut redirect = with_programs("redirect", &format!("/usr/sbin/nft '{RULES}'"));
     redirect["securityContext"] = json!({ "capabilities": { "add": ["NET_ADMIN"] } });
     let mut proxy = with_programs("proxy", &format!("exec /usr/sbin/haproxy -f <(echo '{CONFIGURATION}')"));
     proxy["securityContext"] = json!({ "runAsUser": PROXY });
-    let asks = format!("exec 3<>/dev/tcp/{peer}/{PORT} && read -r -t 1 <&3");
-    let app = with_programs("app", &format!("/bin/chaos-pod serve 80 & while sleep 0.05; do ({asks}); done"));
     pod["spec"]["initContainers"] = json!([redirect]);
-    pod["spec"]["containers"] = json!([app, proxy]);
-    let folder = |name: &str, path: &str| json!({ "name": name, "hostPath": { "path": path } });
-    pod["spec"]["volumes"] = json!([folder("usr", "/usr"), folder("lib", "/usr/lib"), folder("lib64", "/usr/lib64")]);
+    pod["spec"]["containers"].as_array_mut().expect("containers").push(proxy);
     pod
 }
 
@@ -142,6 +150,21 @@ fn an_app_behind_a_sidecar_is_hit_at_the_sidecar_and_the_verdict_names_it() {
         asked.delete();
         assert!(peer.hears(&pod.ip, SOON), "{case}: the app does not reach its peer any more");
     }
+    // Beside one that is hit it is named, too.
+    let plain = scene.start(&[asking(&scene, "plain", &peer_pod.ip)]).remove(0);
+    assert!(peer.hears(&plain.ip, SOON), "the app without a proxy does not reach its peer");
+    let apps = json!([{ "key": "app", "operator": "In", "values": ["meshed", "plain"] }]);
+    let pods = json!({ "labelSelector": { "matchExpressions": apps }, "containers": ["app"] });
+    let asked = Asked::apply_spec(&scene, "both", &cut("egress", &pods));
+    asked.await_injected();
+    assert!(peer.hears(&pod.ip, SILENCE), "behind the proxy it is not hit");
+    assert!(!peer.hears(&plain.ip, SILENCE), "without one it is hit");
+    let over = asked.await_over();
+    let names = format!("cut: no effect on {}/meshed/app; connections such as {}:", scene.namespace, pod.ip);
+    let (verdict, reason) = (over.verdict(), over.reason());
+    assert_eq!(verdict, "Pass", "{reason}");
+    assert!(reason.starts_with(&names) && reason.contains(taken_over) && !reason.contains("plain"), "{reason}");
+    asked.delete();
 }
 
 /// Cuts pods off from the peer.

@@ -132,7 +132,8 @@ impl Worker {
             return;
         }
         for index in member.indices.iter().copied() {
-            match self.engine.release(active, index) {
+            let named = |_: &Target, pid| self.finder.container_of(&member.facts.place, pid);
+            match self.engine.release(active, index, named) {
                 Ok(reports) => part.counted.extend(reports),
                 Err(error) => tracing::warn!("let go of {}: {error}", member.facts.place.name),
             }

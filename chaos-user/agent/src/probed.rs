@@ -70,20 +70,6 @@ pub fn enter(targets: &mut [Target], ports: &BTreeSet<u16>) {
     }
 }
 
-/// A target of which address and port alone say what its node begins.
-fn is_unsure(target: &Target) -> bool {
-    let Probed { ports, node } = &target.probed;
-    node.is_none() && !ports.is_empty() && !target.shares_host_netns
-}
-
-/// Notes how much was spared by them alone, so that no verdict is a plain Pass there.
-pub fn spared(active: &Active, counted: &mut [FaultReport]) {
-    let unsure = |name: &str| active.targets.iter().any(|target| target.name == name && is_unsure(target));
-    for fault in counted.iter_mut().filter(|fault| unsure(&fault.target)) {
-        fault.spared_by_address = fault.rejected_by.node;
-    }
-}
-
 /// What the report says of it.
 pub fn warnings(active: &Active, counted: &[FaultReport]) -> Vec<String> {
     if !active.plan.rules.iter().any(RulePlan::spares_node) {
@@ -93,7 +79,7 @@ pub fn warnings(active: &Active, counted: &[FaultReport]) -> Vec<String> {
     let counted = (spared > 0).then(|| {
         format!("spared as traffic with the node: {spared} packets at ports that it probes; match.node: true hits them")
     });
-    let unsure = active.targets.iter().filter(|target| is_unsure(target));
+    let unsure = active.targets.iter().filter(|target| target.spares_by_address());
     let names: Vec<&str> = unsure.map(|target| target.name.as_str()).collect();
     let unsure = (!names.is_empty()).then(|| {
         format!(

@@ -248,7 +248,6 @@ impl Worker {
                 }
             }
             part.counted = merged(std::mem::take(&mut part.counted));
-            probed::spared(&active, &mut part.counted);
             let named = |target: &Target, pid| {
                 let index = active.targets.iter().position(|one| one.name == target.name)?;
                 let member = part.members.values().find(|member| member.indices.contains(&index))?;

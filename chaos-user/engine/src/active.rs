@@ -15,7 +15,10 @@ use chaos_spec::{
     plan::{Plan, call::Candidate},
 };
 use chaos_sys::netns::Netns;
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
 
 /// An experiment that is applied.
 pub struct Active {
@@ -42,6 +45,8 @@ pub struct Active {
     pub(super) tables: Vec<(u32, u32)>,
     /// Sending ends of veth pairs by netns, with what their queues had dropped before.
     pub(super) queues: HashMap<u64, (Vec<u32>, u64)>,
+    /// How long proxies of targets that were released have been looked for.
+    pub(super) looked: Duration,
 }
 
 impl Active {
@@ -62,6 +67,7 @@ impl Active {
             chosen: Vec::new(),
             tables: Vec::new(),
             queues: HashMap::new(),
+            looked: Duration::ZERO,
         }
     }
 
@@ -80,6 +86,14 @@ impl Active {
         let scoped = self.targets.get(placed.target).is_some_and(|target| target.scope().is_some());
         mechanism(&self.plan.rules[placed.plan], chosen, scoped, self.mechanism)
     }
+
+    /// What of a report no counter says. Here, for no later one has the target that is let go, or of which an earlier process counted.
+    fn complete(&self, placed: &Placed, report: &mut FaultReport) {
+        report.mechanism = self.mechanism_of(placed);
+        if self.targets.get(placed.target).is_some_and(Target::spares_by_address) {
+            report.spared_by_address = report.rejected_by.node;
+        }
+    }
 }
 
 impl Engine {
@@ -91,7 +105,7 @@ impl Engine {
         let session = self.session();
         let each = active.placed.iter().map(|placed| {
             let mut report = collect::counts(&session, &active.plan, placed, active.target_name(placed))?;
-            report.mechanism = active.mechanism_of(placed);
+            active.complete(placed, &mut report);
             Ok(report)
         });
         each.collect()
@@ -128,7 +142,7 @@ impl Engine {
         let mut reports = Vec::new();
         for one in &placed {
             let mut report = collect::report(&session, &active.plan, one, active.target_name(one))?;
-            report.mechanism = active.mechanism_of(one);
+            active.complete(one, &mut report);
             if active.plan.rules[one.plan].call.is_some() {
                 report.recursion_misses = session.seen_calls().map_or(0, |calls| calls.misses(one.id()));
             }
@@ -165,5 +179,36 @@ fn add_drops(active: &Active, placed: &[&Placed], reports: &mut [FaultReport]) {
         if let Some((_, report)) = booked {
             report.dropped = drops.saturating_sub(*before).saturating_sub(known);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::queue::tests::{planned, web},
+        observe::RejectedBy,
+        resolve::Probed,
+    };
+
+    /// What of 7 packets at ports of probes was spared by address alone, of a target that was found first and of one that came later.
+    fn spared(first: Probed, later: Probed) -> [u64; 2] {
+        let plan = planned("all: true", "partition: true");
+        let mut active = Active::new(plan, Vec::new(), RunEntry::default(), PlanSets::new(), Known::default());
+        active.targets = [first, later].map(|probed| Target { probed, ..web() }).into();
+        [0, 1].map(|target| {
+            let rejected_by = RejectedBy { node: 7, ..RejectedBy::default() };
+            let mut report = FaultReport { rejected_by, ..FaultReport::default() };
+            active.complete(&Placed { target, plan: 0, ids: Vec::new() }, &mut report);
+            report.spared_by_address
+        })
+    }
+
+    #[test]
+    fn each_report_says_itself_what_was_spared_on_a_guess() {
+        let probed = |node| Probed { ports: [80].into(), node };
+        assert_eq!(spared(probed(None), probed(Some(4))), [7, 0], "one of the same name that came again");
+        assert_eq!(spared(probed(Some(4)), probed(None)), [0, 7]);
+        assert_eq!(spared(Probed::default(), Probed::default()), [0, 0], "nothing is probed there");
     }
 }

@@ -79,4 +79,4 @@ pub fn overflowed(plan: &Plan, faults: &[FaultReport]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -10,8 +10,9 @@ use super::{
     prepare::{Asker, CLUSTER, all, note},
     reap, release,
     session::Shared,
-    sets, undo,
+    sets, taken, undo,
 };
+use chaos_host::Target;
 use chaos_outcome::FaultReport;
 use chaos_spec::plan::PeerAddress;
 use chaos_sys::names;
@@ -193,15 +194,27 @@ impl Engine {
         Ok(sets::write_node(&mut self.session().datapath, addresses)?)
     }
 
-    /// Takes a target out of a running experiment; its final counts.
+    /// Takes a target out of a running experiment; its final counts. `container`: as [`taken::enter`] has it.
     ///
     /// # Errors
     /// What could not be taken away; it stays in the journal for `chaos cleanup`.
-    pub fn release(&self, active: &mut Active, target: usize) -> Result<Vec<FaultReport>, EngineError> {
+    pub fn release(
+        &self,
+        active: &mut Active,
+        target: usize,
+        container: impl Fn(&Target, i32) -> Option<String>,
+    ) -> Result<Vec<FaultReport>, EngineError> {
         let reports = self.reports(active, Some(target));
+        // It holds the namespace for as long as its connections are looked at.
+        let gone = active.targets.get(target).cloned();
         let mut locked = self.home.lock()?;
         undo::release(&mut locked, &mut self.session(), active, target)?;
-        reports
+        drop(locked);
+        let mut reports = reports?;
+        if let Some(gone) = gone {
+            taken::of_released(active, &gone, &mut reports, container);
+        }
+        Ok(reports)
     }
 
     /// Rules off, packets in the queue sent on their way, all taken away; the final counts.

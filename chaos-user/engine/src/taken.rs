@@ -15,7 +15,7 @@ use chaos_sys::{
     netns::Netns,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs,
     net::{IpAddr, SocketAddr},
     os::unix::fs::MetadataExt,
@@ -29,12 +29,36 @@ const MOST: usize = 4;
 /// How long all of it may take: others' ends wait for this thread.
 const BUDGET: Duration = Duration::from_millis(200);
 
-/// Enters them into the reports. `container`: the name of the container of this target that a process belongs to.
+/// Enters them into the reports of an experiment that has ended. `container`: the name of the container of this target that a process
+/// belongs to.
 pub fn enter(active: &Active, reports: &mut [FaultReport], container: impl Fn(&Target, i32) -> Option<String>) {
+    look(active, &active.targets, reports, BUDGET, container);
+}
+
+/// Enters those of a target that is let go. All such looks of an experiment may take as long as the one at its end.
+pub fn of_released(
+    active: &mut Active,
+    target: &Target,
+    reports: &mut [FaultReport],
+    container: impl Fn(&Target, i32) -> Option<String>,
+) {
+    let since = Instant::now();
+    look(active, std::slice::from_ref(target), reports, BUDGET.saturating_sub(active.looked), container);
+    active.looked += since.elapsed();
+}
+
+fn look(
+    active: &Active,
+    targets: &[Target],
+    reports: &mut [FaultReport],
+    budget: Duration,
+    container: impl Fn(&Target, i32) -> Option<String>,
+) {
     let idle = |one: &&mut FaultReport| one.matched == 0;
-    let mut look = Look { until: Instant::now() + BUDGET, container, seen: BTreeMap::new(), directories: None };
+    let mut look = Look { until: Instant::now() + budget, container, seen: BTreeMap::new(), directories: None };
     for report in reports.iter_mut().filter(idle) {
-        let Some(target) = active.targets.iter().find(|target| target.name == report.target) else { continue };
+        // Those that were let go stay in their places, and one that came again is later.
+        let Some(target) = targets.iter().rfind(|target| target.name == report.target) else { continue };
         // What a whole namespace sends is seen where it leaves.
         if target.scoped_by != ScopedBy::Cgroup || target.shares_host_netns {
             continue;
@@ -51,7 +75,10 @@ pub fn enter(active: &Active, reports: &mut [FaultReport], container: impl Fn(&T
             .collect();
         let hosts = addresses(&report.hosts);
         let found = look.proxies(target, |one| rules.iter().any(|(rule, sets)| means(rule, sets, &hosts, target, one)));
-        report.taken_over = found;
+        // What was found when it was let go stays.
+        if !found.is_empty() {
+            report.taken_over = found;
+        }
     }
 }
 
@@ -72,12 +99,16 @@ impl<F: Fn(&Target, i32) -> Option<String>> Look<F> {
 
     /// Who takes over connections of this target that a fault means; the busiest first.
     fn proxies(&mut self, target: &Target, is_meant: impl Fn(&Redirected) -> bool) -> Vec<TakenOver> {
-        let all = self.seen.entry(target.netns.inode).or_insert_with(|| {
-            redirected(target).unwrap_or_else(|error| {
-                tracing::debug!("{error}");
-                Vec::new()
-            })
-        });
+        let all = match self.seen.entry(target.netns.inode) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => match redirected(target) {
+                Ok(all) => place.insert(all),
+                Err(error) => {
+                    tracing::debug!("{error}");
+                    return Vec::new();
+                }
+            },
+        };
         let mut proxies: BTreeMap<(SocketAddr, u8), (Redirected, u64)> = BTreeMap::new();
         for one in all.iter().filter(|one| is_meant(one)) {
             let (_, count) = proxies.entry((one.at, one.protocol)).or_insert((*one, 0));

@@ -152,6 +152,11 @@ impl Target {
         self.shares_host_netns && self.scoped_by == ScopedBy::Netns
     }
 
+    /// Address and port alone say what its node begins: its network has no id for the node's.
+    pub fn spares_by_address(&self) -> bool {
+        self.probed.node.is_none() && !self.probed.ports.is_empty() && !self.shares_host_netns
+    }
+
     /// Two selectors with the same key mean the same: namespace, and cgroup condition within it.
     pub fn key(&self) -> (u64, Option<&CgroupScope>) {
         (self.netns.inode, self.scope())

@@ -4,6 +4,10 @@ use super::{
     merge::merged,
     report::{FaultReport, Report, Samples},
 };
+use std::collections::BTreeMap;
+
+/// Targets of one fault that stay by themselves since a local proxy hid them.
+const MOST_HIDDEN: usize = 16;
 
 /// A report of at most so many bytes of JSON, if that can be: what is left out is what is worth least, first the examples, then what
 /// each target has counted, whose sums stay. A warning says so.
@@ -21,9 +25,7 @@ pub fn condensed(report: Report, most: usize) -> Report {
     if fits(&report) {
         return report;
     }
-    let count = report.targets.len();
-    let of_all = |fault: FaultReport| FaultReport { target: format!("{count} targets"), ..fault };
-    report.faults = merged(std::mem::take(&mut report.faults).into_iter().map(of_all));
+    report.faults = of_all(std::mem::take(&mut report.faults), report.targets.len());
     report.warnings.push("what single targets counted is left out: the report is too large for one object".to_owned());
     if !fits(&report) {
         report.targets.clear();
@@ -31,10 +33,28 @@ pub fn condensed(report: Report, most: usize) -> Report {
     report
 }
 
+/// One entry for all targets of a fault, and one for each that the verdict names.
+fn of_all(faults: Vec<FaultReport>, targets: usize) -> Vec<FaultReport> {
+    let mut hidden: BTreeMap<String, usize> = BTreeMap::new();
+    let mut stays = |fault: &FaultReport| {
+        let is_hidden = !fault.taken_over.is_empty() && fault.matched == 0;
+        let count = hidden.entry(fault.name.clone()).or_default();
+        *count += usize::from(is_hidden);
+        is_hidden && *count <= MOST_HIDDEN
+    };
+    let (single, others): (Vec<FaultReport>, Vec<FaultReport>) = faults.into_iter().partition(|fault| stays(fault));
+    let alone = |name: &str| hidden.get(name).map_or(0, |count| MOST_HIDDEN.min(*count));
+    let of_others = others.into_iter().map(|fault| {
+        let target = format!("{} targets", targets.saturating_sub(alone(&fault.name)));
+        FaultReport { target, taken_over: Vec::new(), ..fault }
+    });
+    merged(of_others.chain(single))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MissedPeer, TargetReport};
+    use crate::{MissedPeer, TakenOver, TargetReport};
 
     fn report(targets: usize) -> Report {
         let names = || (0..targets).map(|number| format!("shop/pod-{number}"));
@@ -67,5 +87,18 @@ mod tests {
         let faults: Vec<_> = small.faults.iter().map(|one| (one.target.as_str(), one.injected)).collect();
         assert_eq!((faults, small.targets.len()), (vec![("1000 targets", 1000)], 1000));
         assert!(condensed(report(1000), 2000).targets.is_empty());
+    }
+    #[test]
+    fn targets_behind_a_proxy_stay_by_themselves() {
+        let mut whole = report(1000);
+        for fault in whole.faults.iter_mut().skip(900) {
+            (fault.injected, fault.taken_over) = (0, vec![TakenOver::default()]);
+        }
+        // It was hit later.
+        (whole.faults[1].matched, whole.faults[1].taken_over) = (1, vec![TakenOver::default()]);
+        let small = condensed(whole, 200_000);
+        let faults: Vec<_> = small.faults.iter().map(|one| (one.target.as_str(), one.taken_over.len())).collect();
+        let (first, behind) = faults.split_first().unwrap();
+        assert_eq!((*first, behind.len(), behind[0]), (("984 targets", 0), 16, ("shop/pod-900", 1)));
     }
 }

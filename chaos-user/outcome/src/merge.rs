@@ -93,6 +93,7 @@ fn add_rejected(to: &mut RejectedBy, later: RejectedBy) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::TakenOver;
 
     #[test]
     fn counts_of_one_fault_and_target_are_summed() {
@@ -102,11 +103,21 @@ mod tests {
             seen,
             actions: Actions { lost: seen, ..Actions::default() },
             rejected_by: RejectedBy { peer: 1, ..RejectedBy::default() },
+            spared_by_address: seen,
             ..FaultReport::default()
         };
         let all = merged([one("a", 3), one("b", 1), one("a", 4)]);
         let figures: Vec<_> =
             all.iter().map(|r| (r.target.as_str(), r.seen, r.actions.lost, r.rejected_by.peer)).collect();
         assert_eq!(figures, [("a", 7, 7, 2), ("b", 1, 1, 1)]);
+        assert_eq!(all[0].spared_by_address, 7, "each is of the process, and of the target, that counted");
+    }
+
+    #[test]
+    fn the_proxies_of_a_target_that_was_let_go_stay() {
+        let proxy = |at: &str| vec![TakenOver { at: at.into(), ..TakenOver::default() }];
+        let one = |taken_over| FaultReport { taken_over, ..FaultReport::default() };
+        assert_eq!(merged([one(proxy("a")), one(Vec::new())])[0].taken_over, proxy("a"));
+        assert_eq!(merged([one(proxy("a")), one(proxy("b"))])[0].taken_over, proxy("b"));
     }
 }

@@ -98,11 +98,15 @@ pub fn judge(
     }
     let idle = planned.iter().filter(|fault| !fault.optional).filter_map(|fault| no_effect(fault, dry_run, faults));
     let idle: Vec<String> = idle.collect();
-    if idle.is_empty() { (Verdict::Pass, unsure(faults)) } else { (Verdict::NoEffect, idle.join("; ")) }
+    if !idle.is_empty() {
+        return (Verdict::NoEffect, idle.join("; "));
+    }
+    let missed = planned.iter().filter(|fault| !fault.optional).flat_map(|fault| missed(fault, dry_run, faults));
+    (Verdict::Pass, unsure(faults).into_iter().chain(missed).collect::<Vec<_>>().join("; "))
 }
 
 /// What keeps a Pass from being a plain one: packets that were spared on a guess.
-fn unsure(faults: &[FaultReport]) -> String {
+fn unsure(faults: &[FaultReport]) -> Vec<String> {
     let mut by_fault: Vec<(&str, u64, Vec<&str>)> = Vec::new();
     for fault in faults.iter().filter(|fault| fault.spared_by_address > 0) {
         let (count, target) = (fault.spared_by_address, fault.target.as_str());
@@ -115,16 +119,48 @@ fn unsure(faults: &[FaultReport]) -> String {
         }
     }
     let each = by_fault.into_iter().map(|(name, sum, targets)| {
-        let more = targets.len().saturating_sub(MOST_NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let named = targets.into_iter().take(MOST_NAMED).collect::<Vec<_>>().join(", ");
         format!(
-            "{name}: {} spared by address alone, on {named}{more}: it is not known whether the node began these connections; \
+            "{name}: {} spared by address alone, on {}: it is not known whether the node began these connections; \
              match.node: true hits them",
-            Unit::Packets.counted(sum)
+            Unit::Packets.counted(sum),
+            listed(&targets)
         )
     });
-    each.collect::<Vec<_>>().join("; ")
+    each.collect()
+}
+
+/// "shop/a, shop/b and 12 more"
+fn listed(targets: &[&str]) -> String {
+    let more = targets.len().saturating_sub(MOST_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", targets.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", "))
+}
+
+/// The other: where a fault hit some targets, those that it did not hit since a local proxy takes their connections over.
+fn missed(planned: &FaultPlanned, dry_run: bool, faults: &[FaultReport]) -> Vec<String> {
+    let is_behind = |fault: &&FaultReport| {
+        fault.name == planned.name && effect(fault, dry_run) == 0 && !fault.taken_over.is_empty()
+    };
+    let mut by_proxy: Vec<(String, Vec<&FaultReport>)> = Vec::new();
+    for fault in faults.iter().filter(is_behind) {
+        let proxies = named(&fault.taken_over.iter().collect::<Vec<_>>());
+        match by_proxy.iter_mut().find(|(other, _)| *other == proxies) {
+            Some((_, behind)) => behind.push(fault),
+            None => by_proxy.push((proxies, vec![fault])),
+        }
+    }
+    let rest = by_proxy.split_off(by_proxy.len().min(MOST_PROXIES));
+    let each = by_proxy.iter().map(|(_, behind)| {
+        let targets: Vec<&str> = behind.iter().map(|fault| fault.target.as_str()).collect();
+        format!("{}: no effect on {}{}", planned.name, listed(&targets), taken_over(behind))
+    });
+    let more: usize = rest.iter().map(|(_, behind)| behind.len()).sum();
+    let more = (more > 0).then(|| format!("{}: no effect on {more} more, behind such proxies, too", planned.name));
+    each.chain(more).collect()
+}
+
+const fn effect(fault: &FaultReport, dry_run: bool) -> u64 {
+    if dry_run { fault.would_inject } else { fault.injected }
 }
 
 fn failed_probe(probes: &[ProbeReport]) -> Option<String> {
@@ -144,11 +180,9 @@ fn failed_probe(probes: &[ProbeReport]) -> Option<String> {
 fn no_effect(planned: &FaultPlanned, dry_run: bool, faults: &[FaultReport]) -> Option<String> {
     let mine: Vec<&FaultReport> = faults.iter().filter(|fault| fault.name == planned.name).collect();
     let total = |field: fn(&FaultReport) -> u64| mine.iter().fold(0_u64, |sum, fault| sum.saturating_add(field(fault)));
-    let injected = total(|fault| fault.injected);
     // Of calls it is the effect that is counted there: errors that they returned.
     let refused = if planned.unit == Unit::Packets { total(|fault| fault.actions.errors) } else { 0 };
-    let effect = if dry_run { total(|fault| fault.would_inject) } else { injected };
-    if effect > 0 {
+    if mine.iter().any(|fault| effect(fault, dry_run) > 0) {
         return None;
     }
     let (seen, matched, unit) = (total(|fault| fault.seen), total(|fault| fault.matched), planned.unit);
@@ -182,22 +216,28 @@ fn taken_over(faults: &[&FaultReport]) -> String {
         }
     }
     let Some(first) = proxies.first() else { return String::new() };
-    let named = |one: &&TakenOver| match (&one.container, &one.process) {
-        (Some(container), Some(process)) => format!("container {container} ({process}) at {}", one.at),
-        (None, Some(process)) => {
-            let pid = one.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-            format!("process {process}{pid} at {}", one.at)
-        }
-        _ => format!("a listener at {}", one.at),
-    };
     let mut containers: Vec<&str> = proxies.iter().filter_map(|one| one.container.as_deref()).collect();
     containers.dedup();
     let remedy = match containers.as_slice() {
         [] => "select that process, or the whole network namespace".to_owned(),
         [one, ..] => format!("select container {one}, or the whole pod"),
     };
-    let names = proxies.iter().take(MOST_PROXIES).map(named).collect::<Vec<_>>().join(", ");
-    format!("; connections such as {} are taken over by a local proxy: {names}; {remedy}", first.connection)
+    let connection = &first.connection;
+    format!("; connections such as {connection} are taken over by a local proxy: {}; {remedy}", named(&proxies))
+}
+
+/// "container proxy (haproxy) at 127.0.0.1:15001"
+fn named(proxies: &[&TakenOver]) -> String {
+    let one = |one: &&TakenOver| match (&one.container, &one.process) {
+        (Some(container), Some(process)) => format!("container {container} ({process}) at {}", one.at),
+        (Some(container), None) => format!("container {container} at {}", one.at),
+        (None, Some(process)) => {
+            let pid = one.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+            format!("process {process}{pid} at {}", one.at)
+        }
+        (None, None) => format!("a listener at {}", one.at),
+    };
+    proxies.iter().take(MOST_PROXIES).map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// "12,034 packets seen, all rejected by peer; most went to 10.96.0.12:5432 (Service shop/db): did you mean service: db?"

@@ -160,7 +160,7 @@ impl Follow {
     /// Lets go of what is gone; false where its rules still stand, as while another process keeps the journal's lock: the next look
     /// tries again.
     fn let_go(&mut self, engine: &Engine, active: &mut Active, one: &mut One, index: usize) -> bool {
-        let error = match engine.release(active, index) {
+        let error = match engine.release(active, index, |_, _| None) {
             Ok(reports) => {
                 self.counted.extend(reports);
                 return true;

@@ -262,9 +262,11 @@ fn judged(ended: Ended, probes: &Probes) -> Report {
     let (verdict, reason) =
         observe::judge(&ended.ending, ended.dry_run, &ended.planned, &report.faults, &report.probes);
     // A Pass of which a target missed a part says so.
-    if verdict != Verdict::Pass {
-        report.reason = reason;
-    }
+    report.reason = match (verdict, report.reason.is_empty(), reason.is_empty()) {
+        (Verdict::Pass, false, true) => report.reason,
+        (Verdict::Pass, false, false) => format!("{}; {reason}", report.reason),
+        _ => reason,
+    };
     report.verdict = verdict;
     report
 }

@@ -5,7 +5,7 @@ use chaos_outcome::FaultReport;
 use chaos_spec::plan::{Plan, plan};
 use std::{net::IpAddr, path::Path};
 
-fn planned(matches: &str, action: &str) -> Plan {
+pub fn planned(matches: &str, action: &str) -> Plan {
     let text = format!(
         "apiVersion: chaos-ebpf.dev/v1alpha1\nkind: Experiment\nmetadata: {{ name: one }}\nspec:\n  duration: 10s\n  \
          selector: {{ local: [{{ netns: web }}] }}\n  faults: [{{ name: f, network: {{ match: {{ {matches} }}, {action} }} }}]\n"
@@ -14,7 +14,7 @@ fn planned(matches: &str, action: &str) -> Plan {
     plan(&parsed[0].experiment, 7).unwrap()
 }
 
-fn web() -> Target {
+pub fn web() -> Target {
     Target {
         kind: TargetKind::Netns,
         name: "web".to_owned(),

@@ -214,3 +214,36 @@ fn what_was_spared_on_a_guess_keeps_a_pass_from_being_a_plain_one() {
     assert!(reason.starts_with("slow: 7 packets spared by address alone, on shop/a, shop/b: "), "{reason}");
     assert!(reason.ends_with("match.node: true hits them"), "{reason}");
 }
+
+#[test]
+fn a_target_behind_a_proxy_keeps_a_pass_from_being_a_plain_one_where_another_is_hit() {
+    let proxy = |container: &str| TakenOver {
+        connection: "10.1.0.7:41822 -> 10.1.2.9:5432".into(),
+        at: "127.0.0.1:15001".into(),
+        container: Some(container.to_owned()),
+        ..TakenOver::default()
+    };
+    let behind = |target: &str, container: &str| FaultReport {
+        target: target.into(),
+        taken_over: vec![proxy(container)],
+        ..idle("slow", 9)
+    };
+    let all = [slow("shop/a"), behind("shop/b", "envoy"), behind("shop/c", "envoy"), behind("shop/d", "linkerd")];
+    let connections = "connections such as 10.1.0.7:41822 -> 10.1.2.9:5432 are taken over by a local proxy";
+    let expected = format!(
+        "slow: no effect on shop/b, shop/c; {connections}: container envoy at 127.0.0.1:15001; select container envoy, or the whole pod; \
+         slow: no effect on shop/d; {connections}: container linkerd at 127.0.0.1:15001; select container linkerd, or the whole pod"
+    );
+    assert_eq!(finished(false, &all), (Verdict::Pass, expected));
+    let would = FaultReport { injected: 0, would_inject: 9, ..slow("shop/a") };
+    assert!(finished(true, &[would, behind("shop/b", "envoy")]).1.starts_with("slow: no effect on shop/b; "));
+    // Of one that may have no effect nothing is said.
+    let optional = [planned("slow", true)];
+    assert_eq!(judge(&Ending::Finished, false, &optional, &all, &[]), (Verdict::Pass, String::new()));
+    // Many are counted.
+    let many = (0..100).map(|number| behind(&format!("shop/{number}"), &format!("envoy-{}", number % 10)));
+    let (verdict, reason) = finished(false, &many.chain([slow("shop/a")]).collect::<Vec<_>>());
+    assert_eq!(verdict, Verdict::Pass);
+    assert!(reason.contains("no effect on shop/0, shop/10, ") && reason.contains("shop/70 and 2 more; "), "{reason}");
+    assert!(reason.ends_with("; slow: no effect on 60 more, behind such proxies, too"), "{reason}");
+}

@@ -128,6 +128,29 @@ fn a_node_that_was_not_told_is_told_later_and_waited_for() {
     assert!(decide(&one, &world(), &both, &Seen::default(), now).status.started_at.is_some());
 }
 
+#[test]
+fn a_target_behind_a_proxy_on_another_node_is_named_in_the_verdict() {
+    let (mut one, now) = (all(), SystemTime::now());
+    let first = decide(&one, &world(), &[], &Seen::default(), now);
+    let ready = answered(&first, &mut one, |_| (InjectionPhase::Prepared, 0));
+    let started = decide(&one, &world(), &ready, &Seen::default(), now);
+    let mut over = answered(&started, &mut one, |_| (InjectionPhase::Reverted, 4));
+    let mut verdict = |target: &str, injected: u64| {
+        let n2 = over.iter_mut().find(|one| one.spec.node_name == "n2").unwrap();
+        let fault = &mut n2.status.as_mut().unwrap().report.as_mut().unwrap().faults[0];
+        let ends = json!({ "connection": "10.1.0.7:1 -> 10.1.2.9:2", "at": "127.0.0.1:3", "connections": 1 });
+        let proxy =
+            crate::observe::TakenOver { container: Some("envoy".into()), ..serde_json::from_value(ends).unwrap() };
+        (fault.target, fault.injected, fault.taken_over) = (target.into(), injected, vec![proxy]);
+        decide(&one, &world(), &over, &Seen::default(), now + Duration::from_secs(31)).status
+    };
+    let status = verdict("shop/c/app", 0);
+    assert_eq!(status.verdict, Some(Verdict::Pass));
+    let says = status.reason.starts_with("cut: no effect on shop/c/app; ");
+    assert!(says && status.reason.contains("container envoy at 127.0.0.1:3"), "{}", status.reason);
+    assert_eq!(verdict("shop/c/app", 1).reason, "");
+}
+
 /// An agent of another version: its report is not understood, its sums are.
 #[test]
 fn a_strange_report_spoils_nothing() {
