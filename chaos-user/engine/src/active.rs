@@ -185,11 +185,9 @@ fn add_drops(active: &Active, placed: &[&Placed], reports: &mut [FaultReport]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        engine::queue::tests::{planned, web},
-        observe::RejectedBy,
-        resolve::Probed,
-    };
+    use crate::queue::tests::{planned, web};
+    use chaos_host::Probed;
+    use chaos_outcome::RejectedBy;
 
     /// What of 7 packets at ports of probes was spared by address alone, of a target that was found first and of one that came later.
     fn spared(first: Probed, later: Probed) -> [u64; 2] {

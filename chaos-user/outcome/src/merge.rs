@@ -93,7 +93,7 @@ fn add_rejected(to: &mut RejectedBy, later: RejectedBy) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::observe::TakenOver;
+    use crate::TakenOver;
 
     #[test]
     fn counts_of_one_fault_and_target_are_summed() {

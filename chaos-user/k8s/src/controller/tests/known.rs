@@ -140,7 +140,7 @@ fn a_target_behind_a_proxy_on_another_node_is_named_in_the_verdict() {
         let fault = &mut n2.status.as_mut().unwrap().report.as_mut().unwrap().faults[0];
         let ends = json!({ "connection": "10.1.0.7:1 -> 10.1.2.9:2", "at": "127.0.0.1:3", "connections": 1 });
         let proxy =
-            crate::observe::TakenOver { container: Some("envoy".into()), ..serde_json::from_value(ends).unwrap() };
+            chaos_outcome::TakenOver { container: Some("envoy".into()), ..serde_json::from_value(ends).unwrap() };
         (fault.target, fault.injected, fault.taken_over) = (target.into(), injected, vec![proxy]);
         decide(&one, &world(), &over, &Seen::default(), now + Duration::from_secs(31)).status
     };
