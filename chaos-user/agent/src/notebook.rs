@@ -7,9 +7,10 @@ use chaos_engine::{
 };
 use chaos_k8s::api::InjectionPhase;
 use chaos_outcome::EngineError;
-use chaos_outcome::{FaultReport, Gap, Report};
+use chaos_outcome::{FaultReport, Gap, Report, TargetReport};
 use chaos_sys::clock;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -36,6 +37,12 @@ pub struct Notebook {
     clock: String,
     /// By UID of the Injection.
     pub parts: BTreeMap<String, Note>,
+    /// Keys of a later version, which are written back.
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+    /// Parts that this version cannot read, which are written back, too.
+    #[serde(skip)]
+    foreign: BTreeMap<String, Value>,
     #[serde(skip)]
     folder: PathBuf,
 }
@@ -63,13 +70,50 @@ pub struct Note {
     /// When that was, RFC 3339.
     pub ended_at: String,
     /// What it reported then.
+    #[serde(deserialize_with = "report")]
     pub report: Option<Report>,
     /// What was counted so far, earlier processes included.
+    #[serde(deserialize_with = "counted")]
     pub counted: Vec<FaultReport>,
     /// What rules remember: index of the fault, target, packets that matched, packets hit.
     pub memory: Vec<(usize, String, u64, u64)>,
     /// When targets were without the faults, by name.
     pub gaps: BTreeMap<String, Vec<Gap>>,
+    /// Keys of a later version, which are written back.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+/// A report of another version: fields that it has not are as in an empty one.
+fn report<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Report>, D::Error> {
+    let Some(mut value) = Option::<Value>::deserialize(deserializer)? else { return Ok(None) };
+    for (list, empty) in [("faults", empty::<FaultReport>()), ("targets", empty::<TargetReport>())] {
+        value.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(|one| fill(one, &empty));
+    }
+    filled(value).map(Some).map_err(serde::de::Error::custom)
+}
+
+/// The same for counts.
+fn counted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FaultReport>, D::Error> {
+    let values = Vec::<Value>::deserialize(deserializer)?;
+    values.into_iter().map(filled).collect::<Result<_, _>>().map_err(serde::de::Error::custom)
+}
+
+fn filled<T: Default + Serialize + DeserializeOwned>(mut value: Value) -> serde_json::Result<T> {
+    fill(&mut value, &empty::<T>());
+    serde_json::from_value(value)
+}
+
+fn empty<T: Default + Serialize>() -> Value {
+    serde_json::to_value(T::default()).unwrap_or_default()
+}
+
+/// Gives an object the keys that it lacks.
+fn fill(value: &mut Value, from: &Value) {
+    let (Some(value), Some(from)) = (value.as_object_mut(), from.as_object()) else { return };
+    for (key, default) in from {
+        fill(value.entry(key.clone()).or_insert_with(|| default.clone()), default);
+    }
 }
 
 impl Note {
@@ -108,8 +152,7 @@ impl Notebook {
 
     fn at(folder: &Path) -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
-        let fresh =
-            Self { boot: boot.clone(), clock: CLOCK.to_owned(), parts: BTreeMap::new(), folder: folder.to_owned() };
+        let fresh = Self { boot: boot.clone(), clock: CLOCK.to_owned(), folder: folder.to_owned(), ..Self::default() };
         let text = match Folder::at(folder).and_then(|folder| folder.read(NAME)) {
             Ok(Some(text)) => text,
             Ok(None) => return fresh,
@@ -118,7 +161,7 @@ impl Notebook {
                 return fresh;
             }
         };
-        match serde_json::from_str::<Self>(&text) {
+        match Self::read(&text) {
             Ok(notebook) if notebook.boot == boot => {
                 Self { folder: folder.to_owned(), ..notebook }.by_boot(clock::boot().saturating_sub(clock::monotonic()))
             }
@@ -131,6 +174,36 @@ impl Notebook {
                 fresh
             }
         }
+    }
+
+    /// What stands in a file. A part that cannot be read harms itself alone.
+    fn read(text: &str) -> serde_json::Result<Self> {
+        let mut file: Value = serde_json::from_str(text)?;
+        let parts = file.get_mut("parts").map(Value::take);
+        if let Some(file) = file.as_object_mut() {
+            file.remove("parts");
+        }
+        let mut notebook: Self = serde_json::from_value(file)?;
+        let parts: BTreeMap<String, Value> = parts.map_or_else(|| Ok(BTreeMap::new()), serde_json::from_value)?;
+        for (uid, part) in parts {
+            match serde_json::from_value(part.clone()) {
+                Ok(note) => drop(notebook.parts.insert(uid, note)),
+                Err(error) => {
+                    tracing::error!("read the record of {uid}: {error}; this experiment is not applied again");
+                    notebook.foreign.insert(uid, part);
+                }
+            }
+        }
+        Ok(notebook)
+    }
+
+    /// What is to stand in the file.
+    fn text(&self) -> serde_json::Result<Vec<u8>> {
+        let mut file = serde_json::to_value(self)?;
+        if let Some(parts) = file.get_mut("parts").and_then(Value::as_object_mut) {
+            parts.extend(self.foreign.iter().map(|(uid, part)| (uid.clone(), part.clone())));
+        }
+        serde_json::to_vec(&file)
     }
 
     /// The times of an older agent, which this much of CLOCK_BOOTTIME is away from (ns suspended), become those of our clock.
@@ -155,10 +228,10 @@ impl Notebook {
         let path = self.folder.join(NAME);
         let failed = |e: io::Error| EngineError::Failed(format!("write {}: {e}", path.display()));
         let folder = Folder::at(&self.folder)?;
-        if self.parts.is_empty() {
+        if self.parts.is_empty() && self.foreign.is_empty() {
             return folder.remove(NAME).map(drop).map_err(failed);
         }
-        let text = serde_json::to_vec(self).map_err(|e| failed(e.into()))?;
+        let text = self.text().map_err(|e| failed(e.into()))?;
         folder.write(NAME, &text).map_err(failed)
     }
 }
@@ -198,6 +271,37 @@ mod tests {
         assert_eq!(times(&now), (1_070, 0, 1_005));
         let again: Notebook = serde_json::from_str(&serde_json::to_string(&now).unwrap()).unwrap();
         assert_eq!(times(&again.by_boot(1_000)), (1_070, 0, 1_005));
+    }
+
+    #[test]
+    fn the_notebook_of_0_1_0_is_read_and_written_back_whole() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/0.1.0/agent.json");
+        let text = fs::read_to_string(path).unwrap();
+        let notebook = Notebook::read(&text).unwrap();
+        let over: Vec<bool> = notebook.parts.values().map(|note| note.over.is_some()).collect();
+        assert_eq!((over.len(), over.iter().filter(|over| **over).count(), notebook.foreign.len()), (2, 1, 0));
+        assert!(notebook.parts.values().all(|note| note.report.is_some() || !note.counted.is_empty()));
+        let again: Value = serde_json::from_slice(&notebook.text().unwrap()).unwrap();
+        assert_eq!(again, serde_json::from_str::<Value>(&text).unwrap());
+    }
+
+    #[test]
+    fn a_part_that_cannot_be_read_and_later_keys_are_written_back_and_harm_no_other_part() {
+        let text = r#"{ "boot": "x", "clock": "boot", "later": 1, "parts": {
+            "a": { "deadline": 70, "later": [2], "counted": [ { "name": "slow", "target": "web" } ],
+                   "report": { "experiment": "e", "faults": [ { "name": "slow" } ] } },
+            "b": { "deadline": "soon" } } }"#;
+        let notebook = Notebook::read(text).unwrap();
+        let note = &notebook.parts["a"];
+        assert_eq!((note.deadline, note.counted[0].name.as_str(), notebook.parts.len()), (70, "slow", 1));
+        assert_eq!(note.report.as_ref().unwrap().faults[0].name, "slow");
+        let again: Value = serde_json::from_slice(&notebook.text().unwrap()).unwrap();
+        let before: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            (&again["later"], &again["parts"]["a"]["later"]),
+            (&before["later"], &before["parts"]["a"]["later"])
+        );
+        assert_eq!(again["parts"]["b"], before["parts"]["b"]);
     }
 
     #[test]

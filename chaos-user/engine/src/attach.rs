@@ -1,6 +1,7 @@
 //! Attach points: one stub per netns, interface and direction, whoever needs it, and the veth pair of those that queue.
 
 use super::{EngineError, Locked, PairEntry, PointEntry, RunEntry, Session, arrivals, clsact, walk, wants::Want};
+use crate::journal::Unknown;
 use chaos_abi::{
     ACTION_EXCEPT, Entry, MAX_POINTS, MAX_RULES_PER_POINT, POINT_DNS, POINT_INGRESS, PROGRAM_BACK, PROGRAM_FAULT,
     PROGRAM_STAMP, Point, maps,
@@ -92,7 +93,7 @@ fn enter(locked: &mut Locked, netns: u64, wants: &[Want]) -> Result<Vec<u32>, En
         let limit = want.queue.map(|queue| queue.packets);
         let new_pair = || {
             let (tx, rx) = pair_names(id);
-            PairEntry { tx, rx, link: None, limit: 0 }
+            PairEntry { tx, rx, link: None, limit: 0, unknown: Unknown::new() }
         };
         if let Some(entry) = locked.journal.points.iter_mut().find(|entry| entry.id == id) {
             if limit.is_some() && entry.pair.is_none() {
@@ -111,6 +112,7 @@ fn enter(locked: &mut Locked, netns: u64, wants: &[Want]) -> Result<Vec<u32>, En
             filter: None,
             clsact: false,
             pair: limit.map(|_| new_pair()),
+            unknown: Unknown::new(),
         });
     }
     Ok(ids)

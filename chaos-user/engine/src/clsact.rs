@@ -1,6 +1,7 @@
 //! Filters below clsact, on kernels without tcx. Each says by its name whether its clsact is ours, too: for when no journal says so.
 
 use super::{FilterEntry, PointEntry, PointKind, Session};
+use crate::journal::Unknown;
 use chaos_sys::{
     error::KernelError,
     filter::{self, Direction, Filter, Place},
@@ -77,7 +78,7 @@ pub fn add_filter(
     let name = if made { BELOW_OURS } else { BELOW_OTHERS };
     let direction = if ingress { Direction::Ingress } else { Direction::Egress };
     filter::add(rtnl, Place { interface: ifindex, direction, pref: PREF, handle: HANDLE }, name, program)?;
-    Ok(FilterEntry { pref: PREF, handle: HANDLE })
+    Ok(FilterEntry { pref: PREF, handle: HANDLE, unknown: Unknown::new() })
 }
 
 /// Takes clsact away where no filter is left in it, whosever.

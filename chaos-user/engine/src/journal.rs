@@ -1,7 +1,7 @@
 //! What outlives a process, written down before it is made: `/run/chaos/journal.json`, under a lock. A tmpfs: a reboot takes
 //! both the journal and all that it speaks of.
 
-use super::{EngineError, Owner, folder::Folder, made::CgroupEntry};
+use super::{EngineError, folder::Folder, made::CgroupEntry};
 use chaos_sys::datapath::Ids;
 use nix::{
     errno::Errno,
@@ -18,7 +18,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod entry;
+mod wire;
+
 pub use super::folder::DIRECTORY;
+pub use entry::{FilterEntry, LimitEntry, LimitPlace, PairEntry, PointEntry, PointKind, RunEntry};
+pub use wire::{Foreign, Unknown, Wire};
 
 const JOURNAL: &str = "journal.json";
 /// Locked as a whole by who changes the journal, byte by byte by the processes of a node's agent.
@@ -30,7 +35,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All that chaos has made on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(try_from = "Wire", into = "Wire")]
 pub struct Journal {
     /// The boot it is about (/proc/sys/kernel/random/boot_id).
     pub boot: String,
@@ -48,158 +53,8 @@ pub struct Journal {
     pub runs: Vec<RunEntry>,
     /// What `/sys/kernel/rcu_expedited` was before it was raised.
     pub rcu_expedited: Option<String>,
-}
-
-/// What a program is attached to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum PointKind {
-    /// An interface.
-    #[default]
-    Interface,
-    /// The sockets of a cgroup; the interface is that on which a packet arrived, 0 any but loopback. Its link is all that is made.
-    Cgroup {
-        /// The cgroup.
-        id: u64,
-    },
-}
-
-/// One interface in one direction, or what arrives for a cgroup, and what was added to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PointEntry {
-    /// Its id in the maps: even for egress, the next for ingress of the same interface.
-    pub id: u32,
-    /// To what it is attached.
-    #[serde(default)]
-    pub kind: PointKind,
-    /// Inode of the netns.
-    pub netns: u64,
-    /// The interface there.
-    pub ifindex: u32,
-    /// Its name, for people.
-    pub interface: String,
-    /// Direction.
-    pub ingress: bool,
-    /// The tcx link; None on kernels without tcx.
-    pub link: Option<u32>,
-    /// The filter, on kernels without tcx.
-    #[serde(default)]
-    pub filter: Option<FilterEntry>,
-    /// The interface had no clsact qdisc before: it goes with the last filter.
-    #[serde(default)]
-    pub clsact: bool,
-    /// The veth pair that queues.
-    #[serde(default)]
-    pub pair: Option<PairEntry>,
-}
-
-/// A cls_bpf filter that outlives us.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FilterEntry {
-    /// Preference.
-    pub pref: u16,
-    /// Handle.
-    pub handle: u32,
-}
-
-/// A veth pair that outlives us.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PairEntry {
-    /// The end with fq.
-    pub tx: String,
-    /// The end that sends back.
-    pub rx: String,
-    /// The tcx link on the latter.
-    pub link: Option<u32>,
-    /// How many packets fq may hold.
-    pub limit: u32,
-}
-
-/// `gso_max_segs` of an interface, which was made 1: every packet that new connections send is a buffer of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LimitEntry {
-    /// Where.
-    #[serde(flatten)]
-    pub place: LimitPlace,
-    /// Its name, for people.
-    pub interface: String,
-    /// What it was.
-    pub before: u32,
-}
-
-/// An interface of a netns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LimitPlace {
-    /// Inode of the netns.
-    pub netns: u64,
-    /// The interface there.
-    pub ifindex: u32,
-}
-
-/// One experiment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct RunEntry {
-    /// Its name: no two at a time.
-    pub name: String,
-    /// Its namespace.
-    pub namespace: Option<String>,
-    /// `cli` or `kubernetes`.
-    pub source: String,
-    /// The process that keeps its lease.
-    pub pid: u32,
-    /// That process's start time.
-    pub pid_start: u64,
-    /// Who started it.
-    pub user: String,
-    /// Their user id.
-    pub uid: u32,
-    /// The command line.
-    pub command: String,
-    /// When it started, RFC 3339; empty: not yet.
-    pub started_at: String,
-    /// When it will end.
-    pub ends_at: String,
-    /// Its lease slot.
-    pub lease: u32,
-    /// Which of the experiments it is that have that slot one after another ([`chaos_abi::Lease::id`]).
-    pub lease_id: u64,
-    /// Its rules.
-    pub rules: Vec<u32>,
-    /// Its sets of peers.
-    pub sets: Vec<u32>,
-    /// Its sets of ports.
-    pub port_sets: Vec<u32>,
-    /// The attach points that it uses.
-    pub points: Vec<u32>,
-    /// The limits that it needs.
-    pub limits: Vec<LimitPlace>,
-    /// Names of its targets.
-    pub targets: Vec<String>,
-    /// Names of its faults.
-    pub faults: Vec<String>,
-}
-
-impl RunEntry {
-    /// The process that keeps its lease.
-    #[must_use]
-    pub fn owner(&self) -> Owner {
-        Owner { pid: self.pid, start: self.pid_start }
-    }
-
-    /// Is this its name, alone or behind its namespace (`shop/slow`)?
-    #[must_use]
-    pub fn is_called(&self, name: &str) -> bool {
-        self.name == name
-            || name
-                .split_once('/')
-                .is_some_and(|(namespace, name)| self.name == name && self.namespace.as_deref() == Some(namespace))
-    }
+    /// What a later version wrote, which is written back.
+    pub foreign: Foreign,
 }
 
 /// The journal while nobody else may change it.

@@ -3,6 +3,7 @@
 //! name of the interface, too: for when no journal says it.
 
 use super::{EngineError, LimitEntry, LimitPlace, Locked, RunEntry, rules::Placed, wants::Want};
+use crate::journal::Unknown;
 use chaos_host::{Interface, Target};
 use chaos_spec::plan::Plan;
 use chaos_sys::{
@@ -110,7 +111,12 @@ pub fn enter(
             let error = KernelError::new("read gso_max_segs of", interface.name, Errno::EOPNOTSUPP);
             return Err(error.unsupported("this kernel does not tell it; leave perPacket out").into());
         };
-        locked.journal.limits.push(LimitEntry { place: *place, interface: interface.name, before });
+        locked.journal.limits.push(LimitEntry {
+            place: *place,
+            interface: interface.name,
+            before,
+            unknown: Unknown::new(),
+        });
     }
     let all: BTreeSet<LimitPlace> = run.limits.iter().copied().chain(places).collect();
     run.limits = all.into_iter().collect();

@@ -2,6 +2,7 @@
 //! are made, as they outlive their process.
 
 use super::{EngineError, Locked, Owner, Request, journal};
+use crate::journal::Unknown;
 use chaos_host::cgroup;
 use nix::{
     errno::Errno,
@@ -40,6 +41,9 @@ pub struct CgroupEntry {
     /// Who made it.
     #[serde(flatten)]
     pub owner: Owner,
+    /// Keys of a later version, which are written back.
+    #[serde(flatten)]
+    pub unknown: Unknown,
 }
 
 /// A cgroup that goes with this value: with all that is in it if it is a command's, else only while nobody is in it.
@@ -73,7 +77,11 @@ impl Made {
             };
             EngineError::Unsupported(format!("make cgroup {}: {error}{remedy}", directory.display()))
         };
-        locked.journal.cgroups.push(CgroupEntry { directory: directory.to_owned(), owner: Owner::me() });
+        locked.journal.cgroups.push(CgroupEntry {
+            directory: directory.to_owned(),
+            owner: Owner::me(),
+            unknown: Unknown::new(),
+        });
         locked.save()?;
         let made = fs::create_dir(directory).and_then(|()| fs::metadata(directory));
         match made {

@@ -38,5 +38,10 @@ fn clean() -> Result<Vec<String>, EngineError> {
     removed.extend(reaped.points.iter().map(|point| format!("removed what was attached to {point}")));
     removed.extend(reaped.cgroups.iter().map(|directory| format!("removed cgroup {}", directory.display())));
     removed.extend(marks::sweep(&locked.journal)?.iter().map(|mark| format!("removed {mark}")));
+    let foreign = locked.journal.foreign.entries();
+    if foreign > 0 {
+        removed
+            .push(format!("kept {foreign} entries of a later version of chaos; run `chaos cleanup` of that version"));
+    }
     Ok(removed)
 }

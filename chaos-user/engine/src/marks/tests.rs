@@ -114,7 +114,8 @@ fn a_limit_says_what_was_before() {
             let limited = get(&mut rtnl, "d0");
             assert_eq!((limited.gso_max_segs, limit::before(&limited)), (Some(1), Some(23)));
             let place = LimitPlace { netns: netns.inode(), ifindex: d0.index };
-            let entry = crate::LimitEntry { place, interface: "d0".to_owned(), before: 23 };
+            let entry =
+                crate::LimitEntry { place, interface: "d0".to_owned(), before: 23, unknown: Default::default() };
             let journal = Journal { limits: vec![entry], ..Journal::default() };
             assert!(find(&journal, netns.inode()).unwrap().is_empty(), "the journal has it");
             let found = find(&Journal::default(), netns.inode()).unwrap();

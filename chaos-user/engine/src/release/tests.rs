@@ -3,7 +3,7 @@ use crate::PairEntry;
 use chaos_sys::testing::{in_scratch, ip, root_or_return};
 
 fn entry(id: u32, [tx, rx]: [&str; 2]) -> PointEntry {
-    let pair = PairEntry { tx: tx.to_owned(), rx: rx.to_owned(), link: None, limit: 0 };
+    let pair = PairEntry { tx: tx.to_owned(), rx: rx.to_owned(), link: None, limit: 0, unknown: Default::default() };
     PointEntry {
         id,
         kind: PointKind::Interface,
@@ -15,6 +15,7 @@ fn entry(id: u32, [tx, rx]: [&str; 2]) -> PointEntry {
         filter: None,
         clsact: false,
         pair: Some(pair),
+        unknown: Default::default(),
     }
 }
 

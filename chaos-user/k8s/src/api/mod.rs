@@ -24,3 +24,6 @@ pub use peer_set::{MOST_ADDRESSES, PeerAddress, PeerSet, PeerSetSpec};
 pub use record::{FaultSum, TargetRecord, TargetState};
 pub use resource::{GROUP, VERSION};
 pub use unread::{Lenient, Unread};
+
+#[cfg(test)]
+mod tests;

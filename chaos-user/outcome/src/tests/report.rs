@@ -54,3 +54,28 @@ fn percentiles_by_nearest_rank() {
     assert_eq!(measured, LatencyReport { requested_ms: Some(100.0), p50_ms: 100.1, p99_ms: 100.9 });
     assert_eq!(LatencyReport::from_nanos(None, &mut []), None);
 }
+
+/// All keys of the one are in the other, with the same values.
+fn kept(before: &Value, now: &Value) -> bool {
+    match (before, now) {
+        (Value::Object(before), Value::Object(now)) => {
+            before.iter().all(|(key, value)| now.get(key).is_some_and(|now| kept(value, now)))
+        }
+        (Value::Array(before), Value::Array(now)) => {
+            before.len() == now.len() && before.iter().zip(now).all(|(before, now)| kept(before, now))
+        }
+        _ => before == now,
+    }
+}
+
+#[test]
+fn reports_of_0_1_0_are_read_and_written_back() {
+    for name in ["network", "cgroup", "calls", "command"] {
+        let path = format!("{}/../../tests/golden/0.1.0/report-{name}.json", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).expect("a report");
+        let before: Value = serde_json::from_str(&text).expect("JSON");
+        let report: Report = serde_json::from_value(before.clone()).expect("a report");
+        let now = serde_json::to_value(&report).expect("JSON");
+        assert!(kept(&before, &now), "{name}: {before:#} became {now:#}");
+    }
+}
