@@ -11,7 +11,7 @@ use crate::{
     walk::MAX_DEPTH,
 };
 use aya_ebpf::bindings::__sk_buff;
-use chaos_abi::MAX_RULES_PER_POINT;
+use chaos_abi::{ACTION_LOSS, ACTION_PARTITION, MAX_RULES_PER_POINT};
 
 /// Verdict: to the socket (kernel/bpf/cgroup.c, `__cgroup_bpf_run_filter_skb`).
 pub const LET: i32 = 1;
@@ -83,6 +83,9 @@ fn one<const LEGACY: bool>(skb: Skb, id: u32, depth: u32) -> u32 {
     let decision = decide::<LEGACY>(id, rule, &scratch.packet, &scratch.ends.peer, event);
     if !rule::hit(id, rule, event, &decision, counters, scratch) {
         return ON;
+    }
+    if !matches!(rule.action, ACTION_PARTITION | ACTION_LOSS) {
+        return rule::refused(counters, &event);
     }
     rule::injected(counters, &event);
     counters.lost += event.packets;

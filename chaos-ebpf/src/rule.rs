@@ -18,9 +18,9 @@ use crate::{
 };
 use aya_ebpf::bindings::__sk_buff;
 use chaos_abi::{
-    ACTION_BANDWIDTH, ACTION_CORRUPT, ACTION_DUPLICATE, ACTION_EXCEPT, ACTION_LATENCY, ACTION_RESET, Bandwidth,
-    CORRUPT_DELIVERED, Corrupt, Counters, LEASE_RUNNING, Lease, REJECT_EXCEPT, REJECT_PEER, REJECT_TIME, RULE_DRY_RUN,
-    RULE_WINDOW, Rule, stop_of,
+    ACTION_BANDWIDTH, ACTION_CORRUPT, ACTION_DUPLICATE, ACTION_EXCEPT, ACTION_LATENCY, ACTION_LOSS, ACTION_PARTITION,
+    ACTION_RESET, Bandwidth, CORRUPT_DELIVERED, Corrupt, Counters, LEASE_RUNNING, Lease, REJECT_EXCEPT, REJECT_PEER,
+    REJECT_TIME, RULE_DRY_RUN, RULE_WINDOW, Rule, stop_of,
 };
 
 /// Next rule.
@@ -205,12 +205,14 @@ fn matched<const LEGACY: bool>(
             }
             ON
         }
-        // new-fault: action
-        _ => {
+        ACTION_PARTITION | ACTION_LOSS => {
             injected(counters, &event);
             counters.lost += packets;
             DROP
         }
+        // new-fault: action
+        // A later version's, which joined these programs.
+        _ => refused(counters, &event),
     }
 }
 
@@ -245,9 +247,9 @@ pub fn injected(counters: &mut Counters, event: &Event) {
     counters.bytes += event.bytes;
 }
 
-/// Counts one on which the kernel let it not act.
+/// Counts one on which the kernel, or this version, let it not act.
 #[inline(always)]
-fn refused(counters: &mut Counters, event: &Event) -> u32 {
+pub fn refused(counters: &mut Counters, event: &Event) -> u32 {
     counters.skipped += event.packets;
     counters.errors += event.packets;
     ON

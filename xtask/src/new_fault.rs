@@ -20,10 +20,11 @@ pub fn run(name: &str) -> Result<()> {
     }
     // All is read and changed in memory first: a registry that lost its marker must not leave half a fault.
     let mut edited = Vec::new();
-    for (path, text) in templates::registrations(&name, next_action(root)?) {
+    let number = next_action(root)?;
+    for (path, text) in templates::registrations(&name, number) {
         edit(&mut edited, root, path, |content| insert(content, path, &text.marker, &text.lines))?;
     }
-    edit(&mut edited, root, ABI, next_version)?;
+    edit(&mut edited, root, RULES, |content| highest(content, number))?;
     for path in MESSAGES {
         // Tests that quote the list of all actions.
         let quoted = format!("bandwidth, {}, partition", name.yaml());
@@ -50,7 +51,6 @@ pub fn run(name: &str) -> Result<()> {
     Ok(())
 }
 
-const ABI: &str = "chaos-ebpf/abi/src/lib.rs";
 const RULES: &str = "chaos-ebpf/abi/src/rule.rs";
 const MESSAGES: [&str; 2] = ["tests/golden/rules.json", "chaos-user/spec/src/tests/yaml.rs"];
 
@@ -103,13 +103,12 @@ fn next_action(root: &Path) -> Result<u32> {
     Ok(highest + 1)
 }
 
-/// A process of the old build must not join the maps of the new one: it would not know the action.
-fn next_version(content: &str) -> Result<String> {
-    const VERSION: &str = "pub const ABI_VERSION: u32 = ";
-    let (before, rest) = content.split_once(VERSION).with_context(|| format!("{ABI} has no `{VERSION}`"))?;
-    let (number, after) = rest.split_once(';').with_context(|| format!("{ABI}: `{VERSION}` has no end"))?;
-    let number: u32 = number.parse().with_context(|| format!("{ABI}: {VERSION}{number}"))?;
-    Ok(format!("{before}{VERSION}{};{after}", number + 1))
+/// Programs say which actions they know: a process of this build is refused by older ones, and no new version of the contract is needed.
+fn highest(content: &str, number: u32) -> Result<String> {
+    const HIGHEST: &str = "pub const ACTIONS: u32 = ";
+    let (before, rest) = content.split_once(HIGHEST).with_context(|| format!("{RULES} has no `{HIGHEST}`"))?;
+    let (_, after) = rest.split_once(';').with_context(|| format!("{RULES}: `{HIGHEST}` has no end"))?;
+    Ok(format!("{before}{HIGHEST}{number};{after}"))
 }
 
 #[cfg(test)]
@@ -125,12 +124,9 @@ mod tests {
     }
 
     #[test]
-    fn the_contract_gets_a_new_version() {
-        assert_eq!(
-            next_version("x\npub const ABI_VERSION: u32 = 9;\ny").unwrap(),
-            "x\npub const ABI_VERSION: u32 = 10;\ny"
-        );
-        assert!(next_version("x").is_err());
+    fn the_highest_action_is_the_new_one() {
+        assert_eq!(highest("x\npub const ACTIONS: u32 = 9;\ny", 10).unwrap(), "x\npub const ACTIONS: u32 = 10;\ny");
+        assert!(highest("x", 10).is_err());
     }
 
     #[test]

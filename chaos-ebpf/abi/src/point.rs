@@ -3,12 +3,12 @@
 use crate::{ACTION_EXCEPT, MAX_RULES_PER_POINT, Rule, abi_struct};
 
 abi_struct! {
-    /// Node-wide switches; one entry.
+    /// Node-wide switches; one entry. Name and layout are frozen: every version stops what any version started.
     pub struct Control {
         /// [`crate::ABI_VERSION`] of the process that made the maps.
         pub abi: u32,
-        /// Unused.
-        pub reserved: u32,
+        /// The highest `ACTION_*` that the loaded programs know; 0: they are of 0.1.0, which knew [`crate::ACTION_CALL`].
+        pub actions: u32,
         /// The kill switch: a lease of another generation is off.
         pub generation: u64,
     }

@@ -22,6 +22,10 @@ pub const ACTION_EXCEPT: u32 = 8;
 pub const ACTION_CALL: u32 = 9;
 // new-fault: action
 
+/// The highest of them. A new action is no new [`crate::ABI_VERSION`]: programs let a packet pass whose action they do not know, and
+/// count it as skipped and as an error.
+pub const ACTIONS: u32 = 9;
+
 /// [`Rule::flags`]: count what would be hit, harm nothing.
 pub const RULE_DRY_RUN: u32 = 1;
 /// Only packets of the cgroup [`Rule::cgroup`] at [`Rule::level`].

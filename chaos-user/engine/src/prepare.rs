@@ -122,6 +122,7 @@ pub(super) fn all(
 
 fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Known) -> Result<Active, EngineError> {
     hosts::check(&session.datapath, &request.plan)?;
+    all_actions_known(session, &request.plan)?;
     let mut run = entry(&request);
     rules::reserve(locked, &mut run, &request.plan)?;
     locked.journal.runs.push(run.clone());
@@ -143,6 +144,20 @@ fn one(locked: &mut Locked, session: &mut Session, request: Request, known: Know
         active.tables.iter().for_each(|tables| calls.forget(*tables));
     }
     made.map(|()| active)
+}
+
+/// Programs of an earlier version that act on this node stay loaded while one of its experiments lives.
+fn all_actions_known(session: &Session, plan: &Plan) -> Result<(), EngineError> {
+    for rule in &plan.rules {
+        if !session.datapath.knows(rule.action())? {
+            return Err(EngineError::Unsupported(format!(
+                "spec.faults[{}].network.{}: the programs on this node are of an earlier version of chaos, which lacks this fault; let \
+                 its experiments end first, or end them with `chaos stop --all`",
+                rule.fault, rule.kind
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// By which means each of the plan's calls is hit, and the tables of what they are matched with.

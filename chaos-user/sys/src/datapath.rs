@@ -11,8 +11,9 @@ use super::{
 };
 use aya::maps::{Array, HashMap, IterableMap, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use chaos_abi::{
-    ABI_VERSION, AddrKey, AddrPortKey, Clock, Control, Counters, DIST_SIZE, Flow, Followers, HostKey, LearnedKey,
-    Lease, MissKey, Name, PROGRAM_CLOCK, PROGRAM_FAULT, Point, Rule, SampleKey, State, maps as names,
+    ABI_VERSION, ACTION_CALL, ACTIONS, AddrKey, AddrPortKey, Clock, Control, Counters, DIST_SIZE, Flow, Followers,
+    HostKey, LearnedKey, Lease, MissKey, Name, PROGRAM_CLOCK, PROGRAM_FAULT, Point, Rule, SampleKey, State,
+    maps as names,
 };
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
@@ -174,6 +175,16 @@ impl Datapath {
         })
     }
 
+    /// Whether the loaded programs, which another version may have loaded, know this `ACTION_*`.
+    ///
+    /// # Errors
+    /// What the kernel says of the map.
+    pub fn knows(&self, action: u32) -> Result<bool, KernelError> {
+        let control = self.control.get(&0, 0).map_err(|e| map_error("read map", names::CONTROL, &e))?;
+        let highest = if control.actions == 0 { ACTION_CALL } else { control.actions };
+        Ok(action <= highest)
+    }
+
     pub(super) fn fill(&mut self, dist: Option<Map>) -> Result<(), KernelError> {
         let write = |e: MapError| map_error("fill map", names::DIST, &e);
         let dist = dist.ok_or_else(|| KernelError::new("find map", names::DIST, Errno::ENOENT))?;
@@ -181,7 +192,7 @@ impl Datapath {
         for (index, table) in dist::tables().iter().enumerate() {
             dist.set(index as u32, table, 0).map_err(write)?;
         }
-        let control = Control { abi: ABI_VERSION, reserved: 0, generation: 1 };
+        let control = Control { abi: ABI_VERSION, actions: ACTIONS, generation: 1 };
         self.control.set(0, control, 0).map_err(|e| map_error("fill map", names::CONTROL, &e))
     }
 

@@ -44,6 +44,23 @@ fn a_packet_that_was_not_delayed_is_not_counted_as_delayed() {
     }
 }
 
+/// A later version may join these programs.
+#[test]
+fn an_action_that_the_programs_do_not_know_passes_and_is_counted() {
+    if !privileged() {
+        return;
+    }
+    let mut stage = Stage::new();
+    stage.rules(&[always(ACTIONS + 1, dice(ALWAYS)), always(ACTION_LOSS, dice(0))]);
+    for point in [EGRESS, INGRESS] {
+        assert_eq!(stage.run(point, &ipv4(17, 0, &udp(1, 2))), NEXT);
+    }
+    let [unknown, later] = [1, 2].map(|id| stage.count(id));
+    assert_eq!((unknown.matched, unknown.injected, unknown.lost, unknown.skipped, unknown.errors), (2, 0, 0, 2, 2));
+    assert_eq!(later.matched, 2, "the walk goes on");
+    assert!(stage.datapath.knows(ACTIONS).unwrap() && !stage.datapath.knows(ACTIONS + 1).unwrap());
+}
+
 #[test]
 fn what_the_queue_had_no_room_for_is_lost_once_and_not_delayed() {
     if !privileged() {

@@ -45,6 +45,12 @@ pub struct RulePlan {
 }
 
 impl RulePlan {
+    /// `ACTION_*`.
+    #[must_use]
+    pub const fn action(&self) -> u32 {
+        self.rule.action
+    }
+
     /// The rule on the target with these dice. Sets, scope and lease are still to be filled in.
     #[must_use]
     pub fn rule(&self, dice: u64) -> Rule {
