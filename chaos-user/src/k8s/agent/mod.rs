@@ -3,6 +3,7 @@
 //! One thread owns the engine and blocks; what it hears comes from watches of the API server and from the kernel, what it says goes
 //! to the API server. The lease has a thread of its own, as everywhere.
 
+mod again;
 mod compile;
 mod handover;
 mod health;
