@@ -165,6 +165,18 @@ fn an_app_behind_a_sidecar_is_hit_at_the_sidecar_and_the_verdict_names_it() {
     assert_eq!(verdict, "Pass", "{reason}");
     assert!(reason.starts_with(&names) && reason.contains(taken_over) && !reason.contains("plain"), "{reason}");
     asked.delete();
+    // Also where it has gone before the end, and its proxy with it.
+    let asked = Asked::apply_spec(&scene, "leaves", &cut("egress", &pods));
+    asked.await_injected();
+    assert!(peer.hears(&pod.ip, SILENCE), "behind the proxy it is not hit");
+    cluster.kubectl(&format!("delete pod -n {} meshed", scene.namespace));
+    let over = asked.await_over();
+    let (verdict, reason) = (over.verdict(), over.reason());
+    assert_eq!(verdict, "Pass", "{reason}");
+    let targets = over.0["targets"].as_array().expect("targets");
+    assert!(targets.iter().any(|one| one["pod"] == "meshed" && one["state"] == "Gone"), "{targets:?}");
+    assert!(reason.starts_with(&names) && reason.contains("127.0.0.1:15001"), "{reason}");
+    asked.delete();
 }
 
 /// Cuts pods off from the peer.

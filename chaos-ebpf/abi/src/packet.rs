@@ -166,7 +166,8 @@ pub const fn name_hash(name: &[u8]) -> u64 {
             length = 0;
         } else {
             hash = name_hash_step(hash, name[left]);
-            length += 1;
+            // Other names than those of DNS may be longer.
+            length = length.wrapping_add(1);
         }
     }
     name_hash_step(hash, length)

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
+mod again;
 mod compile;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;

@@ -1,6 +1,7 @@
 //! The node's own policy: a file that no controller can override.
 
 use chaos_host::pod::PodRef;
+use chaos_k8s::text::digest;
 use chaos_spec::value::Duration;
 use serde::{Deserialize, Serialize};
 use std::{fs, io, path::Path};
@@ -53,7 +54,7 @@ impl Policy {
         let policy = yaml_serde::from_str(&text).map_err(|error| {
             format!("read the node's policy {}: {error}; see manifests/base/policy.yaml", path.display())
         })?;
-        Ok((policy, digest(&text)))
+        Ok((policy, digest(text.as_bytes())))
     }
 
     /// May a pod of this namespace be a target?
@@ -106,14 +107,6 @@ impl Policy {
         }
         Err(format!("this node's policy allows at most {} targets, not {count}", self.max_targets))
     }
-}
-
-/// A fingerprint of the file for comparing nodes: FNV-1a over its bytes, twice, in hexadecimal. It guards against mistakes, not against
-/// people: who may write the file may write what this says of it.
-fn digest(text: &str) -> String {
-    let hash =
-        |start: u64| text.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("{:016x}{:016x}", hash(0xcbf2_9ce4_8422_2325), hash(0x8422_2325_cbf2_9ce4))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the API server tells becomes what the worker hears.
 
 use super::{
+    again::{Again, read},
     input::{Input, Kind},
     pods::PodFacts,
 };
@@ -50,13 +51,18 @@ impl Scope {
 pub async fn watch(client: Client, scope: Scope, to: Sender<Input>, lists: &Lists) {
     let to = To { worker: to, lists };
     let of_uid = |name: &Option<String>| name.clone().unwrap_or_default();
+    let (orders, peers) = (scope.api::<Injection>(&client), scope.api::<PeerSet>(&client));
+    let (mut orders_again, mut peers_again) = (Again::default(), Again::default());
     let injections = follow(
-        scope.api::<Injection>(&client),
+        orders.clone(),
         scope.of_node(),
         Kind::Injection,
         &to,
         move |one: &Injection| of_uid(&one.metadata.uid),
-        |one| Some(Input::Injection(Box::new(one))),
+        async |one| {
+            let whole = orders_again.whole(one, async |one| read(&orders, one).await).await;
+            Some(Input::Injection(Box::new(whole)))
+        },
     );
     let pods = follow(
         scope.api::<Lenient<Pod>>(&client),
@@ -64,7 +70,7 @@ pub async fn watch(client: Client, scope: Scope, to: Sender<Input>, lists: &List
         Kind::Pod,
         &to,
         move |one: &Lenient<Pod>| of_uid(&one.0.metadata.uid),
-        |one| {
+        async |one: Lenient<Pod>| {
             let mut facts = PodFacts::of(one.0, &scope.node)?;
             if scope.namespace.is_some() {
                 // Of one namespace alone, nobody can contradict a pod that claims another one's cgroup.
@@ -74,12 +80,12 @@ pub async fn watch(client: Client, scope: Scope, to: Sender<Input>, lists: &List
         },
     );
     let sets = follow(
-        scope.api::<PeerSet>(&client),
+        peers.clone(),
         watcher::Config::default(),
         Kind::PeerSet,
         &to,
         |one: &PeerSet| format!("{}/{}", one.namespace().unwrap_or_default(), one.name_any()),
-        |one| Some(peer_set(&one)),
+        async |one| Some(peer_set(&peers_again.whole(one, async |one| read(&peers, one).await).await)),
     );
     let halts = follow(
         Api::<Halt>::all(client.clone()),
@@ -87,7 +93,7 @@ pub async fn watch(client: Client, scope: Scope, to: Sender<Input>, lists: &List
         Kind::Halt,
         &to,
         |one: &Halt| one.name_any(),
-        |one| Some(Input::Halt(one.name_any(), one.spec.reason.clone())),
+        async |one: Halt| Some(Input::Halt(one.name_any(), one.spec.reason.clone())),
     );
     tokio::join!(injections, pods, sets, halts);
 }
@@ -112,7 +118,7 @@ async fn follow<K>(
     kind: Kind,
     to: &To<'_>,
     name: impl Fn(&K) -> String,
-    input: impl Fn(K) -> Option<Input>,
+    mut input: impl AsyncFnMut(K) -> Option<Input>,
 ) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     K::DynamicType: Clone,
@@ -131,10 +137,10 @@ async fn follow<K>(
             }
             Ok(Event::InitApply(one)) => {
                 listed.insert(name(&one));
-                input(one)
+                input(one).await
             }
             Ok(Event::InitDone) => Some(Input::All(kind, std::mem::take(&mut listed))),
-            Ok(Event::Apply(one)) => input(one),
+            Ok(Event::Apply(one)) => input(one).await,
             Ok(Event::Delete(one)) => Some(Input::Gone(kind, name(&one))),
             Err(error) => {
                 to.lists.failed(&named, &error);

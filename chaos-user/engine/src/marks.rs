@@ -20,7 +20,8 @@ use nix::errno::Errno;
 /// Where we may not look.
 pub fn unnamed(journal: &Journal) -> Result<Vec<Acting>, EngineError> {
     let named = journal.datapath.as_ref().and_then(|ids| ids.maps.get(maps::LEASES)).copied();
-    let is_named = |one: &Acting| named == Some(one.map) && journal.runs.iter().any(|run| run.lease == one.slot);
+    let is_it = |one: &Acting, run: &RunEntry| one.is(run.lease, run.lease_id);
+    let is_named = |one: &Acting| named == Some(one.map) && journal.runs.iter().any(|run| is_it(one, run));
     let mut found = acting::acting()?;
     found.retain(|one| !is_named(one));
     Ok(found)
@@ -48,7 +49,7 @@ pub fn named(run: &RunEntry) -> Named {
 pub fn lost(journal: &Journal) -> Result<Vec<Journal>, EngineError> {
     let acting = unnamed(journal)?;
     let map = |one: &Named| one.ids.maps.get(maps::LEASES).copied();
-    let acts = |one: &Named| acting.iter().any(|two| (Some(two.map), two.slot) == (map(one), one.slot));
+    let acts = |one: &Named| acting.iter().any(|two| Some(two.map) == map(one) && two.is(one.slot, one.id));
     let here = journal.datapath.as_ref().and_then(|ids| ids.maps.get(maps::LEASES)).copied();
     let is_named = |one: &Named| {
         let same = |run: &RunEntry| (run.lease, run.lease_id) == (one.slot, one.id);

@@ -1,9 +1,11 @@
 //! Lists and watches of the API server: which of them fail, and why.
 
 use crate::text::cut;
-use kube::{core::Status, runtime::watcher};
+use kube::{Api, Resource, ResourceExt, api::ListParams, core::Status, runtime::watcher};
+use serde::de::DeserializeOwned;
 use std::{
     collections::BTreeMap,
+    fmt::Debug,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -48,6 +50,19 @@ impl Lists {
 #[must_use]
 pub fn serves<K>(event: &watcher::Event<K>) -> bool {
     !matches!(event, watcher::Event::Init | watcher::Event::InitApply(_))
+}
+
+/// The object with this one's name as it is now: a list goes by the definitions of now, and needs no right that a watch does not need.
+///
+/// # Errors
+/// The API server's.
+pub async fn again<K>(api: &Api<K>, one: &K) -> Result<Option<K>, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let place = format!("metadata.name={},metadata.namespace={}", one.name_any(), one.namespace().unwrap_or_default());
+    let found = api.list(&ListParams::default().fields(&place)).await?.items.into_iter().next();
+    Ok(found.filter(|found| found.uid() == one.uid()))
 }
 
 /// Why a watch failed, in one line.

@@ -20,9 +20,19 @@ pub struct Acting {
     pub map: u32,
     /// Its slot there.
     pub slot: u32,
+    /// Which one's it is among all that have this slot one after another; none: the map is another version's, which may have it elsewhere.
+    id: Option<u64>,
     /// Until when the lease holds, in jiffies.
     until: u64,
     paused: bool,
+}
+
+impl Acting {
+    /// Is it the one with this slot and this id?
+    #[must_use]
+    pub fn is(&self, slot: u32, id: u64) -> bool {
+        self.slot == slot && self.id.is_none_or(|own| own == id)
+    }
 }
 
 /// All of them, whoever owns them.
@@ -45,14 +55,15 @@ fn of(map: u32) -> Result<Vec<Acting>, KernelError> {
         if !matches!(lease.state, LEASE_RUNNING | LEASE_PAUSED) {
             continue;
         }
+        let is_ours = match is_ours {
+            Some(known) => known,
+            // One whose version cannot be read is shown all the same.
+            None => *is_ours.insert(is_of_this_version(map).unwrap_or(false)),
+        };
         // Another version's deadline may be of another clock.
-        let is_over = lease.deadline <= now
-            && match is_ours {
-                Some(known) => known,
-                None => *is_ours.insert(is_of_this_version(map)?),
-            };
-        if !is_over {
-            found.push(Acting { map, slot, until: lease.until, paused: lease.state == LEASE_PAUSED });
+        if !is_ours || lease.deadline > now {
+            let (id, paused) = (is_ours.then_some(lease.id), lease.state == LEASE_PAUSED);
+            found.push(Acting { map, slot, id, until: lease.until, paused });
         }
     }
     Ok(found)

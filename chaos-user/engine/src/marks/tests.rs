@@ -84,6 +84,21 @@ fn what_acts_without_a_name_is_found_and_only_what_is_renewed_is_kept() {
     let run = crate::RunEntry { lease: 3, ..Default::default() };
     let journal = Journal { datapath: Some(datapath.ids().clone()), runs: vec![run], ..Journal::default() };
     assert!(mine(&journal).is_empty(), "it has a name");
+    let later = Lease { id: 8, ..lease };
+    datapath.leases.set(3, later, 0).unwrap();
+    assert_eq!(mine(&journal).len(), 1, "what the journal names had this slot before");
+    // The name of one that has died there is none of the one that acts.
+    let dead = crate::RunEntry { lease: 3, lease_id: 4, pid: u32::MAX, ..Default::default() };
+    names::write(&mut datapath, &super::named(&dead)).unwrap();
+    let lost_here = |journal: &Journal| {
+        let all = lost(journal).unwrap().into_iter();
+        all.filter(|one| one.datapath.as_ref().is_some_and(|ids| ids.maps[maps::LEASES] == map)).count()
+    };
+    assert_eq!(lost_here(&Journal::default()), 0);
+    let alive = crate::RunEntry { lease_id: 8, ..dead };
+    names::write(&mut datapath, &super::named(&alive)).unwrap();
+    assert_eq!(lost_here(&Journal::default()), 1, "nobody lives who has it, and it acts");
+    datapath.leases.set(3, lease, 0).unwrap();
     assert_eq!(acting::kept(&found).unwrap(), 0, "nobody renews it");
     std::thread::scope(|scope| {
         let kept = scope.spawn(|| acting::kept(&found).unwrap());

@@ -10,6 +10,7 @@ mod peer_set;
 mod record;
 mod resource;
 mod unread;
+mod written;
 
 pub use experiment::{
     DEGRADED, Experiment, ExperimentStatus, INJECTED, MOST_TARGETS, Phase, REACH, REACH_CLUSTER, REVERTED, SELECTED,
@@ -24,6 +25,7 @@ pub use peer_set::{MOST_ADDRESSES, PeerAddress, PeerSet, PeerSetSpec};
 pub use record::{FaultSum, TargetRecord, TargetState};
 pub use resource::{GROUP, VERSION};
 pub use unread::{Lenient, Unread};
+pub use written::Written;
 
 #[cfg(test)]
 mod tests;

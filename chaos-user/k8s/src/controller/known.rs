@@ -41,6 +41,8 @@ struct Part {
     awaited: HashMap<String, u64>,
     /// As our last write of its status left it, and when.
     written: Option<(Instant, Arc<Experiment>)>,
+    /// As it was read by itself.
+    read: Option<Arc<Experiment>>,
     /// The end of the last look, and what was wanted then.
     looked: Option<(Instant, u64)>,
     /// Its Experiment has been deleted.
@@ -192,14 +194,30 @@ impl Known {
         }
     }
 
-    /// The newest that is known of an experiment: what we have written may not have come back to us yet.
-    pub fn newest(&self, experiment: Arc<Experiment>) -> Arc<Experiment> {
+    /// The newest that is known of an experiment: what we have written may not have come back to us yet. False where its spec has come by
+    /// a watch alone: one that began under older definitions drops what these do not have.
+    pub fn newest(&self, experiment: Arc<Experiment>) -> (Arc<Experiment>, bool) {
         let mut inner = self.inner();
         let part = inner.parts.entry(experiment.uid().unwrap_or_default()).or_default();
-        match &part.written {
+        let newest = match &part.written {
             Some((_, written)) if version(written.as_ref()) > version(experiment.as_ref()) => Arc::clone(written),
             _ => experiment,
+        };
+        let of_same = |read: &&Arc<Experiment>| read.metadata.generation == newest.metadata.generation;
+        match part.read.as_ref().filter(of_same) {
+            Some(read) if read.spec != newest.spec || read.unread != newest.unread => {
+                let mut whole = newest.as_ref().clone();
+                (whole.spec, whole.unread) = (read.spec.clone(), read.unread.clone());
+                (Arc::new(whole), true)
+            }
+            read => (newest, read.is_some()),
         }
+    }
+
+    /// It was read by itself.
+    pub fn read(&self, experiment: Arc<Experiment>) {
+        let uid = experiment.uid().unwrap_or_default();
+        self.inner().parts.entry(uid).or_default().read = Some(experiment);
     }
 
     /// Our write of its status.

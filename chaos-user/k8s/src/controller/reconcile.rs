@@ -13,8 +13,8 @@ use super::{
     world::Watched,
 };
 use crate::{
-    api::{EXPERIMENT, Experiment, Injection, PeerSet, Phase, STOP, Stop},
-    lists::Lists,
+    api::{EXPERIMENT, Experiment, Injection, PeerSet, Phase, STOP, Stop, Written},
+    lists::{Lists, again},
     undeclared::apply_status,
 };
 use chaos_outcome::Verdict;
@@ -95,8 +95,20 @@ fn wanted(experiment: &Experiment, seen: &Seen) -> u64 {
     hasher.finish()
 }
 
+/// The newest that is known of it, of which nothing was dropped on its way. None: it is gone.
+async fn whole(experiment: Arc<Experiment>, context: &Context) -> Result<Option<Arc<Experiment>>, kube::Error> {
+    let (experiment, is_whole) = context.known.newest(experiment);
+    if is_whole || experiment.status.as_ref().is_some_and(|status| status.phase.is_over()) {
+        return Ok(Some(experiment));
+    }
+    let api = Api::namespaced(context.client.clone(), &experiment.namespace().unwrap_or_default());
+    let read = again(&api, experiment.as_ref()).await?.map(Arc::new);
+    read.iter().for_each(|read| context.known.read(Arc::clone(read)));
+    Ok(read)
+}
+
 async fn look(experiment: Arc<Experiment>, mut seen: Seen, context: &Context) -> Result<Action, kube::Error> {
-    let experiment = context.known.newest(experiment);
+    let Some(experiment) = whole(experiment, context).await? else { return Ok(Action::await_change()) };
     let uid = experiment.uid().unwrap_or_default();
     let old = experiment.status.clone().unwrap_or_default();
     if old.phase.is_over() {
@@ -354,10 +366,11 @@ where
         + Debug
         + DeserializeOwned
         + Serialize
-        + Sync,
+        + Sync
+        + Written,
 {
     let api: Api<K> = Api::namespaced(client.clone(), &one.namespace().unwrap_or_default());
-    api.patch(&one.name_any(), &parameters(), &Patch::Apply(one)).await
+    api.patch(&one.name_any(), &parameters(), &Patch::Apply(one.marked())).await
 }
 
 /// Deletes what its user wanted gone some time after the end.

@@ -34,6 +34,27 @@ fn names_of(known: &Known) -> Option<Vec<String>> {
     Some(all.iter().map(|one| one.spec.node_name.clone()).collect())
 }
 
+/// A watch that began under older definitions drops a part of it, each time that it tells of it.
+#[test]
+fn what_was_read_by_itself_is_all_of_it() {
+    let known = known();
+    let seen = |generation: i64, matches: Value| {
+        let mut one = experiment(json!({ "all": true }), matches);
+        one.metadata.generation = Some(generation);
+        one
+    };
+    let (whole, part) = (json!({ "all": true, "protocol": "icmp" }), json!({ "all": true }));
+    let (newest, is_whole) = known.newest(version(seen(1, part.clone()), 5));
+    assert!(!is_whole && newest.spec == seen(1, part.clone()).spec);
+    known.read(Arc::new(seen(1, whole.clone())));
+    let (newest, is_whole) = known.newest(version(seen(1, part.clone()), 6));
+    assert!(is_whole && newest.spec == seen(1, whole.clone()).spec);
+    assert_eq!(newest.metadata.resource_version.as_deref(), Some("6"));
+    known.wrote_status(Arc::unwrap_or_clone(version(seen(1, part.clone()), 8)));
+    assert_eq!(known.newest(version(seen(1, part.clone()), 7)).0.spec, seen(1, whole).spec);
+    assert!(!known.newest(version(seen(2, part), 9)).1, "its user has changed it");
+}
+
 /// The watch is behind our own writes: until it has caught up the API server is asked.
 #[test]
 fn what_was_written_is_not_taken_for_absent() {
@@ -64,7 +85,7 @@ fn what_was_written_is_not_taken_for_absent() {
 fn our_own_write_of_a_status_is_known_before_it_comes_back() {
     let known = known();
     known.wrote_status(Arc::unwrap_or_clone(version(all(), 5)));
-    let newest = |seen| known.newest(version(all(), seen)).metadata.resource_version.clone().unwrap_or_default();
+    let newest = |seen| known.newest(version(all(), seen)).0.metadata.resource_version.clone().unwrap_or_default();
     assert_eq!((newest(4).as_str(), newest(6).as_str()), ("5", "6"));
 }
 
