@@ -55,6 +55,7 @@ pub use peer::{Peer, PeerPods, PeerService};
 pub use pods::{Phase, PodSelector, PodTargets, SelectMode, Workload};
 pub use probe::{HttpProbe, Probe, ProbePhase, TcpProbe};
 pub use problem::{Finding, Problem};
+pub use rules::action::{ACTIONS, ONE_ACTION, no_action};
 pub use schema::{of as schema_of, schema};
 pub use selector::{LocalTarget, Selector};
 pub use syscall::{FdKind, Mechanism, Syscall, SyscallLatency, SyscallMatch};

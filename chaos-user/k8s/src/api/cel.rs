@@ -4,6 +4,8 @@
 //! (16 faults, 1,000 peers, 1,000 exceptions): what would stand in the peers of exceptions is said by the schema alone there
 //! (`oneOf`), and by the controller.
 
+use chaos_spec::{ACTIONS, ONE_ACTION, no_action};
+
 /// (CEL, what is said where it does not hold).
 type Rule = (&'static str, &'static str);
 
@@ -88,7 +90,7 @@ pub const RULES: &[(&[&str], &[Rule])] = &[
             ),
         ],
     ),
-    (&["faults[].network"], OF_NETWORK),
+    (&[ACTION], OF_NETWORK),
     (
         &["faults[].network.loss"],
         &[
@@ -306,18 +308,22 @@ const OF_PACKETS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Where there is one action.
+pub const ACTION: &str = "faults[].network";
+
+/// The rules about it, from the table of actions.
+pub fn one_action() -> [(String, String); 2] {
+    let has = |names: &mut dyn Iterator<Item = &&str>, between: &str| {
+        names.map(|name| format!("has(self.{name})")).collect::<Vec<_>>().join(between)
+    };
+    let any = has(&mut ACTIONS.iter(), " || ");
+    // It stands beside latency.
+    let alone = has(&mut ACTIONS.iter().filter(|name| **name != "reorder"), ", ");
+    let several = format!("has several actions; {ONE_ACTION}");
+    [(any, no_action()), (format!("[{alone}].filter(x, x).size() <= 1"), several)]
+}
+
 const OF_NETWORK: &[(&str, &str)] = &[
-    (
-        "has(self.latency) || has(self.loss) || has(self.duplicate) || has(self.corrupt) || has(self.reorder) || \
-      has(self.bandwidth) || has(self.partition) || has(self.reset)",
-        "has no action; add one of latency, loss, duplicate, corrupt, reorder, bandwidth, partition and reset",
-    ),
-    // new-fault: cel
-    (
-        "[has(self.latency), has(self.loss), has(self.duplicate), has(self.corrupt), has(self.bandwidth), has(self.partition), \
-      has(self.reset)].filter(x, x).size() <= 1",
-        "has several actions; an entry takes one: give each an entry of its own",
-    ),
     (
         "!has(self.reorder) || has(self.latency)",
         "reorder needs latency beside it, which holds the packets that others overtake; add latency: { delay: 50ms }",

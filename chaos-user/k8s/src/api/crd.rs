@@ -92,6 +92,10 @@ fn age() -> Value {
 
 fn experiment() -> Value {
     let mut spec = schema_of::<ExperimentSpec>();
+    if let Some(node) = at(&mut spec, cel::ACTION) {
+        let rules = cel::one_action();
+        add_rules(node, &rules.each_ref().map(|(rule, message)| (rule.as_str(), message.as_str())));
+    }
     for (places, rules) in cel::RULES {
         for place in *places {
             if let Some(node) = at(&mut spec, place) {

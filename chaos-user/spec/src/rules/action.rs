@@ -4,7 +4,8 @@ use super::Found;
 use super::node::{Node, enumerated, faults, networks};
 use crate::value::Protocol;
 
-const ACTIONS: &[&str] = &[
+/// The fields of `network` that are actions.
+pub const ACTIONS: &[&str] = &[
     "latency",
     "loss",
     "duplicate",
@@ -16,6 +17,15 @@ const ACTIONS: &[&str] = &[
     "reset",
 ];
 
+/// What ends the message about several.
+pub const ONE_ACTION: &str = "an entry takes one: give each an entry of its own";
+
+/// What is said where there is none.
+#[must_use]
+pub fn no_action() -> String {
+    format!("has no action; add one of {}", enumerated(ACTIONS))
+}
+
 /// Exactly one action; reorder comes together with latency.
 pub(super) fn one_action(spec: &Node<'_>, found: &mut Found) {
     for network in networks(spec).iter().filter(|network| network.is_object()) {
@@ -26,13 +36,10 @@ pub(super) fn one_action(spec: &Node<'_>, found: &mut Found) {
         match actions.as_slice() {
             // An unknown field was meant to be one, and has its own remedy.
             [] if !network.has_only(&[&["match", "direction", "perPacket"], ACTIONS].concat()) => {}
-            [] => found.error(network, format!("has no action; add one of {}", enumerated(ACTIONS))),
+            [] => found.error(network, no_action()),
             [_] | ["latency", "reorder"] => {}
             several => {
-                let message = format!(
-                    "has the actions {}; an entry takes one: give each an entry of its own",
-                    enumerated(several)
-                );
+                let message = format!("has the actions {}; {ONE_ACTION}", enumerated(several));
                 found.error(network, message);
             }
         }

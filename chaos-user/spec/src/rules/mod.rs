@@ -4,7 +4,7 @@
 //! and each finding has its path from where it was found. What is absent or of the wrong type the schema walk has reported;
 //! a rule then says nothing.
 
-mod action;
+pub mod action;
 mod duration;
 mod fault;
 mod never;
