@@ -15,5 +15,6 @@ pub mod product;
 pub mod scene;
 pub mod stats;
 pub mod sys;
+pub mod systemd;
 pub mod traffic;
 pub mod victim;

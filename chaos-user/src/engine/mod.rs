@@ -1,6 +1,7 @@
 //! Step 5, when: the life of experiments, leases, the journal, rollback. Drives `kernel/`.
 
 mod active;
+mod anew;
 pub mod arrivals;
 pub mod attach;
 pub mod calls;
@@ -11,6 +12,7 @@ mod drain;
 pub mod error;
 pub mod expedite;
 pub mod folder;
+mod heirs;
 pub mod hosts;
 mod interfaces;
 pub mod journal;
