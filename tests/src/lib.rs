@@ -16,5 +16,6 @@ pub mod rules;
 pub mod scene;
 pub mod stats;
 pub mod sys;
+pub mod systemd;
 pub mod traffic;
 pub mod victim;

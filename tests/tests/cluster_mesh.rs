@@ -23,6 +23,8 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// The proxy's user, whose own connections are not redirected.
 const PROXY: u32 = 4242;
 
+const TAKEN_OVER: &str = "taken over by a local proxy: container proxy (haproxy) at 127.0.0.1:15001";
+
 const RULES: &str = "table ip mesh {
   chain out {
     type nat hook output priority -100
@@ -120,7 +122,6 @@ fn an_app_behind_a_sidecar_is_hit_at_the_sidecar_and_the_verdict_names_it() {
     let pod = scene.start(&[meshed(&scene, "meshed", &peer_pod.ip)]).remove(0);
     assert!(peer.hears(&pod.ip, SOON), "the app does not reach its peer");
     assert!(peer_pod.asks(&pod.ip).is_some(), "the peer does not reach the app");
-    let taken_over = "taken over by a local proxy: container proxy (haproxy) at 127.0.0.1:15001";
     // The last one: what the proxy answers bears the peer's address again when it comes back to the app.
     let cases = [
         ("egress", Some("app"), Some(true)),
@@ -141,7 +142,7 @@ fn an_app_behind_a_sidecar_is_hit_at_the_sidecar_and_the_verdict_names_it() {
         assert!(wanted.is_none_or(|wanted| wanted == heard), "{case}");
         if heard {
             assert_eq!(over.verdict(), "NoEffect", "{case}");
-            let says = over.reason().contains(taken_over)
+            let says = over.reason().contains(TAKEN_OVER)
                 && over.reason().contains("select container proxy, or the whole pod");
             assert!(says, "{case}");
         } else {
@@ -150,33 +151,35 @@ fn an_app_behind_a_sidecar_is_hit_at_the_sidecar_and_the_verdict_names_it() {
         asked.delete();
         assert!(peer.hears(&pod.ip, SOON), "{case}: the app does not reach its peer any more");
     }
-    // Beside one that is hit it is named, too.
-    let plain = scene.start(&[asking(&scene, "plain", &peer_pod.ip)]).remove(0);
+    a_pass_names_it(&scene, &peer, &peer_pod, &pod);
+}
+
+/// Beside one that is hit it is named, too, and also where it has gone before the end, and its proxy with it.
+fn a_pass_names_it(scene: &Scene, peer: &Peer, peer_pod: &Pod, meshed: &Pod) {
+    let plain = scene.start(&[asking(scene, "plain", &peer_pod.ip)]).remove(0);
     assert!(peer.hears(&plain.ip, SOON), "the app without a proxy does not reach its peer");
     let apps = json!([{ "key": "app", "operator": "In", "values": ["meshed", "plain"] }]);
     let pods = json!({ "labelSelector": { "matchExpressions": apps }, "containers": ["app"] });
-    let asked = Asked::apply_spec(&scene, "both", &cut("egress", &pods));
-    asked.await_injected();
-    assert!(peer.hears(&pod.ip, SILENCE), "behind the proxy it is not hit");
-    assert!(!peer.hears(&plain.ip, SILENCE), "without one it is hit");
-    let over = asked.await_over();
-    let names = format!("cut: no effect on {}/meshed/app; connections such as {}:", scene.namespace, pod.ip);
-    let (verdict, reason) = (over.verdict(), over.reason());
-    assert_eq!(verdict, "Pass", "{reason}");
-    assert!(reason.starts_with(&names) && reason.contains(taken_over) && !reason.contains("plain"), "{reason}");
-    asked.delete();
-    // Also where it has gone before the end, and its proxy with it.
-    let asked = Asked::apply_spec(&scene, "leaves", &cut("egress", &pods));
-    asked.await_injected();
-    assert!(peer.hears(&pod.ip, SILENCE), "behind the proxy it is not hit");
-    cluster.kubectl(&format!("delete pod -n {} meshed", scene.namespace));
-    let over = asked.await_over();
-    let (verdict, reason) = (over.verdict(), over.reason());
-    assert_eq!(verdict, "Pass", "{reason}");
-    let targets = over.0["targets"].as_array().expect("targets");
-    assert!(targets.iter().any(|one| one["pod"] == "meshed" && one["state"] == "Gone"), "{targets:?}");
-    assert!(reason.starts_with(&names) && reason.contains("127.0.0.1:15001"), "{reason}");
-    asked.delete();
+    let names = format!("cut: no effect on {}/meshed/app; connections such as {}:", scene.namespace, meshed.ip);
+    for (name, leaves) in [("stays", false), ("leaves", true)] {
+        let asked = Asked::apply_spec(scene, name, &cut("egress", &pods));
+        asked.await_injected();
+        assert!(peer.hears(&meshed.ip, SILENCE), "behind the proxy it is not hit");
+        if leaves {
+            scene.cluster.kubectl(&format!("delete pod -n {} meshed", scene.namespace));
+        } else {
+            assert!(!peer.hears(&plain.ip, SILENCE), "without one it is hit");
+        }
+        let over = asked.await_over();
+        let (verdict, reason) = (over.verdict(), over.reason());
+        assert_eq!(verdict, "Pass", "{reason}");
+        let proxy = if leaves { "127.0.0.1:15001" } else { TAKEN_OVER };
+        assert!(reason.starts_with(&names) && reason.contains(proxy) && !reason.contains("plain"), "{reason}");
+        let targets = over.0["targets"].as_array().expect("targets");
+        let is_gone = targets.iter().any(|one| one["pod"] == "meshed" && one["state"] == "Gone");
+        assert_eq!(is_gone, leaves, "{targets:?}");
+        asked.delete();
+    }
 }
 
 /// Cuts pods off from the peer.

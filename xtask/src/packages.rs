@@ -15,7 +15,9 @@ pub struct Tool {
 }
 
 /// What the tests use.
-pub const OF_TESTS: [Tool; 10] = [
+pub const OF_TESTS: [Tool; 11] = [
+    // As the first process of a machine of the tests, not of this one.
+    Tool { program: "/lib/systemd/systemd", package: "systemd" },
     Tool { program: "/usr/bin/curl", package: "curl" },
     Tool { program: "/usr/bin/python3", package: "python3" },
     // The server under another name; the package of that name would start it.

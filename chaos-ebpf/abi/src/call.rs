@@ -208,6 +208,20 @@ offsets! {
     OFFSET_TASK_FLAGS = 33, "task_struct.flags";
     /// The path that a Unix socket is bound to; none where such sockets are a module.
     OFFSET_UNIX_PATH = 35, "unix_sock.path";
+    /// A cgroup's node in the file system.
+    OFFSET_CGROUP_KN = 36, "cgroup.kn";
+    /// Its hierarchy.
+    OFFSET_CGROUP_ROOT = 37, "cgroup.root";
+    /// The number of that.
+    OFFSET_ROOT_HIERARCHY = 38, "cgroup_root.hierarchy_id";
+    /// What stands for a cgroup in the tree of them.
+    OFFSET_CGROUP_SELF = 39, "cgroup.self";
+    /// The same of the cgroup that it is in.
+    OFFSET_CGROUP_PARENT = 40, "cgroup.self.parent";
+    /// The id of a node: the inode's number.
+    OFFSET_KN_ID = 41, "kernfs_node.id";
+    /// Its name.
+    OFFSET_KN_NAME = 42, "kernfs_node.name";
 }
 
 /// In the same way, but for each program that is loaded: `TIMING_*`, or 0.

@@ -7,6 +7,7 @@
 mod birth;
 mod call;
 mod counters;
+mod heir;
 mod packet;
 mod point;
 mod rule;
@@ -16,6 +17,7 @@ mod state;
 pub use birth::*;
 pub use call::*;
 pub use counters::*;
+pub use heir::*;
 pub use packet::*;
 pub use point::*;
 pub use rule::*;
@@ -102,6 +104,8 @@ pub mod maps {
     pub const SCOPES: &str = "CHAOS_SCOPES";
     /// [`crate::CallState`] by rule id.
     pub const CALL_STATES: &str = "CHAOS_CALLSTATE";
+    /// [`crate::Heir`] by [`crate::HeirKey`].
+    pub const HEIRS: &str = "CHAOS_HEIRS";
     /// Rows of the tables by which text is matched: the next row by byte; entry 0: [`crate::GLOB_ACCEPT`].
     pub const GLOBS: &str = "CHAOS_GLOBS";
     /// Decided sleeps of calls.

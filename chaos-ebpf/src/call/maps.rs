@@ -1,17 +1,21 @@
 //! The maps of the system calls' programs; each process has its own. Names and layout are chaos-abi's.
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, HashMap, LruHashMap},
     macros::btf_map,
 };
 use chaos_abi::{
-    CallKey, CallList, CallState, Later, MAX_CALLS, MAX_GLOB_ROWS, MAX_LATER, MAX_RULES, MAX_SLEEPS, SLEEP_SLOTS,
-    Scopes, Sleep, SleepServer,
+    CallKey, CallList, CallState, Heir, HeirKey, Later, MAX_CALLS, MAX_GLOB_ROWS, MAX_HEIRS, MAX_LATER, MAX_RULES,
+    MAX_SLEEPS, SLEEP_SLOTS, Scopes, Sleep, SleepServer,
 };
 
 /// Rules by cgroup, hook and call.
 #[btf_map]
 pub static CHAOS_CALLS: HashMap<CallKey, CallList, { MAX_CALLS as usize }, 0> = HashMap::new();
+/// Which rules follow when a cgroup is made.
+#[btf_map]
+pub static CHAOS_HEIRS: HashMap<HeirKey, Heir, { MAX_HEIRS as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 /// Where targets lie.
 #[btf_map]
 pub static CHAOS_SCOPES: Array<Scopes, 1, 0> = Array::new();

@@ -6,6 +6,7 @@
 pub mod decide;
 pub mod file;
 pub mod glob;
+pub mod heir;
 pub mod hooks;
 pub mod kernel;
 pub mod later;

@@ -2,7 +2,7 @@
 //!
 //! All of it belongs to this process and goes with it; the journal has the rules' ids and nothing more to undo.
 
-use super::{Active, EngineError, Session, rules::Placed, trial};
+use super::{Active, EngineError, Session, heirs::Heirs, rules::Placed, trial};
 use crate::syscall::Image;
 use chaos_abi::{CallKey, CallList, CallState, MAX_LEVELS, MAX_RULES_PER_CALL, NEEDS_KIND, NEEDS_PEER, Scopes, maps};
 use chaos_spec::plan::call::{CallPlan, Candidate, HookSite};
@@ -35,6 +35,7 @@ pub struct Calls {
     sites: HashMap<HookSite, Standing>,
     /// By cgroup, hook and number; with the depth of the cgroup.
     lists: BTreeMap<(u64, u32, u32), (u32, List)>,
+    heirs: Heirs,
 }
 
 impl Calls {
@@ -44,7 +45,8 @@ impl Calls {
     /// What the kernel says.
     pub fn new(datapath: &Datapath) -> Result<Self, KernelError> {
         let root = trial::cgroup_root()?;
-        Ok(Self { image: Image::new(&datapath.call_maps(), &root)?, sites: HashMap::new(), lists: BTreeMap::new() })
+        let image = Image::new(&datapath.call_maps(), &root)?;
+        Ok(Self { image, sites: HashMap::new(), lists: BTreeMap::new(), heirs: Heirs::default() })
     }
 
     /// Writes the tables of a fault's patterns: the rows at which path and name begin.
@@ -156,12 +158,39 @@ impl Calls {
         seam::run("write map", maps::SCOPES, write).map_err(EngineError::from)
     }
 
+    /// Has rules follow from a cgroup to the one that will be made in its place, with that name in `parent`.
+    ///
+    /// # Errors
+    /// E2BIG where they are too many; what the kernel says.
+    pub fn foresee(&mut self, cgroup: u64, place: (u64, &str), rules: &[u32]) -> Result<(), KernelError> {
+        let calls =
+            self.lists.keys().filter(|(of, ..)| *of == cgroup).map(|(_, hook, number)| (*hook, *number)).collect();
+        self.heirs.add(&mut self.image, cgroup, place, rules, calls)
+    }
+
+    /// The lists of a cgroup become those of the one that was made in its place, where the kernel's program has not done so.
+    ///
+    /// # Errors
+    /// The first that the kernel refused.
+    pub fn follow(&mut self, old: u64, new: u64) -> Result<(), KernelError> {
+        let keys: Vec<_> = self.lists.keys().filter(|(of, ..)| *of == old).copied().collect();
+        let mut result = Ok(());
+        for (_, hook, number) in keys {
+            if let Some(list) = self.lists.remove(&(old, hook, number)) {
+                self.lists.insert((new, hook, number), list);
+            }
+            result = result.and(self.write((new, hook, number))).and(self.write((old, hook, number)));
+        }
+        result.and(self.heirs.follow(&mut self.image, old, new))
+    }
+
     /// Takes rules away, and programs that no other rule needs.
     ///
     /// # Errors
     /// The first that the kernel refused; the rest is gone.
     pub fn remove(&mut self, gone: &[u32]) -> Result<(), EngineError> {
-        let mut result = Ok(());
+        // First, or a cgroup that is made meanwhile would have them again.
+        let mut result = self.heirs.remove(&mut self.image, gone).map_err(EngineError::from);
         let touched = |(_, list): &(u32, List)| list.iter().any(|(id, _)| gone.contains(id));
         let keys: Vec<_> = self.lists.iter().filter(|(_, list)| touched(list)).map(|(key, _)| *key).collect();
         for key in keys {

@@ -20,11 +20,27 @@ impl Engine {
         target: usize,
         interfaces: Vec<Interface>,
     ) -> Result<BTreeSet<String>, EngineError> {
-        let Some(before) = active.targets.get(target).filter(|one| one.interfaces != interfaces).cloned() else {
+        match active.targets.get(target).filter(|one| one.interfaces != interfaces) {
+            Some(before) => {
+                let after = Target { interfaces, ..before.clone() };
+                self.change(active, target, after)
+            }
+            None => Ok(BTreeSet::new()),
+        }
+    }
+
+    /// The same for whatever else has changed of where a target's packets pass.
+    pub(super) fn change(
+        &self,
+        active: &mut Active,
+        target: usize,
+        after: Target,
+    ) -> Result<BTreeSet<String>, EngineError> {
+        let Some(before) = active.targets.get(target).cloned() else { return Ok(BTreeSet::new()) };
+        let Some(netns) = active.netns.get(&before.netns.inode) else {
+            active.targets[target] = after;
             return Ok(BTreeSet::new());
         };
-        let after = Target { interfaces, ..before.clone() };
-        let Some(netns) = active.netns.get(&before.netns.inode) else { return Ok(BTreeSet::new()) };
         let local = wants::local_addresses(&active.plan, netns)?;
         let around = Around { local: &local, known: &active.known };
         let wanted = |target_then: &Target| {

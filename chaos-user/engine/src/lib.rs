@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 mod active;
+mod anew;
 pub mod arrivals;
 pub mod attach;
 pub mod calls;
@@ -13,6 +14,7 @@ pub mod collect;
 mod drain;
 pub mod expedite;
 pub mod folder;
+mod heirs;
 pub mod hosts;
 mod interfaces;
 pub mod journal;

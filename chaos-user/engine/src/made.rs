@@ -67,6 +67,29 @@ impl Made {
         Ok(made)
     }
 
+    /// Makes a directory and those above it that are missing, below one of root's; the innermost first.
+    ///
+    /// # Errors
+    /// As [`Made::new`]; `Refused` in a user's part of the tree, whose manager could not enter what root has made.
+    pub fn with_those_above(directory: &Path) -> Result<Vec<Self>, EngineError> {
+        let missing: Vec<&Path> = directory.ancestors().take_while(|path| !path.is_dir()).collect();
+        let above = missing.last().and_then(|outermost| outermost.parent());
+        if above.and_then(|above| fs::metadata(above).ok()).is_none_or(|above| above.uid() != 0) {
+            return Err(EngineError::Refused(format!("{} is in a user's part of the tree", directory.display())));
+        }
+        let mut made = Vec::new();
+        for directory in missing.into_iter().rev() {
+            made.insert(0, Self::new(directory)?);
+        }
+        Ok(made)
+    }
+
+    /// It is somebody else's from now on, and stays.
+    pub fn leave(mut self) {
+        // No directory has this number.
+        self.id = 0;
+    }
+
     fn while_locked(locked: &mut Locked, directory: &Path) -> Result<Self, EngineError> {
         let failed = |error: io::Error| {
             let remedy = match error.kind() {
@@ -126,7 +149,8 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         let same = fs::metadata(&self.directory).is_ok_and(|found| found.ino() == self.id);
-        if same && remove(&self.directory).is_err() {
+        // A unit that was started there needs it: it is systemd's.
+        if same && remove(&self.directory).is_err() && self.is_of_command() {
             // The journal has it, for the next start.
             return;
         }

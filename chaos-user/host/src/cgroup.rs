@@ -92,6 +92,11 @@ pub fn processes_in(directory: &Path) -> impl Iterator<Item = i32> {
     list.lines().filter_map(|line| line.trim().parse().ok()).filter(|pid| *pid != 0).collect::<Vec<_>>().into_iter()
 }
 
+/// Is anybody in it or below it (Documentation/admin-guide/cgroup-v2.rst, "cgroup.events")?
+pub fn is_populated(directory: &Path) -> bool {
+    fs::read_to_string(directory.join("cgroup.events")).is_ok_and(|text| text.lines().any(|line| line == "populated 1"))
+}
+
 /// The processes in a directory and all below it.
 pub fn processes_below(directory: &Path) -> BTreeSet<i32> {
     directories(directory).iter().flat_map(|below| processes_in(below)).collect()

@@ -1,22 +1,20 @@
 //! Targets that go and come again while `chaos run` watches: a name, a path, a unit or a container means what it means now.
 
+mod arrivals;
 mod followed;
+mod one;
 
 pub use followed::Followed;
 
+use arrivals::Arrivals;
+use one::{One, is_by_cgroup};
+
 use super::input::needs;
 use chaos_engine::{Active, Engine, Owner, lease, possible::possible, wants};
-use chaos_host::{
-    ByNetlink, Host, Reason, ResolveError, Selector, Target, TargetKind, Wanted, cgroup, local::Interfaces,
-    resolve_local, target::ScopedBy,
-};
-use chaos_outcome::EngineError;
-use chaos_outcome::{FaultReport, Gap};
+use chaos_host::{ByNetlink, Host, Reason, ResolveError, Selector, Target, Wanted, resolve_local};
+use chaos_outcome::{EngineError, FaultReport};
 use std::{
     collections::HashMap,
-    fs,
-    os::unix::fs::MetadataExt,
-    path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant, SystemTime},
 };
@@ -25,13 +23,13 @@ use std::{
 const SLOWLY: Duration = Duration::from_millis(100);
 /// So much longer for each target, since each is entered for its interfaces.
 const FOR_EACH: Duration = Duration::from_millis(4);
-/// So many gaps of a target stand in the report.
-const MOST_GAPS: usize = 100;
 
 /// The targets of an experiment.
 pub struct Follow {
     host: Option<Host>,
     each: Vec<One>,
+    /// Says at once that a cgroup is made that may be one of theirs.
+    arrivals: Option<Arrivals>,
     next: Instant,
     /// Where the next look begins, so that each has its turn.
     first: usize,
@@ -40,23 +38,6 @@ pub struct Follow {
     warnings: Vec<String>,
     /// A target lived for longer than the lease without its faults.
     failed: Option<String>,
-}
-
-struct One {
-    wanted: Wanted,
-    kind: TargetKind,
-    name: String,
-    dice: u64,
-    is_host: bool,
-    /// The process, where it is one that is meant.
-    process: Option<Owner>,
-    /// Its index among the experiment's targets, while it is under the faults.
-    index: Option<usize>,
-    /// When it was under them last.
-    seen: SystemTime,
-    /// Since when it lives without all of them.
-    without: Option<(Instant, String)>,
-    gaps: Vec<Gap>,
 }
 
 /// Has a target been taken in by this look?
@@ -71,7 +52,7 @@ enum Turn {
 }
 
 impl Follow {
-    /// Those of an experiment that is about to start.
+    /// Those of an experiment that has started.
     pub fn new(active: &Active) -> Self {
         let each = active.targets.iter().enumerate().filter_map(|(index, target)| {
             let wanted = target.wanted.clone().filter(|wanted| !matches!(wanted, Wanted::Command(..)))?;
@@ -91,14 +72,18 @@ impl Follow {
                 is_host: target.is_host_netns(),
                 process,
                 index: Some(index),
+                made: Vec::new(),
+                is_gone: false,
                 seen: SystemTime::now(),
                 without: None,
                 gaps: Vec::new(),
             })
         });
+        let each: Vec<One> = each.collect();
         Self {
             host: Host::this().ok(),
-            each: each.collect(),
+            arrivals: Arrivals::of(each.iter().filter_map(|one| active.targets.get(one.index?)?.cgroup.as_ref())),
+            each,
             next: Instant::now(),
             first: 0,
             counted: Vec::new(),
@@ -110,6 +95,7 @@ impl Follow {
     /// Looks once: lets go of what is gone, takes in what has come, at most one: that takes a while, and a `signal` must not wait for all.
     pub fn look(&mut self, engine: &Engine, active: &mut Active, signal: &AtomicUsize) {
         let thorough = Instant::now() >= self.next;
+        let hurried = self.arrivals.as_ref().is_some_and(Arrivals::came);
         let (first, many) = (self.first, self.each.len());
         let mut turn = Turn::Free;
         for place in (first..many).chain(0..first.min(many)) {
@@ -118,7 +104,7 @@ impl Follow {
             }
             let mut one = self.each.swap_remove(place);
             let was_free = turn == Turn::Free;
-            self.one(engine, active, &mut one, thorough, &mut turn);
+            self.one(engine, active, &mut one, [thorough, hurried], &mut turn);
             // Back into its place, which the last one had taken.
             self.each.push(one);
             let last = self.each.len() - 1;
@@ -135,11 +121,27 @@ impl Follow {
         }
     }
 
-    fn one(&mut self, engine: &Engine, active: &mut Active, one: &mut One, thorough: bool, turn: &mut Turn) {
+    fn one(
+        &mut self,
+        engine: &Engine,
+        active: &mut Active,
+        one: &mut One,
+        [thorough, hurried]: [bool; 2],
+        turn: &mut Turn,
+    ) {
         if let Some(index) = one.index {
-            if active.targets.get(index).is_some_and(|target| one.is_there(active, target, thorough)) {
+            let old = active.targets.get(index);
+            if old.is_some_and(|target| one.is_there(active, target, thorough)) {
+                one.look_inside(old, self.host.as_ref().filter(|_| hurried));
                 if thorough {
                     one.interfaces(engine, active, index);
+                    self.judge(one);
+                }
+                return;
+            }
+            if old.is_some_and(|target| one.is_known_before(target)) {
+                if *turn == Turn::Free {
+                    *turn = self.anew(engine, active, one, index, thorough || hurried);
                     self.judge(one);
                 }
                 return;
@@ -148,12 +150,42 @@ impl Follow {
                 return self.judge(one);
             }
             (one.index, one.without) = (None, None);
-        } else if !thorough {
+        } else if !thorough && !hurried {
             return;
         }
         if *turn == Turn::Free {
             *turn = self.take_in(engine, active, one);
             self.judge(one);
+        }
+    }
+
+    /// Of one that is gone: its rules stay while they mean nobody, and follow to what comes in its place.
+    fn anew(&mut self, engine: &Engine, active: &mut Active, one: &mut One, index: usize, search: bool) -> Turn {
+        if let Some(id) = active.targets.get(index).and_then(|old| one.made_anew(old)) {
+            return match engine.follow(active, index, id) {
+                Ok(()) => {
+                    one.is_found();
+                    Turn::Joined
+                }
+                Err(error) => {
+                    one.fails(&error);
+                    Turn::Failed
+                }
+            };
+        }
+        // It may be elsewhere now.
+        let found = if search { self.find(active, one) } else { Ok(None) };
+        let Some(target) = found.ok().flatten() else { return Turn::Free };
+        if !self.let_go(engine, active, one, index) {
+            return Turn::Failed;
+        }
+        one.index = None;
+        self.join(engine, active, one, target)
+    }
+
+    fn warn(&mut self, text: String) {
+        if !self.warnings.contains(&text) {
+            self.warnings.push(text);
         }
     }
 
@@ -168,10 +200,7 @@ impl Follow {
             Err(error) => error,
         };
         let stands = active.holds(index);
-        let text = format!("let go of {}: {error}", one.name);
-        if !self.warnings.contains(&text) {
-            self.warnings.push(text);
-        }
+        self.warn(format!("let go of {}: {error}", one.name));
         if stands {
             // What has come meanwhile has no faults.
             match self.find(active, one) {
@@ -197,18 +226,25 @@ impl Follow {
     }
 
     /// Finds it again, if it is there.
-    fn take_in(&mut self, engine: &Engine, active: &mut Active, one: &mut One) -> Turn {
+    fn take_in(&self, engine: &Engine, active: &mut Active, one: &mut One) -> Turn {
         // One that is gone lacks nothing.
         let without = one.without.take();
-        let target = match self.find(active, one) {
-            Ok(Some(target)) => target,
-            Ok(None) => return Turn::Free,
+        match self.find(active, one) {
+            Ok(Some(target)) => {
+                one.without = without;
+                self.join(engine, active, one, target)
+            }
+            Ok(None) => Turn::Free,
             Err(why) => {
                 one.without = without;
                 one.fails(&why);
-                return Turn::Free;
+                Turn::Free
             }
-        };
+        }
+    }
+
+    /// Puts it under the faults.
+    fn join(&self, engine: &Engine, active: &mut Active, one: &mut One, target: Target) -> Turn {
         let index = active.targets.len();
         let joined = if target.is_host_netns() && !one.is_host {
             Err(EngineError::Refused("it is in the host's network namespace now".to_owned()))
@@ -218,13 +254,12 @@ impl Follow {
         };
         match joined {
             Ok(()) => {
-                one.process = None;
-                one.index = Some(index);
-                one.gap("it went and came again");
+                (one.process, one.index) = (None, Some(index));
+                one.is_found();
+                foresee(engine, active, index);
                 Turn::Joined
             }
             Err(error) => {
-                one.without = without;
                 one.fails(&error);
                 Turn::Failed
             }
@@ -240,10 +275,11 @@ impl Follow {
     }
 
     /// Ends it; nothing is looked at any more.
-    pub fn finish(mut self) -> Followed {
+    pub fn finish(mut self, active: &Active) -> Followed {
         let mut followed = Followed { counted: self.counted, failed: self.failed, ..Followed::default() };
         for one in &mut self.each {
-            if one.index.is_none() || one.without.is_some() {
+            one.look_inside(one.index.and_then(|index| active.targets.get(index)), None);
+            if one.is_gone() || one.without.is_some() {
                 let why = one.without.as_ref().map_or("it was gone until the end", |(_, why)| why.as_str()).to_owned();
                 let since = humantime::format_rfc3339_millis(one.seen);
                 self.warnings.push(format!(
@@ -254,91 +290,32 @@ impl Follow {
                 one.gap(&why);
             }
         }
-        let gone = |one: &One| if one.index.is_none() { Some("Gone") } else { None };
+        let gone = |one: &One| if one.is_gone() { Some("Gone") } else { None };
         followed.targets = self.each.into_iter().map(|one| (one.name.clone(), (gone(&one), one.gaps))).collect();
         followed.warnings = self.warnings;
         followed
     }
 }
 
-impl One {
-    /// Is it still what was found?
-    fn is_there(&self, active: &Active, target: &Target, thorough: bool) -> bool {
-        if let Some(process) = self.process {
-            let lives = || process.is_alive() && netns_of(process.pid.cast_signed()) == Some(target.netns.inode);
-            return !thorough || lives();
-        }
-        if let Wanted::Netns(_) = self.wanted {
-            return inode(&target.netns.path) == Some(target.netns.inode);
-        }
-        let Some(scope) = &target.cgroup else {
-            let lives = |pid: &i32| netns_of(*pid) == Some(target.netns.inode);
-            return !thorough || target.pids.iter().any(lives);
-        };
-        if inode(&scope.directory) != Some(scope.id) {
-            return false;
-        }
-        // Calls need no network.
-        if !thorough || !active.plan.needs_network() {
-            return true;
-        }
-        let mut places = cgroup::processes_below(&scope.directory).into_iter().filter_map(netns_of).peekable();
-        let empty = places.peek().is_none();
-        // By its cgroup it is still known while nobody is in it.
-        if empty { target.scoped_by == ScopedBy::Cgroup } else { places.any(|inode| inode == target.netns.inode) }
+/// Starts experiments. The kernel has been asked before to let their rules follow to their targets' next cgroups, before anybody is in those.
+///
+/// # Errors
+/// As [`Engine::start`].
+pub fn start(engine: &Engine, all: &mut [Active]) -> Result<(), EngineError> {
+    for active in &*all {
+        (0..active.targets.len()).for_each(|index| foresee(engine, active, index));
     }
+    engine.start(all)
+}
 
-    /// Is it worth to search for it?
-    fn may_be_there(&self, host: &Host) -> bool {
-        match &self.wanted {
-            Wanted::Netns(name) if name.contains('/') => Path::new(name).exists(),
-            Wanted::Netns(name) => host.netns.join(name).exists(),
-            Wanted::Cgroup(path) => host
-                .unified
-                .as_ref()
-                .is_ok_and(|tree| cgroup::join(&tree.mount, path).is_some_and(|directory| directory.is_dir())),
-            Wanted::Pid(_) | Wanted::Command(..) => false,
-            Wanted::Unit(_) | Wanted::Container(_) => true,
-        }
-    }
-
-    /// Interfaces that have come or gone.
-    fn interfaces(&mut self, engine: &Engine, active: &mut Active, index: usize) {
-        let acts = active.plan.rules.iter().any(|rule| rule.call.is_none());
-        let Some(target) = active.targets.get(index).filter(|_| acts) else {
-            self.seen = SystemTime::now();
-            return;
-        };
-        // It may go in this moment: the next look sees that.
-        let Ok(interfaces) = ByNetlink.interfaces(&target.netns) else { return };
-        let sends = interfaces.iter().any(|one| !one.loopback && one.up);
-        match engine.renew(active, index, interfaces) {
-            Ok(new) => {
-                self.without = None;
-                if !new.is_empty() {
-                    let names: Vec<String> = new.into_iter().collect();
-                    self.gap(&format!("new interface: {}", names.join(", ")));
-                }
-                self.seen = SystemTime::now();
-            }
-            Err(error) if sends => self.fails(&error),
-            Err(_) => self.without = None,
-        }
-    }
-
-    fn fails(&mut self, error: &impl ToString) {
-        let since = self.without.as_ref().map_or_else(Instant::now, |(since, _)| *since);
-        self.without = Some((since, error.to_string()));
-    }
-
-    /// From when it was seen last to now.
-    fn gap(&mut self, reason: &str) {
-        let text = |time| humantime::format_rfc3339_millis(time).to_string();
-        let now = SystemTime::now();
-        if self.gaps.len() < MOST_GAPS {
-            self.gaps.push(Gap { from: text(self.seen), to: text(now), reason: reason.to_owned() });
-        }
-        self.seen = now;
+fn foresee(engine: &Engine, active: &Active, index: usize) {
+    let is_followed = |target: &&Target| {
+        let by_process = matches!(target.wanted, None | Some(Wanted::Pid(_) | Wanted::Command(..)));
+        !by_process && is_by_cgroup(target)
+    };
+    if active.targets.get(index).filter(is_followed).is_some() {
+        // Where it cannot, a look does, some milliseconds later.
+        let _later = engine.foresee(active, index);
     }
 }
 
@@ -350,14 +327,6 @@ fn not_absent(errors: Vec<ResolveError>) -> Option<String> {
 /// Not a unit that is to be started.
 fn is_made(target: &Target) -> bool {
     target.cgroup.as_ref().is_none_or(|scope| scope.id != 0)
-}
-
-fn inode(path: &Path) -> Option<u64> {
-    fs::metadata(path).ok().map(|found| found.ino())
-}
-
-fn netns_of(pid: i32) -> Option<u64> {
-    inode(Path::new(&format!("/proc/{pid}/ns/net")))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{
     before,
     command::Command,
-    fail,
+    fail, follow,
     input::{self, Files},
     watch,
 };
@@ -62,7 +62,7 @@ pub fn run(files: &Files, output: Format, dry_run: bool, yes: bool) -> ExitCode 
     for (one, said) in active.iter().zip(said) {
         one.warnings.iter().skip(said).for_each(|warning| eprintln!("warning: {}: {warning}", one.plan.name));
     }
-    let started = engine.start(&mut active);
+    let started = follow::start(&engine, &mut active);
     let place = made.iter().find(|made| made.is_of_command());
     if let (Ok(()), Some(command), Some(place)) = (&started, &mut command, place) {
         command.start(&place.directory);

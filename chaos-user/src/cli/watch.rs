@@ -83,8 +83,8 @@ pub fn watch(
         }
         progress.show(engine, &all.iter().filter_map(Watched::active).collect::<Vec<_>>());
         if !all.is_empty() {
-            // The clock of the deadline is the kernel's; a signal ends the sleep early.
-            std::thread::sleep(TICK);
+            // The clock of the deadline is the kernel's; a target that comes again ends the sleep early.
+            std::thread::park_timeout(TICK);
         }
     }
     reports
@@ -140,7 +140,7 @@ impl Watched {
                 if let Some(phase) = phase {
                     self.probes.keep(phase);
                 }
-                let ended = revert(engine, &active, follow.finish(), ending);
+                let ended = revert(engine, &active, follow.finish(&active), ending);
                 self.after(ended, signal)
             }
             Stage::After { mut ended, phase } => {

@@ -56,8 +56,20 @@ pub struct Reader {
 /// # Errors
 /// EPERM without CAP_BPF and CAP_PERFMON or CAP_SYS_ADMIN; what the verifier says.
 pub fn start(object: &[u8]) -> Result<(Births, Reader), KernelError> {
+    of(object, &TRACEPOINTS)
+}
+
+/// The same of cgroups alone.
+///
+/// # Errors
+/// As [`start`].
+pub fn of_cgroups(object: &[u8]) -> Result<(Births, Reader), KernelError> {
+    of(object, &TRACEPOINTS[..1])
+}
+
+fn of(object: &[u8], tracepoints: &[(&str, &str)]) -> Result<(Births, Reader), KernelError> {
     let mut ebpf = EbpfLoader::new().btf(None).load(object).map_err(|e| load_error(OP, "tracepoints", &e))?;
-    for (name, tracepoint) in TRACEPOINTS {
+    for &(name, tracepoint) in tracepoints {
         let wrong = || KernelError::new(OP, tracepoint, Errno::ENOENT);
         let program: &mut RawTracePoint = ebpf.program_mut(name).ok_or_else(wrong)?.try_into().map_err(|_| wrong())?;
         program.load().map_err(|e| load_error(OP, tracepoint, &e))?;

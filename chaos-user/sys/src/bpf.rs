@@ -10,7 +10,8 @@ mod work;
 pub use device::{attach_device_program, detach_device_program, device_programs, replace_device_program};
 pub use ids::map_ids;
 pub use program::{
-    Program, Types, attach_kprobe, attach_to_cgroup, attach_tracing, load_program, load_types, recursion_misses,
+    Program, Types, attach_kprobe, attach_raw_tracepoint, attach_to_cgroup, attach_tracing, load_program, load_types,
+    recursion_misses,
 };
 pub use work::create_work_array;
 

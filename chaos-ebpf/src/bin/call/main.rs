@@ -18,7 +18,7 @@ mod bpf {
         HOOK_INODE_PERMISSION, HOOK_KPROBE, HOOK_PATH, HOOK_PATH_LINK, HOOK_PATH_TRUNCATE, HOOK_PLAIN, HOOK_SOCKET,
         HOOK_SOCKET_ADDRESS, HOOK_SOCKET_CREATE, HOOK_SOCKET_SENDMSG, HOOK_UNIX_CONNECT,
     };
-    use chaos_ebpf::call::{Call, act, file, hooks, later, sleep, task};
+    use chaos_ebpf::call::{Call, act, file, heir as heirs, hooks, later, sleep, task};
 
     /// The arguments of a function, one word each, and behind them what it is to return so far.
     type Arguments = *const u64;
@@ -129,6 +129,14 @@ mod bpf {
     #[unsafe(link_section = "fentry/later")]
     extern "C" fn later(_ctx: Arguments) -> i64 {
         later::arranged()
+    }
+
+    /// `cgroup_mkdir(struct cgroup *cgrp, const char *path)` (include/trace/events/cgroup.h), a raw tracepoint.
+    #[unsafe(no_mangle)]
+    #[unsafe(link_section = "fentry/heir")]
+    extern "C" fn heir(ctx: Arguments) -> i64 {
+        heirs::made(argument(ctx, 0));
+        0
     }
 
     /// A kprobe at the entry of a call: returns at once with the error.

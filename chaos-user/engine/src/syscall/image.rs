@@ -1,8 +1,15 @@
 //! The object of the system calls' programs, ready to be loaded as often as needed.
 
 use super::{CallMaps, attach};
-use aya_obj::{Function, Object, btf::BtfFeatures, generated::BPF_PSEUDO_KFUNC_CALL};
-use chaos_abi::{OFFSET_CS, OFFSET_MAGIC, OFFSET_TIMING, OFFSET_UNIX_PATH, OFFSETS};
+use aya_obj::{
+    Function, Object,
+    btf::BtfFeatures,
+    generated::{BPF_PSEUDO_KFUNC_CALL, bpf_attach_type, bpf_prog_type},
+};
+use chaos_abi::{
+    OFFSET_CGROUP_KN, OFFSET_CGROUP_PARENT, OFFSET_CGROUP_ROOT, OFFSET_CGROUP_SELF, OFFSET_CS, OFFSET_KN_ID,
+    OFFSET_KN_NAME, OFFSET_MAGIC, OFFSET_ROOT_HIERARCHY, OFFSET_TIMING, OFFSET_UNIX_PATH, OFFSETS,
+};
 use chaos_spec::plan::call::{AttachMethod, HookSite};
 use chaos_sys::{
     bpf::{self, Program, Types},
@@ -21,6 +28,18 @@ const WHAT: &str = "programs of system calls";
 const LATER: &str = "later";
 /// The program that goes by the path to which a Unix socket is bound.
 const UNIX: &str = "unix_connect";
+/// The program that follows cgroups.
+const HEIR: &str = "heir";
+/// What it has to know.
+const OF_CGROUPS: [i32; 7] = [
+    OFFSET_CGROUP_KN,
+    OFFSET_CGROUP_ROOT,
+    OFFSET_ROOT_HIERARCHY,
+    OFFSET_CGROUP_SELF,
+    OFFSET_CGROUP_PARENT,
+    OFFSET_KN_ID,
+    OFFSET_KN_NAME,
+];
 /// `mov` of a 64-bit register from an immediate (linux/bpf.h, BPF_ALU64 | BPF_MOV | BPF_K).
 const MOV: u8 = 0xb7;
 /// `BPF_JMP | BPF_CALL`.
@@ -124,6 +143,35 @@ impl Image {
         attach::load(site, &program)
     }
 
+    /// Loads and attaches the program that has rules follow where a cgroup is made in another one's place; it goes with the descriptors.
+    ///
+    /// # Errors
+    /// `unsupported` where this kernel does not say how cgroups lie; what the kernel says.
+    pub fn heirs(&self) -> Result<[OwnedFd; 2], KernelError> {
+        let kernel = self.kernel.as_ref().map_err(Clone::clone)?;
+        let wrong = || KernelError::new("find program", HEIR, Errno::ENOENT);
+        if OF_CGROUPS.iter().any(|offset| kernel.offset(*offset).is_none()) {
+            return Err(wrong().unsupported("this kernel's type information lacks cgroups"));
+        }
+        let function = self.functions.get(HEIR).ok_or_else(wrong)?;
+        let program = Program {
+            name: HEIR,
+            kind: bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT,
+            attach: bpf_attach_type::BPF_CGROUP_INET_INGRESS, // 0: it has none
+            code: &function.instructions,
+            types: Some(Types {
+                loaded: self.types.as_fd(),
+                functions: &function.func_info.func_info_bytes(),
+                size: function.func_info_rec_size as u32,
+            }),
+            target: None,
+            sleepable: false,
+        };
+        let program = bpf::load_program(&program, "cgroup_mkdir")?;
+        let link = bpf::attach_raw_tracepoint(program.as_fd(), c"cgroup_mkdir")?;
+        Ok([program, link])
+    }
+
     /// Attaches a loaded program.
     ///
     /// # Errors
@@ -151,7 +199,8 @@ fn patch(function: &mut Function, kernel: &KernelTypes) {
         let place = instruction.imm.wrapping_sub(OFFSET_MAGIC);
         if let Some((_, path)) = OFFSETS.iter().find(|(index, _)| *index == place) {
             let offset = kernel.offset(place);
-            debug_assert!(offset.is_some() || [OFFSET_CS, OFFSET_UNIX_PATH].contains(&place), "{path}");
+            let may_lack = [OFFSET_CS, OFFSET_UNIX_PATH].contains(&place) || OF_CGROUPS.contains(&place);
+            debug_assert!(offset.is_some() || may_lack, "{path}");
             instruction.imm = offset.map_or(0, |offset| offset as i32);
         }
     }
@@ -169,7 +218,6 @@ fn patch(function: &mut Function, kernel: &KernelTypes) {
 mod tests {
     use super::*;
     use crate::syscall::SharedMaps;
-    use aya_obj::generated::{bpf_attach_type, bpf_prog_type};
 
     #[test]
     fn a_kernel_without_types_of_unix_sockets_has_no_path_of_theirs() {

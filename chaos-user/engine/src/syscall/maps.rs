@@ -3,8 +3,9 @@
 use aya::maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, PerCpuArray};
 use aya_obj::generated::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_LRU_HASH};
 use chaos_abi::{
-    AddrKey, AddrPortKey, CallKey, CallList, CallState, Control, Counters, DIST_SIZE, KFUNC_TASK_WORK, KFUNCS, Lease,
-    MAX_CALLS, MAX_GLOB_ROWS, MAX_LATER, MAX_RULES, MAX_SLEEPS, Rule, Scopes, Sleep, SleepServer, maps as names,
+    AddrKey, AddrPortKey, CallKey, CallList, CallState, Control, Counters, DIST_SIZE, Heir, HeirKey, KFUNC_TASK_WORK,
+    KFUNCS, Lease, MAX_CALLS, MAX_GLOB_ROWS, MAX_HEIRS, MAX_LATER, MAX_RULES, MAX_SLEEPS, Rule, Scopes, Sleep,
+    SleepServer, maps as names,
 };
 use chaos_spec::plan::glob::{self, Row};
 use chaos_sys::{
@@ -85,6 +86,7 @@ impl SharedMaps {
 #[allow(missing_docs, reason = "named as in chaos_abi::maps, where each is described")]
 pub struct CallMaps {
     pub calls: HashMap<MapData, CallKey, CallList>,
+    pub heirs: HashMap<MapData, HeirKey, Heir>,
     pub scopes: Array<MapData, Scopes>,
     pub states: Array<MapData, CallState>,
     globs: Array<MapData, Row>,
@@ -127,6 +129,7 @@ impl CallMaps {
         }
         Ok(Self {
             calls: HashMap::create(MAX_CALLS, 0).map_err(error)?,
+            heirs: HashMap::create(MAX_HEIRS, BPF_F_NO_PREALLOC).map_err(error)?,
             scopes: Array::create(1, 0).map_err(error)?,
             states: Array::create(MAX_RULES, 0).map_err(error)?,
             globs: Array::create(MAX_GLOB_ROWS, 0).map_err(error)?,
@@ -139,10 +142,11 @@ impl CallMaps {
     }
 
     /// Their descriptors by name.
-    pub(super) fn descriptors(&self) -> Result<[(&'static str, RawFd); 9], KernelError> {
+    pub(super) fn descriptors(&self) -> Result<[(&'static str, RawFd); 10], KernelError> {
         let fd = |data: &MapData| data.fd().as_fd().as_raw_fd();
         Ok([
             (names::CALLS, fd(self.calls.map())),
+            (names::HEIRS, fd(self.heirs.map())),
             (names::SCOPES, fd(self.scopes.map())),
             (names::CALL_STATES, fd(self.states.map())),
             (names::GLOBS, fd(self.globs.map())),

@@ -135,6 +135,21 @@ pub fn attach_tracing(program: BorrowedFd, object: &str) -> Result<OwnedFd, Kern
     })
 }
 
+/// Attaches a program to a raw tracepoint. The link lives as long as its descriptors.
+///
+/// # Errors
+/// The kernel's answer to BPF_RAW_TRACEPOINT_OPEN.
+pub fn attach_raw_tracepoint(program: BorrowedFd, name: &std::ffi::CStr) -> Result<OwnedFd, KernelError> {
+    let object = name.to_string_lossy().into_owned();
+    seam::run("attach program to", &object, || {
+        let mut attr = attributes();
+        attr.raw_tracepoint.name = name.as_ptr() as u64;
+        attr.raw_tracepoint.prog_fd = program.as_raw_fd() as u32;
+        call_fd(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)
+            .map_err(|errno| KernelError::new("attach program to", object.clone(), errno))
+    })
+}
+
 /// Attaches a program to a hook of a cgroup and all below it, beside whatever is there. Linux 5.7. The link lives as long as its
 /// descriptors.
 ///
