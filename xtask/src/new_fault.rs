@@ -7,7 +7,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::{artifacts, process, setup};
+use crate::{artifacts, docs, process, setup};
 use templates::Name;
 
 /// Makes it.
@@ -25,6 +25,7 @@ pub fn run(name: &str) -> Result<()> {
         edit(&mut edited, root, path, |content| insert(content, path, &text.marker, &text.lines))?;
     }
     edit(&mut edited, root, RULES, |content| highest(content, number))?;
+    edit(&mut edited, root, SUMMARY, |content| listed(content, &name))?;
     for path in MESSAGES {
         // Tests that quote the list of all actions.
         let quoted = format!("bandwidth, {}, partition", name.yaml());
@@ -41,18 +42,37 @@ pub fn run(name: &str) -> Result<()> {
         .args(["test", "--quiet", "--package", "chaos-spec", "--lib", "golden_schema"])
         .env("CHAOS_UPDATE_GOLDEN", "1");
     process::run(golden.current_dir(root))?;
-    println!("tests/golden/schema.json\n\nIt lets every packet pass. Now:");
+    // What is generated of the table of actions.
+    let definitions = process::capture(
+        process::cargo().args(["run", "--quiet", "--package", "chaos", "--", "crd"]).current_dir(root),
+    )?;
+    fs::write(root.join(DEFINITIONS), definitions).with_context(|| format!("write {DEFINITIONS}"))?;
+    docs::run(&docs::Arguments { check: false })?;
+    println!("tests/golden/schema.json\n{DEFINITIONS}\ndocs/src/reference\n\nIt lets every packet pass. Now:");
     println!(
         "  1. write what it does in chaos-ebpf/src/{0}.rs, its parameters in chaos-user/spec/src/faults/{0}.rs",
         name.module()
     );
     println!("  2. say in tests/tests/{}.rs what must be seen from outside", name.module());
-    println!("  3. cargo xtask test --kernel running {}", name.module());
+    println!(
+        "  3. say in chaos-user/engine/src/check/judge.rs what proves it, and in docs/src/faults/{}.md what it does",
+        name.sample()
+    );
+    println!("  4. cargo xtask test --kernel running {}", name.module());
     Ok(())
 }
 
+const DEFINITIONS: &str = "manifests/base/crds.yaml";
+const SUMMARY: &str = "docs/src/SUMMARY.md";
 const RULES: &str = "chaos-ebpf/abi/src/rule.rs";
 const MESSAGES: [&str; 2] = ["tests/golden/rules.json", "chaos-user/spec/src/tests/yaml.rs"];
+
+/// The book's contents, with the page of this fault behind those of the others.
+fn listed(content: &str, name: &Name) -> Result<String> {
+    const NEXT: &str = "- [Errors of system calls]";
+    let (before, after) = content.split_once(NEXT).with_context(|| format!("{SUMMARY} has no line {NEXT}"))?;
+    Ok(format!("{before}- [{}](faults/{}.md)\n{NEXT}{after}", name.type_name(), name.sample()))
+}
 
 /// Changes a file, which may have been changed before.
 fn edit(

@@ -21,7 +21,7 @@ const MDBOOK_VERSION: &str = "0.5.4";
 pub struct Arguments {
     /// Write nothing, and fail where a page of the reference is stale.
     #[arg(long)]
-    check: bool,
+    pub check: bool,
 }
 
 /// Writes the reference, builds the book, and judges it. What is wrong is said at once.

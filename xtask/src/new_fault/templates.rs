@@ -38,7 +38,7 @@ impl Name {
     }
 
     /// `DropSyn`
-    fn type_name(&self) -> String {
+    pub fn type_name(&self) -> String {
         self.words.iter().map(|word| capital(word)).collect()
     }
 
@@ -48,7 +48,7 @@ impl Name {
     }
 
     /// `drop-syn`
-    fn sample(&self) -> String {
+    pub fn sample(&self) -> String {
         self.words.join("-")
     }
 
@@ -100,6 +100,11 @@ pub fn registrations(name: &Name, number: u32) -> Vec<(&'static str, Registratio
         ("chaos-user/spec/src/action.rs", "type", TYPE),
         ("chaos-user/spec/src/lib.rs", "type", "pub use action::{Type};"),
         ("chaos-user/spec/src/rules/action.rs", "name", "\"{yaml}\","),
+        (CASE, "kind", "/// What `judge` asks of it.\n{Type},"),
+        (CASE, "name", "Self::{Type} => (\"{yaml}\", None),"),
+        (CASE, "value", "Self::{Type} => (\"{yaml}\", always),"),
+        (CASE, "case", "(Kind::{Type}, 0),"),
+        ("chaos-user/engine/src/check/judge.rs", "proof", "Kind::{Type} => arrived == sent,"),
     ];
     let fill = |(path, marker, lines): (&'static str, &str, &str)| {
         let lines = name.fill(&lines.replace("{number}", &number));
@@ -108,12 +113,16 @@ pub fn registrations(name: &Name, number: u32) -> Vec<(&'static str, Registratio
     entries.into_iter().map(fill).collect()
 }
 
+const CASE: &str = "chaos-user/engine/src/check/case.rs";
+
 /// The files that are new.
 pub fn files(name: &Name) -> Vec<(String, String)> {
     let paths = [
         ("chaos-ebpf/src/{module}.rs", KERNEL_HALF),
         ("chaos-user/spec/src/faults/{module}.rs", USER_HALF),
         ("manifests/samples/{sample}.yaml", SAMPLE),
+        ("manifests/samples/kubernetes/{sample}.yaml", CLUSTER_SAMPLE),
+        ("docs/src/faults/{sample}.md", PAGE),
         ("tests/tests/{module}.rs", TEST),
     ];
     paths.map(|(path, content)| (name.fill(path), name.fill(content))).into()
@@ -171,6 +180,41 @@ spec:
       network:
         match: { all: true }
         {yaml}: { percent: 1 }
+";
+
+const CLUSTER_SAMPLE: &str = "\
+# Say here what happens to the pods.
+apiVersion: chaos-ebpf.dev/v1alpha1
+kind: Experiment
+metadata: { name: {sample}, namespace: default }
+spec:
+  duration: 30s
+  selector:
+    pods:
+      labelSelector: { matchLabels: { app: web } }
+  faults:
+    - name: first
+      network:
+        match: { all: true }
+        {yaml}: { percent: 1 }
+";
+
+const PAGE: &str = "\
+# {Type}
+
+Say here what the fault does to a packet.
+
+## In the kernel
+
+Say here what the program does.
+
+## Parameters
+
+| field | unit and range | default |
+|---|---|---|
+| `{yaml}.percent` | percent, 0 to 100, fractions possible | required |
+
+The [common fields](common.md) apply.
 ";
 
 const TEST: &str = "\

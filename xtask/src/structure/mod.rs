@@ -1,6 +1,7 @@
 //! `cargo xtask structure`: the rules for the shape of the code. No file has more than [`MOST_LINES`] lines, and modules beside
 //! each other do not import in a circle. clippy checks the length of functions (`clippy.toml`).
 
+mod faults;
 mod imports;
 mod layers;
 mod standing;
@@ -37,6 +38,7 @@ pub fn check() -> Result<()> {
     let mut broken = long(&files);
     broken.extend(unguarded(&files));
     broken.extend(layers::broken()?);
+    broken.extend(faults::incomplete(root)?);
     let mut crates: BTreeMap<PathBuf, Vec<(Module, String)>> = BTreeMap::new();
     for (path, text) in &files {
         let Some((home, module)) = module_of(path) else { continue };

@@ -35,6 +35,7 @@ pub enum Kind {
     Reorder,
     /// 200 kbit/s: a packet of 1,242 bytes takes 50 ms.
     Bandwidth,
+    // new-fault: kind
 }
 
 impl Kind {
@@ -50,6 +51,7 @@ impl Kind {
             Self::Latency => ("latency", None),
             Self::Reorder => ("reorder", None),
             Self::Bandwidth => ("bandwidth", None),
+            // new-fault: name
         }
     }
 
@@ -80,6 +82,7 @@ impl Kind {
                 ("latency", json!({ "delay": humantime::format_duration(DELAY).to_string() }))
             }
             Self::Bandwidth => ("bandwidth", json!({ "rate": "200kbit", "burst": "1kb" })),
+            // new-fault: value
         }
     }
 }
@@ -132,6 +135,7 @@ pub fn cases(queues: bool, ipv6: bool) -> Vec<Case> {
         (Kind::Latency, 1),
         (Kind::Reorder, 0),
         (Kind::Bandwidth, 0),
+        // new-fault: case
     ];
     let both = all.into_iter().flat_map(|(kind, family)| [false, true].map(|ingress| (kind, family, ingress)));
     let wanted = both.filter(|(kind, family, _)| kind.queues() == queues && (*family == 0 || ipv6));

@@ -55,6 +55,7 @@ pub fn judge(kind: Kind, ingress: bool, trace: &Trace) -> Result<(), String> {
             count(trace, None) == sent && arrived == sent && trace.arrivals.iter().all(|one| one.header_ok)
         }
         Kind::Reset => trace.reset == [true, true],
+        // new-fault: proof
         Kind::Latency => arrived == sent && delayed(trace, control),
         Kind::Reorder => {
             let order = trace.arrivals.iter().map(|one| (one.index, one.overtaken));
