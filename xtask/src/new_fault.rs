@@ -48,7 +48,7 @@ pub fn run(name: &str) -> Result<()> {
     )?;
     fs::write(root.join(DEFINITIONS), definitions).with_context(|| format!("write {DEFINITIONS}"))?;
     docs::run(&docs::Arguments { check: false })?;
-    println!("tests/golden/schema.json\n{DEFINITIONS}\ndocs/src/reference\n\nIt lets every packet pass. Now:");
+    println!("tests/golden/schema.json\n{DEFINITIONS}\ndocs/src/reference\n\nIt drops every packet that it hits. Now:");
     println!(
         "  1. write what it does in chaos-ebpf/src/{0}.rs, its parameters in chaos-user/spec/src/faults/{0}.rs",
         name.module()

@@ -104,7 +104,7 @@ pub fn registrations(name: &Name, number: u32) -> Vec<(&'static str, Registratio
         (CASE, "name", "Self::{Type} => (\"{yaml}\", None),"),
         (CASE, "value", "Self::{Type} => (\"{yaml}\", always),"),
         (CASE, "case", "(Kind::{Type}, 0),"),
-        ("chaos-user/engine/src/check/judge.rs", "proof", "Kind::{Type} => arrived == sent,"),
+        ("chaos-user/engine/src/check/judge.rs", "proof", "Kind::{Type} => arrived == 0,"),
     ];
     let fill = |(path, marker, lines): (&'static str, &str, &str)| {
         let lines = name.fill(&lines.replace("{number}", &number));
@@ -139,15 +139,20 @@ pub struct {Type} {
 ";
 
 const KERNEL_HALF: &str = "\
-//! {Type}: what it does to a packet. So far every packet passes untouched.
+//! {Type}: what it does to a packet. So far it drops it.
 
-use crate::{rule::ON, skb::Skb, walk::Scratch};
+use crate::{rule::DROP, skb::Skb, walk::Scratch};
 use chaos_abi::{Counters, Rule};
 
-/// Acts on a packet that was hit: [`ON`] lets it go on to the next fault, [`crate::rule::DROP`] drops it without a word.
+/// Acts on a packet that was hit: [`DROP`] drops it without a word, [`crate::rule::ON`] lets it go on to the next fault. What was done is
+/// counted here.
 #[inline(always)]
-pub fn act(_skb: Skb, _rule: &Rule, _counters: &mut Counters, _scratch: &mut Scratch) -> u32 {
-    ON
+pub fn act(skb: Skb, _rule: &Rule, counters: &mut Counters, _scratch: &mut Scratch) -> u32 {
+    let packets = skb.packets();
+    counters.injected += packets;
+    counters.bytes += u64::from(skb.len());
+    counters.lost += packets;
+    DROP
 }
 ";
 
@@ -224,12 +229,12 @@ use chaos_tests::lab::Lab;
 use chaos_tests::scene::Direction;
 
 #[test]
-fn every_packet_is_hit_and_passes() {
+fn every_packet_is_hit_and_dropped() {
     let Some(lab) = Lab::open() else { return };
     for direction in Direction::BOTH {
         let play = direction.play(&lab, \"{yaml}: { percent: 100 }\", |flow| flow.count(500));
         for outcome in &play.outcomes {
-            assert_eq!((outcome.received(), outcome.damaged, outcome.duplicates), (500, 0, 0), \"{direction}\");
+            assert_eq!(outcome.received(), 0, \"{direction}\");
         }
         play.assert_counts(1_000);
     }
