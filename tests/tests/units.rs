@@ -195,7 +195,8 @@ fn a_unit_is_hit_at_its_first_call_whenever_it_starts() {
         assert_eq!(scene.call("start", "web.service"), "ECONNREFUSED", "started again {number}");
     }
     let report = running.finish();
-    assert_eq!(report.only_fault().injected(), 16, "{report:?}");
+    // Where Unix sockets are hit, too, so is what systemd connects to before the program begins.
+    assert!(report.only_fault().injected() >= 16, "{report:?}");
     assert_eq!(report.json["targets"][0]["state"], "Reverted", "{report:?}");
     assert_eq!(scene.call("restart", "web.service"), "ok", "reverted");
     scene.assert_forgotten(&before);

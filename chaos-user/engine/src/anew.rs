@@ -30,8 +30,8 @@ impl Engine {
         let mut session = self.session();
         for rule in rules(active, target) {
             let mut entry = session.datapath.rules.get(&rule, 0).map_err(|e| map_error("read map", maps::RULES, &e))?;
-            // Those that mean every packet of the namespace have none.
-            if entry.cgroup != 0 && entry.cgroup != id {
+            // Those that mean every packet of the namespace have none; what the kernel has written is newer than what was seen here.
+            if entry.cgroup == scope.id {
                 entry.cgroup = id;
                 seam::run("write map", maps::RULES, || {
                     session.datapath.rules.set(rule, entry, 0).map_err(|e| map_error("write map", maps::RULES, &e))
