@@ -80,7 +80,7 @@ impl Scene {
     }
 
     fn inject(&self, target: &str, fault: &str) -> Running {
-        let mut running = Running::start(&self.chaos, &Experiment::on(target).duration("60s").fault(fault));
+        let mut running = Running::start(&self.chaos, &Experiment::on(target).duration("600s").fault(fault));
         running.await_injected();
         running
     }

@@ -27,7 +27,7 @@ use crate::{
 /// The package whose integration tests need root.
 const KERNEL_PACKAGE: &str = "chaos-tests";
 /// Those of them that prove the laboratory, the command line, the documentation or how units are followed, which are the same on every kernel.
-const KERNEL_INDEPENDENT: [&str; 6] = ["docs", "driver", "fixtures", "measurement", "units", "validate"];
+const KERNEL_INDEPENDENT: [&str; 5] = ["docs", "driver", "fixtures", "measurement", "validate"];
 /// The kernel whose virtual machine shows, unless --full, what the running kernel may lack.
 const MAIN_SERIES: &str = "6.12";
 /// The suites that it runs then: what queues, and one whose programs make all kinds of calls.

@@ -16,12 +16,12 @@ pub struct Reaped {
     pub cgroups: Vec<PathBuf>,
 }
 
-/// Takes away what no living process owns.
+/// Takes away what no living process owns. What cannot be taken away keeps nothing else from being so.
 ///
 /// # Errors
-/// What could not be taken away; the journal still has it.
+/// The first that could not be taken away; the journal still has it.
 pub fn reap(locked: &mut Locked) -> Result<Reaped, EngineError> {
-    expedite::lower(locked)?;
+    let lowered = expedite::lower(locked);
     let (live, dead): (Vec<_>, Vec<_>) =
         std::mem::take(&mut locked.journal.runs).into_iter().partition(|run| run.owner().is_alive());
     let mut datapath = match &locked.journal.datapath {
@@ -30,11 +30,16 @@ pub fn reap(locked: &mut Locked) -> Result<Reaped, EngineError> {
     };
     locked.journal.runs = live;
     let mut reaped = Reaped { cgroups: made::sweep(locked), ..Reaped::default() };
+    let mut cleared = Ok(());
     for run in dead {
-        if let Some(datapath) = &mut datapath {
-            release::clear(datapath, &run)?;
+        match datapath.as_mut().map_or(Ok(()), |datapath| release::clear(datapath, &run)) {
+            Ok(()) => reaped.runs.push(run.name),
+            Err(error) => {
+                // Its points are still in use, too.
+                locked.journal.runs.push(run);
+                cleared = cleared.and(Err(error.into()));
+            }
         }
-        reaped.runs.push(run.name);
     }
     let before = locked.journal.points.clone();
     let limits = limit::unused(&locked.journal);
@@ -47,6 +52,5 @@ pub fn reap(locked: &mut Locked) -> Result<Reaped, EngineError> {
         locked.journal.datapath = None;
     }
     locked.save()?;
-    result?;
-    Ok(reaped)
+    lowered.and(cleared).and(result).map(|()| reaped)
 }
