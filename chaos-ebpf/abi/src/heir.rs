@@ -2,8 +2,9 @@
 
 use crate::abi_struct;
 
-/// Most targets whose cgroups are followed, per process.
-pub const MAX_HEIRS: u32 = 1024;
+/// Most targets whose cgroups are followed, per process. The table has its memory from the begin: before Linux 6.1 a tracing program
+/// with one that has not is warned of in the kernel's log (kernel/bpf/verifier.c, `check_map_prog_compatibility`).
+pub const MAX_HEIRS: u32 = 256;
 /// Most rules of such a target.
 pub const MAX_HEIR_RULES: usize = 64;
 /// Most pairs of a hook and a call that its rules stand at.

@@ -66,9 +66,9 @@ fn follow(heir: &mut Heir, id: u64) {
             break;
         }
         let Some(rule) = CHAOS_RULES.get_ptr_mut(heir.rules[place]) else { continue };
-        // SAFETY: a field of a map value. Rules that mean every packet of a namespace have none.
+        // SAFETY: a field of a map value. A rule that means another cgroup, or every packet of a namespace, is not this one's any more.
         unsafe {
-            if (&raw const (*rule).cgroup).read_volatile() != 0 {
+            if (&raw const (*rule).cgroup).read_volatile() == old {
                 (&raw mut (*rule).cgroup).write_volatile(id);
             }
         }

@@ -1,7 +1,6 @@
 //! The maps of the system calls' programs; each process has its own. Names and layout are chaos-abi's.
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, HashMap, LruHashMap},
     macros::btf_map,
 };
@@ -15,7 +14,7 @@ use chaos_abi::{
 pub static CHAOS_CALLS: HashMap<CallKey, CallList, { MAX_CALLS as usize }, 0> = HashMap::new();
 /// Which rules follow when a cgroup is made.
 #[btf_map]
-pub static CHAOS_HEIRS: HashMap<HeirKey, Heir, { MAX_HEIRS as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+pub static CHAOS_HEIRS: HashMap<HeirKey, Heir, { MAX_HEIRS as usize }, 0> = HashMap::new();
 /// Where targets lie.
 #[btf_map]
 pub static CHAOS_SCOPES: Array<Scopes, 1, 0> = Array::new();

@@ -10,6 +10,12 @@ pub fn policy(text: &str) {
 }
 
 /// What an earlier process noted.
+///
+/// # Panics
+/// What can be read cannot be written.
 pub fn notebook(input: &[u8]) {
-    let _ = serde_json::from_slice::<Notebook>(input);
+    let Ok(text) = str::from_utf8(input) else { return };
+    if let Ok(notebook) = Notebook::read(text) {
+        assert!(notebook.text().is_ok(), "it cannot be written again");
+    }
 }

@@ -44,7 +44,7 @@ impl Worker {
             }
         }
         self.notebook = Notebook::open();
-        let noted = self.notebook.parts.keys();
+        let noted = self.notebook.uids();
         let gone: Vec<String> = noted.filter(|uid| !self.parts.contains_key(*uid)).cloned().collect();
         gone.iter().for_each(|uid| self.forget_part(uid));
         self.look_at_all();

@@ -177,7 +177,7 @@ impl Notebook {
     }
 
     /// What stands in a file. A part that cannot be read harms itself alone.
-    fn read(text: &str) -> serde_json::Result<Self> {
+    pub(super) fn read(text: &str) -> serde_json::Result<Self> {
         let mut file: Value = serde_json::from_str(text)?;
         let parts = file.get_mut("parts").map(Value::take);
         if let Some(file) = file.as_object_mut() {
@@ -197,11 +197,30 @@ impl Notebook {
         Ok(notebook)
     }
 
+    /// Is there a record of it that this version cannot read?
+    pub fn is_foreign(&self, uid: &str) -> bool {
+        self.foreign.contains_key(uid)
+    }
+
+    /// All that are recorded.
+    pub fn uids(&self) -> impl Iterator<Item = &String> {
+        self.parts.keys().chain(self.foreign.keys())
+    }
+
+    /// It is gone.
+    pub fn forget(&mut self, uid: &str) {
+        self.parts.remove(uid);
+        self.foreign.remove(uid);
+    }
+
     /// What is to stand in the file.
-    fn text(&self) -> serde_json::Result<Vec<u8>> {
+    pub(super) fn text(&self) -> serde_json::Result<Vec<u8>> {
         let mut file = serde_json::to_value(self)?;
         if let Some(parts) = file.get_mut("parts").and_then(Value::as_object_mut) {
-            parts.extend(self.foreign.iter().map(|(uid, part)| (uid.clone(), part.clone())));
+            for (uid, part) in &self.foreign {
+                // What this process noted counts.
+                parts.entry(uid.clone()).or_insert_with(|| part.clone());
+            }
         }
         serde_json::to_vec(&file)
     }
@@ -302,6 +321,13 @@ mod tests {
             (&before["later"], &before["parts"]["a"]["later"])
         );
         assert_eq!(again["parts"]["b"], before["parts"]["b"]);
+        let mut notebook = notebook;
+        assert!(notebook.is_foreign("b") && !notebook.is_foreign("a") && notebook.uids().count() == 2);
+        notebook.parts.insert("b".to_owned(), Note { deadline: 5, ..Note::default() });
+        let again: Value = serde_json::from_slice(&notebook.text().unwrap()).unwrap();
+        assert_eq!(again["parts"]["b"]["deadline"], 5, "what is noted now counts");
+        notebook.forget("b");
+        assert_eq!(notebook.uids().count(), 1);
     }
 
     #[test]

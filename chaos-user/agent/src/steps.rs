@@ -69,6 +69,10 @@ impl Worker {
     /// Prepares everything, or says why not.
     fn begin(&mut self, part: &mut Part) {
         let uid = part.injection.metadata.uid.clone().unwrap_or_default();
+        if self.notebook.is_foreign(&uid) {
+            let why = "its record on this node cannot be read: a later version of chaos wrote it, and what it did is not known";
+            return self.give_up(part, &EngineError::Unsupported(why.to_owned()));
+        }
         let note = self.notebook.parts.get(&uid).cloned().unwrap_or_default();
         if part.recall(&note) {
             return;

@@ -60,7 +60,7 @@ pub async fn watch(client: Client, scope: Scope, to: Sender<Input>, lists: &List
         &to,
         move |one: &Injection| of_uid(&one.metadata.uid),
         async |one| {
-            let whole = orders_again.whole(one, async |one| read(&orders, one).await).await;
+            let whole = orders_again.whole(one, async |one| read(&of_its_namespace(&client, one), one).await).await;
             Some(Input::Injection(Box::new(whole)))
         },
     );
@@ -85,7 +85,9 @@ pub async fn watch(client: Client, scope: Scope, to: Sender<Input>, lists: &List
         Kind::PeerSet,
         &to,
         |one: &PeerSet| format!("{}/{}", one.namespace().unwrap_or_default(), one.name_any()),
-        async |one| Some(peer_set(&peers_again.whole(one, async |one| read(&peers, one).await).await)),
+        async |one| {
+            Some(peer_set(&peers_again.whole(one, async |one| read(&of_its_namespace(&client, one), one).await).await))
+        },
     );
     let halts = follow(
         Api::<Halt>::all(client.clone()),
@@ -96,6 +98,14 @@ pub async fn watch(client: Client, scope: Scope, to: Sender<Input>, lists: &List
         async |one: Halt| Some(Input::Halt(one.name_any(), one.spec.reason.clone())),
     );
     tokio::join!(injections, pods, sets, halts);
+}
+
+/// For a list of one object: with its namespace the API server looks it up, without it goes through all.
+fn of_its_namespace<K>(client: &Client, one: &K) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    Api::namespaced(client.clone(), &one.namespace().unwrap_or_default())
 }
 
 fn peer_set(set: &PeerSet) -> Input {

@@ -206,7 +206,7 @@ impl Worker {
             Input::Gone(kind, name) => self.gone(kind, &name),
             Input::All(kind, names) => {
                 let known: Vec<String> = match kind {
-                    Kind::Injection => self.parts.keys().chain(self.notebook.parts.keys()).cloned().collect(),
+                    Kind::Injection => self.parts.keys().chain(self.notebook.uids()).cloned().collect(),
                     Kind::Pod => self.pods.keys().cloned().collect(),
                     Kind::PeerSet => {
                         let all = self.sets.keys().chain(self.unread.keys());
@@ -228,7 +228,7 @@ impl Worker {
 
     /// Nothing is to be remembered of an Injection that is gone.
     pub(super) fn forget_part(&mut self, uid: &str) {
-        self.notebook.parts.remove(uid);
+        self.notebook.forget(uid);
         self.save();
     }
 

@@ -28,10 +28,12 @@ impl Engine {
         let Some(before) = active.targets.get(target) else { return Ok(()) };
         let Some(scope) = before.cgroup.clone().filter(|scope| scope.id != id) else { return Ok(()) };
         let mut session = self.session();
-        for rule in rules(active, target) {
+        let rules = rules(active, target);
+        for &rule in &rules {
             let mut entry = session.datapath.rules.get(&rule, 0).map_err(|e| map_error("read map", maps::RULES, &e))?;
-            // Those that mean every packet of the namespace have none; what the kernel has written is newer than what was seen here.
-            if entry.cgroup == scope.id {
+            // Those that mean every packet of the namespace have none; ids grow, so that what the kernel has written since is larger than
+            // what was seen here (fs/kernfs/dir.c, `__kernfs_new_node`).
+            if entry.cgroup != 0 && entry.cgroup < id {
                 entry.cgroup = id;
                 seam::run("write map", maps::RULES, || {
                     session.datapath.rules.set(rule, entry, 0).map_err(|e| map_error("write map", maps::RULES, &e))
@@ -39,12 +41,15 @@ impl Engine {
             }
         }
         if let Some(calls) = session.known_calls() {
-            calls.follow(scope.id, id)?;
+            calls.follow(scope.id, id, &rules)?;
         }
         drop(session);
         let after = Target { cgroup: Some(CgroupScope { id, ..scope }), pids: Vec::new(), ..before.clone() };
         // What arrives is seen at the cgroup itself.
-        self.change(active, target, after).map(drop)
+        self.change(active, target, after)?;
+        // The cgroup above it may be another one, too. Without that, rules follow by this function alone.
+        let _without = self.foresee(active, target);
+        Ok(())
     }
 }
 

@@ -126,7 +126,8 @@ fn point_id(locked: &Locked, netns: u64, want: &Want) -> Result<u32, EngineError
     let pair = match same {
         Some(entry) => entry.id / 2,
         None => {
-            let used: HashSet<u32> = points.iter().map(|entry| entry.id / 2).collect();
+            let foreign = locked.journal.foreign.points();
+            let used: HashSet<u32> = points.iter().map(|entry| entry.id).chain(foreign).map(|id| id / 2).collect();
             (1..MAX_POINTS / 2).find(|pair| !used.contains(pair)).ok_or_else(|| {
                 EngineError::Unsupported(format!("all {} attach points are in use", MAX_POINTS / 2 - 1))
             })?

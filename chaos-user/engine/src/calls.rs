@@ -168,20 +168,43 @@ impl Calls {
         self.heirs.add(&mut self.image, cgroup, place, rules, calls)
     }
 
-    /// The lists of a cgroup become those of the one that was made in its place, where the kernel's program has not done so.
+    /// The lists of a cgroup, and those that these rules stand in, become those of the one that was made in its place, where the kernel's
+    /// program has not done so.
     ///
     /// # Errors
     /// The first that the kernel refused.
-    pub fn follow(&mut self, old: u64, new: u64) -> Result<(), KernelError> {
-        let keys: Vec<_> = self.lists.keys().filter(|(of, ..)| *of == old).copied().collect();
+    pub fn follow(&mut self, old: u64, new: u64, rules: &[u32]) -> Result<(), KernelError> {
+        // An earlier step that failed may have left them at another one.
+        let left = |list: &List| list.iter().any(|(id, _)| rules.contains(id));
+        let behind = |(of, ..): &(u64, u32, u32), list: &List| *of != new && (*of == old || left(list));
+        let keys: Vec<_> =
+            self.lists.iter().filter(|(key, (_, list))| behind(key, list)).map(|(key, _)| *key).collect();
         let mut result = Ok(());
-        for (_, hook, number) in keys {
-            if let Some(list) = self.lists.remove(&(old, hook, number)) {
-                self.lists.insert((new, hook, number), list);
+        for key in keys {
+            let (_, hook, number) = key;
+            if let Some((level, list)) = self.lists.remove(&key) {
+                // Another experiment may be there already.
+                let (_, to) = self.lists.entry((new, hook, number)).or_insert((level, List::new()));
+                let missing = list.into_iter().filter(|(id, _)| !to.iter().any(|(other, _)| other == id));
+                let missing: Vec<_> = missing.take(MAX_RULES_PER_CALL.saturating_sub(to.len())).collect();
+                to.extend(missing);
             }
-            result = result.and(self.write((new, hook, number))).and(self.write((old, hook, number)));
+            result = result.and(self.write((new, hook, number))).and(self.write(key));
         }
         result.and(self.heirs.follow(&mut self.image, old, new))
+    }
+
+    /// Entries with one of these rules that the kernel's program has moved since, where nobody looks any more.
+    fn sweep(&mut self, gone: &[u32]) -> Result<(), KernelError> {
+        let has = |list: &CallList| list.rules.iter().take(list.count as usize).any(|id| gone.contains(id));
+        let all = self.image.maps.calls.iter().filter_map(Result::ok);
+        let moved: Vec<CallKey> = all
+            .filter(|(key, list)| has(list) && !self.lists.contains_key(&(key.cgroup, key.hook, key.number)))
+            .map(|(key, _)| key)
+            .collect();
+        moved
+            .into_iter()
+            .try_for_each(|key| super::rules::gone(self.image.maps.calls.remove(&key), "write map", maps::CALLS))
     }
 
     /// Takes rules away, and programs that no other rule needs.
@@ -199,6 +222,7 @@ impl Calls {
             }
             result = result.and(self.write(key).map_err(EngineError::from));
         }
+        result = result.and(self.sweep(gone).map_err(EngineError::from));
         for standing in self.sites.values_mut() {
             standing.rules.retain(|id| !gone.contains(id));
         }

@@ -49,10 +49,33 @@ impl Heirs {
             self.program = Some(image.heirs()?);
         }
         let place = (parent, name.to_owned());
+        self.leave(image, rules, &place)?;
         let line = self.lines.entry(place.clone()).or_default();
         (line.cgroup, line.calls) = (cgroup, calls);
         line.rules.extend(rules);
-        self.write(image, &place)
+        let added = self.write(image, &place);
+        if added.is_err() {
+            // Those of others go on.
+            if let Some(line) = self.lines.get_mut(&place) {
+                line.rules.retain(|rule| !rules.contains(rule));
+            }
+            self.write(image, &place)?;
+        }
+        added
+    }
+
+    /// They are at this place now, and at no other.
+    fn leave(&mut self, image: &mut Image, rules: &[u32], place: &(u64, String)) -> Result<(), KernelError> {
+        let elsewhere =
+            |(at, line): &(&(u64, String), &Line)| *at != place && rules.iter().any(|rule| line.rules.contains(rule));
+        let places: Vec<_> = self.lines.iter().filter(elsewhere).map(|(at, _)| at.clone()).collect();
+        for at in places {
+            if let Some(line) = self.lines.get_mut(&at) {
+                line.rules.retain(|rule| !rules.contains(rule));
+            }
+            self.write(image, &at)?;
+        }
+        Ok(())
     }
 
     /// These rules follow no more.
@@ -94,13 +117,18 @@ impl Heirs {
     }
 
     fn write(&mut self, image: &mut Image, place: &(u64, String)) -> Result<(), KernelError> {
-        let heir = self.lines.get(place).filter(|line| !line.rules.is_empty()).map(entry).transpose();
+        let heir = self.lines.get(place).filter(|line| !line.rules.is_empty()).map(entry).transpose()?;
         let key = key(place);
         let table = &mut image.maps.heirs;
-        if let Ok(Some(heir)) = heir {
-            return seam::run("write map", maps::HEIRS, || {
+        if let Some(heir) = heir {
+            let written = seam::run("write map", maps::HEIRS, || {
                 table.insert(key, heir, 0).map_err(|e| map_error("write map", maps::HEIRS, &e))
             });
+            if written.is_err() {
+                // What stands there may have rules that are gone.
+                let _absent = table.remove(&key);
+            }
+            return written;
         }
         self.lines.remove(place);
         seam::run("write map", maps::HEIRS, || match table.remove(&key) {
@@ -109,8 +137,7 @@ impl Heirs {
                 _ => Err(error),
             }),
             Ok(()) => Ok(()),
-        })?;
-        heir.map(drop)
+        })
     }
 }
 

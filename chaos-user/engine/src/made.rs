@@ -167,7 +167,8 @@ pub(super) fn sweep(locked: &mut Locked) -> Vec<PathBuf> {
         std::mem::take(&mut locked.journal.cgroups).into_iter().partition(|entry| entry.owner.is_alive());
     locked.journal.cgroups = live;
     let mut gone = Vec::new();
-    for entry in dead {
+    // What lies in another one was noted later.
+    for entry in dead.into_iter().rev() {
         let there = entry.directory.is_dir();
         match remove(&entry.directory) {
             Ok(()) if there => gone.push(entry.directory),

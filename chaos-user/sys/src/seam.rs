@@ -116,7 +116,7 @@ mod tests {
     #[cfg(feature = "crash-points")]
     fn run_child(name: &str, value: &str) -> (std::process::ExitStatus, String) {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kernel::seam::tests::child", "--ignored", "--nocapture"])
+            .args(["--exact", "seam::tests::child", "--ignored", "--nocapture"])
             .env(name, value)
             .output()
             .unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use crate::process;
+use crate::{artifacts, process};
 
 /// Crates for machines without the datapath: the plugin of kubectl is made of these.
 const WITHOUT_LOADER: [&str; 5] = ["chaos-error", "chaos-spec", "chaos-outcome", "chaos-probe", "chaos-k8s"];
@@ -20,11 +20,13 @@ pub fn broken() -> Result<Vec<String>> {
     for name in WITHOUT_LOADER {
         let mut tree = process::cargo();
         tree.args(["tree", "--package", name, "--edges", "normal", "--prefix", "none", "--format", "{p}"]);
-        broken.extend(loaders(&process::capture(&mut tree)?).into_iter().map(|loader| {
-            format!(
-                "{name} depends on {loader}; it is part of the plugin of kubectl, which links no loader of programs"
-            )
-        }));
+        broken.extend(loaders(&process::capture(tree.current_dir(artifacts::workspace()))?).into_iter().map(
+            |loader| {
+                format!(
+                    "{name} depends on {loader}; it is part of the plugin of kubectl, which links no loader of programs"
+                )
+            },
+        ));
     }
     Ok(broken)
 }

@@ -92,6 +92,10 @@ fn what_a_later_version_adds_is_written_back() {
     text["cgroups"].as_array_mut().unwrap().push(serde_json::json!({ "hog": "cpu" }));
     let journal: Journal = serde_json::from_value(text.clone()).unwrap();
     assert_eq!((journal.points.len(), journal.cgroups.len(), journal.foreign.entries()), (6, 1, 2));
+    assert_eq!((journal.foreign.points().collect::<Vec<_>>(), journal.foreign.hides_marks()), (vec![400], true));
+    let mut unread = text.clone();
+    unread["runs"][0]["lease"] = serde_json::json!("first");
+    serde_json::from_value::<Journal>(unread).unwrap_err();
     let text = without_places(text);
     assert_eq!(without_places(serde_json::to_value(&journal).unwrap()), text);
     let again: Journal = serde_json::from_value(serde_json::to_value(&journal).unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! The journal as it stands in the file. Keys and entries that a later version added are kept and written back: an older process that
-//! saves takes nothing from a newer one.
+//! The journal as it stands in the file. Keys and entries that a later version added are kept and written back, but for keys inside a kind
+//! and inside the place of a limit. A run that cannot be read is damage: nobody could say what of the rest is its.
 
 use super::{CgroupEntry, Journal, LimitEntry, PointEntry, RunEntry};
 use chaos_sys::datapath::Ids;
@@ -23,17 +23,27 @@ pub struct Foreign {
     points: Vec<Value>,
     limits: Vec<Value>,
     cgroups: Vec<Value>,
-    runs: Vec<Value>,
     /// The file's own text of the datapath, and what was read of it.
     datapath: Option<(Value, Ids)>,
     keys: Unknown,
 }
 
 impl Foreign {
+    /// The ids of attach points that this version cannot read: they are in use.
+    pub fn points(&self) -> impl Iterator<Item = u32> {
+        self.points.iter().filter_map(|point| point["id"].as_u64().and_then(|id| u32::try_from(id).ok()))
+    }
+
+    /// Whether what is found in a namespace may be a point's or a limit's that this version cannot read.
+    #[must_use]
+    pub fn hides_marks(&self) -> bool {
+        !self.points.is_empty() || !self.limits.is_empty()
+    }
+
     /// Entries that this version cannot undo.
     #[must_use]
     pub fn entries(&self) -> usize {
-        [&self.points, &self.limits, &self.cgroups, &self.runs].into_iter().map(Vec::len).sum()
+        [&self.points, &self.limits, &self.cgroups].into_iter().map(Vec::len).sum()
     }
 }
 
@@ -47,7 +57,7 @@ pub struct Wire {
     points: Vec<Entry<PointEntry>>,
     limits: Vec<Entry<LimitEntry>>,
     cgroups: Vec<Entry<CgroupEntry>>,
-    runs: Vec<Entry<RunEntry>>,
+    runs: Vec<RunEntry>,
     rcu_expedited: Option<String>,
     #[serde(flatten)]
     keys: Unknown,
@@ -83,23 +93,21 @@ impl TryFrom<Wire> for Journal {
         let (points, foreign_points) = parted(wire.points);
         let (limits, foreign_limits) = parted(wire.limits);
         let (cgroups, foreign_cgroups) = parted(wire.cgroups);
-        let (runs, foreign_runs) = parted(wire.runs);
         let foreign = Foreign {
             points: foreign_points,
             limits: foreign_limits,
             cgroups: foreign_cgroups,
-            runs: foreign_runs,
             datapath: datapath.clone().map(|ids| (wire.datapath, ids)),
             keys: wire.keys,
         };
-        let (boot, last_set, rcu_expedited) = (wire.boot, wire.last_set, wire.rcu_expedited);
+        let (boot, last_set, rcu_expedited, runs) = (wire.boot, wire.last_set, wire.rcu_expedited, wire.runs);
         Ok(Self { boot, datapath, last_set, points, limits, cgroups, runs, rcu_expedited, foreign })
     }
 }
 
 impl From<Journal> for Wire {
     fn from(journal: Journal) -> Self {
-        let Foreign { points, limits, cgroups, runs, datapath, keys } = journal.foreign;
+        let Foreign { points, limits, cgroups, datapath, keys } = journal.foreign;
         let datapath = match (journal.datapath, datapath) {
             (Some(ids), Some((text, read))) if ids == read => text,
             // Ids are names and numbers, which JSON has.
@@ -112,7 +120,7 @@ impl From<Journal> for Wire {
             points: joined(journal.points, points),
             limits: joined(journal.limits, limits),
             cgroups: joined(journal.cgroups, cgroups),
-            runs: joined(journal.runs, runs),
+            runs: journal.runs,
             rcu_expedited: journal.rcu_expedited,
             keys,
         }

@@ -129,7 +129,7 @@ impl CallMaps {
         }
         Ok(Self {
             calls: HashMap::create(MAX_CALLS, 0).map_err(error)?,
-            heirs: HashMap::create(MAX_HEIRS, BPF_F_NO_PREALLOC).map_err(error)?,
+            heirs: HashMap::create(MAX_HEIRS, 0).map_err(error)?,
             scopes: Array::create(1, 0).map_err(error)?,
             states: Array::create(MAX_RULES, 0).map_err(error)?,
             globs: Array::create(MAX_GLOB_ROWS, 0).map_err(error)?,

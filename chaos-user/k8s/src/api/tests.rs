@@ -67,6 +67,18 @@ fn narrowed(path: &str, old: &Value, new: &Value, found: &mut Vec<String>) {
             found.push(format!("{path} has a lower {bound}"));
         }
     }
+    for bound in ["minimum", "minLength", "minItems", "minProperties"] {
+        if let Some(now) = new[bound].as_f64()
+            && old[bound].as_f64().is_none_or(|before| now > before)
+        {
+            found.push(format!("{path} has a higher {bound}"));
+        }
+    }
+    for key in ["pattern", "format", "oneOf", "anyOf", "allOf", "not"] {
+        if new.get(key).is_some() && new.get(key) != old.get(key) {
+            found.push(format!("{path} has another {key}"));
+        }
+    }
     for (name, old) in old["properties"].as_object().into_iter().flatten() {
         match new["properties"].get(name) {
             Some(new) => narrowed(&format!("{path}.{name}"), old, new, found),
@@ -127,6 +139,14 @@ fn a_narrower_definition_is_found() {
     assert_eq!(
         narrower(&|spec| spec["properties"]["reason"]["type"] = "integer".into()),
         ["Halt.spec.reason has another type"]
+    );
+    assert_eq!(
+        narrower(&|spec| spec["properties"]["reason"]["minLength"] = 1.into()),
+        ["Halt.spec.reason has a higher minLength"]
+    );
+    assert_eq!(
+        narrower(&|spec| spec["properties"]["reason"]["pattern"] = "a".into()),
+        ["Halt.spec.reason has another pattern"]
     );
     assert_eq!(narrower(&|spec| spec["properties"] = serde_json::json!({})), ["Halt.spec.reason is gone"]);
 }

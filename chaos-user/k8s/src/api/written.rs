@@ -16,6 +16,14 @@ pub trait Written: Resource<DynamicType = ()> + Clone {
     /// Why not all of it could be read.
     fn unread(&self) -> Option<&Unread>;
 
+    /// Notes why.
+    fn set_unread(&mut self, why: Unread);
+
+    /// Whether it is to end, whatever else is asked.
+    fn ends(&self) -> bool {
+        self.meta().deletion_timestamp.is_some()
+    }
+
     /// Notes what is written, so that it is found where a part of it is lost on its way.
     #[must_use]
     fn marked(&self) -> Self {
@@ -49,6 +57,14 @@ impl Written for Injection {
     fn unread(&self) -> Option<&Unread> {
         self.unread.as_ref()
     }
+
+    fn set_unread(&mut self, why: Unread) {
+        self.unread = Some(why);
+    }
+
+    fn ends(&self) -> bool {
+        self.spec.stop.is_some() || self.meta().deletion_timestamp.is_some()
+    }
 }
 
 impl Written for PeerSet {
@@ -58,6 +74,10 @@ impl Written for PeerSet {
 
     fn unread(&self) -> Option<&Unread> {
         self.unread.as_ref()
+    }
+
+    fn set_unread(&mut self, why: Unread) {
+        self.unread = Some(why);
     }
 }
 

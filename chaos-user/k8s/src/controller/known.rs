@@ -4,7 +4,7 @@
 //! A thousand Injections are not asked for at each look: that is megabytes from the API server for each answer of an agent.
 
 use super::deadline::{Obstacle, Start};
-use crate::api::{Experiment, ExperimentStatus, Injection, PeerSet, Phase};
+use crate::api::{Experiment, ExperimentStatus, Injection, PeerSet, Phase, Written};
 use kube::{
     Resource, ResourceExt,
     runtime::{reflector::ObjectRef, watcher::Event},
@@ -99,6 +99,12 @@ pub fn rest(count: usize, after: Duration) -> Option<Duration> {
     whole.checked_sub(after).filter(|left| !left.is_zero())
 }
 
+/// Is the first the second one without a part that was dropped?
+fn is_less(one: &Injection, whole: &Injection) -> bool {
+    let same = whole.uid() == one.uid() && whole.metadata.generation == one.metadata.generation;
+    same && whole.is_whole() && !one.is_whole()
+}
+
 impl Part {
     fn put(&mut self, mut one: Injection) {
         if self.awaited.get(&one.name_any()).is_some_and(|awaited| *awaited <= version(&one)) {
@@ -113,7 +119,14 @@ impl Part {
         // Shared with a look that goes on: that one keeps what it began with.
         let all = Arc::make_mut(&mut self.injections);
         match all.binary_search_by(|other| other.metadata.name.cmp(&one.metadata.name)) {
-            Ok(place) => all[place] = one,
+            Ok(place) => {
+                // A watch that began under older definitions drops what these do not have; what was written had it.
+                let known = &all[place];
+                if is_less(&one, known) {
+                    (one.spec, one.unread) = (known.spec.clone(), None);
+                }
+                all[place] = one;
+            }
             Err(place) => all.insert(place, one),
         }
     }
@@ -242,10 +255,24 @@ impl Known {
     pub fn wrote(&self, one: &Injection) {
         let mut inner = self.inner();
         let Some(part) = owner(one).and_then(|(uid, _)| inner.parts.get_mut(uid)) else { return };
-        let told = part.injections.binary_search_by(|other| other.metadata.name.cmp(&one.metadata.name));
-        let told = told.ok().and_then(|place| part.injections.get(place)).map_or(0, version);
-        if told < version(one) {
+        let place = part.injections.binary_search_by(|other| other.metadata.name.cmp(&one.metadata.name));
+        let told = place.ok().and_then(|place| part.injections.get(place));
+        if told.map_or(0, version) < version(one) {
             part.awaited.insert(one.name_any(), version(one));
+        } else if told.is_none_or(|told| !is_less(told, one)) {
+            return;
+        }
+        // Kept, as the watch may show less of it.
+        let mut one = one.clone();
+        one.metadata.managed_fields = None;
+        let all = Arc::make_mut(&mut part.injections);
+        match place {
+            Ok(place) => {
+                // Its status is what the node said last.
+                let status = all[place].status.take();
+                all[place] = Injection { status, ..one };
+            }
+            Err(place) => all.insert(place, one),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    api::ExperimentStatus,
+    api::{ExperimentStatus, Written},
     controller::known::{Known, rest},
 };
 use kube::runtime::watcher::Event;
@@ -53,6 +53,34 @@ fn what_was_read_by_itself_is_all_of_it() {
     known.wrote_status(Arc::unwrap_or_clone(version(seen(1, part.clone()), 8)));
     assert_eq!(known.newest(version(seen(1, part.clone()), 7)).0.spec, seen(1, whole).spec);
     assert!(!known.newest(version(seen(2, part), 9)).1, "its user has changed it");
+}
+
+/// The same of the orders that the controller itself has written.
+#[test]
+fn an_order_that_was_written_whole_is_not_taken_for_what_a_watch_shows_of_it() {
+    let known = known();
+    let seen = |generation: i64, version: u64, seed: Option<u64>| {
+        let mut one = injection("a", version);
+        (one.metadata.uid, one.metadata.generation) = (Some("u".to_owned()), Some(generation));
+        let mut value = serde_json::to_value(one.marked()).unwrap();
+        match seed {
+            Some(seed) => value["spec"]["seed"] = json!(seed),
+            None => drop(value["spec"].as_object_mut().unwrap().remove("seed")),
+        }
+        serde_json::from_value::<Injection>(value).unwrap()
+    };
+    let seeds = || {
+        let all = known.injections("experiment-uid").unwrap();
+        all.iter().map(|one| (one.spec.seed, one.unread.is_some())).collect::<Vec<_>>()
+    };
+    known.wrote(&seen(1, 1, Some(1)));
+    known.learn(Event::Apply(seen(1, 2, None)));
+    assert_eq!(seeds(), [(1, false)]);
+    known.learn(Event::Apply(seen(2, 3, None)));
+    assert!(seeds()[0].1, "another order");
+    known.wrote(&seen(3, 4, Some(1)));
+    known.learn(Event::Apply(seen(3, 5, None)));
+    assert_eq!(seeds(), [(1, false)], "written anew");
 }
 
 /// The watch is behind our own writes: until it has caught up the API server is asked.
