@@ -56,7 +56,7 @@ enum Verb {
         #[arg(long)]
         kubernetes: bool,
     },
-    /// Make a network fault that lets every packet pass: both halves, a sample and a test, registered everywhere.
+    /// Make a network fault that drops every packet that it hits: both halves, a sample and a test, registered everywhere.
     NewFault {
         /// Words as in drop-syn.
         name: String,

@@ -1,4 +1,4 @@
-//! `cargo xtask new-fault NAME`: both halves of a network fault that lets every packet pass, registered everywhere, with a
+//! `cargo xtask new-fault NAME`: both halves of a network fault that drops every packet that it hits, registered everywhere, with a
 //! sample and a test. It compiles and runs as it is; what it does to a packet is then written in one file.
 
 mod templates;
@@ -26,11 +26,9 @@ pub fn run(name: &str) -> Result<()> {
     }
     edit(&mut edited, root, RULES, |content| highest(content, number))?;
     edit(&mut edited, root, SUMMARY, |content| listed(content, &name))?;
-    for path in MESSAGES {
-        // Tests that quote the list of all actions.
-        let quoted = format!("bandwidth, {}, partition", name.yaml());
-        edit(&mut edited, root, path, |content| Ok(content.replace("bandwidth, partition", &quoted)))?;
-    }
+    // Cases that quote the list of all actions.
+    let quoted = format!("bandwidth, {}, partition", name.yaml());
+    edit(&mut edited, root, MESSAGES, |content| Ok(content.replace("bandwidth, partition", &quoted)))?;
     for (path, content) in files.iter().chain(&edited) {
         fs::write(root.join(path), content).with_context(|| format!("write {path}"))?;
         println!("{path}");
@@ -65,7 +63,7 @@ pub fn run(name: &str) -> Result<()> {
 const DEFINITIONS: &str = "manifests/base/crds.yaml";
 const SUMMARY: &str = "docs/src/SUMMARY.md";
 const RULES: &str = "chaos-ebpf/abi/src/rule.rs";
-const MESSAGES: [&str; 2] = ["tests/golden/rules.json", "chaos-user/spec/src/tests/yaml.rs"];
+const MESSAGES: &str = "tests/golden/rules.json";
 
 /// The book's contents, with the page of this fault behind those of the others.
 fn listed(content: &str, name: &Name) -> Result<String> {

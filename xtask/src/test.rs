@@ -26,7 +26,7 @@ use crate::{
 
 /// The package whose integration tests need root.
 const KERNEL_PACKAGE: &str = "chaos-tests";
-/// Those of them that prove the laboratory, the command line, the documentation or how units are followed, which are the same on every kernel.
+/// Those of them that prove the laboratory, the command line or the documentation, which are the same on every kernel.
 const KERNEL_INDEPENDENT: [&str; 5] = ["docs", "driver", "fixtures", "measurement", "validate"];
 /// The kernel whose virtual machine shows, unless --full, what the running kernel may lack.
 const MAIN_SERIES: &str = "6.12";

@@ -94,7 +94,7 @@ mod bpf {
             }
         }
         // Keeps the names in this object, which no program reads: by this one they are found. Not the table of tail calls: who looks for
-        // the others would open it (kernel/search.rs of user space says why not).
+        // the others would open it (chaos-user/sys/src/search.rs says why not).
         if ctx.len() == u32::MAX {
             let _ = CHAOS_NAMES.remove(0);
         }

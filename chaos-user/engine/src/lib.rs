@@ -1,4 +1,4 @@
-//! Step 5, when: the life of experiments, leases, the journal, rollback. Drives `chaos_sys`.
+//! When: the life of experiments, leases, the journal, rollback. Drives `chaos_sys`.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]

@@ -1,4 +1,4 @@
-//! Step 6, what happened: counters in; report, verdict and exit code out. No effects: others read the counters and write
+//! What happened: counters in; report, verdict and exit code out. No effects: others read the counters and write
 //! the text.
 
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! Step 1, what is asked: YAML text or a custom resource in, a validated [`Experiment`] out. No effects.
+//! What is asked: YAML text or a custom resource in, a validated [`Experiment`] out. No effects.
 //!
 //! One set of types serves the command line, the custom resource's schema and the controller. All fields that may be
 //! left out say in their documentation what that means; no default is written into the schema, because a default that

@@ -23,7 +23,7 @@ pub fn broken() -> Result<Vec<String>> {
         broken.extend(loaders(&process::capture(tree.current_dir(artifacts::workspace()))?).into_iter().map(
             |loader| {
                 format!(
-                    "{name} depends on {loader}; it is part of the plugin of kubectl, which links no loader of programs"
+                    "{name} depends on {loader}; it is part of the plugin of kubectl, which needs no loader of programs"
                 )
             },
         ));

@@ -1,4 +1,4 @@
-//! Tests of step 6 as a whole.
+//! Tests of reports as a whole.
 
 mod report;
 mod text;

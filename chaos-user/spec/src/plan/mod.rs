@@ -1,4 +1,4 @@
-//! Step 3: what to do. An experiment becomes rules that do not know their targets yet; pure.
+//! What to do. An experiment becomes rules that do not know their targets yet; pure.
 
 mod asked;
 pub mod call;

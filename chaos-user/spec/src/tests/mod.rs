@@ -1,4 +1,4 @@
-//! Tests of step 1 as a whole: text in, experiment or problems out.
+//! Tests of reading as a whole: text in, experiment or problems out.
 
 mod cases;
 mod every_field;
