@@ -73,6 +73,17 @@ pub fn readable(injection: &Injection, unread: &BTreeMap<(String, String), Strin
     Ok(())
 }
 
+/// Whether a set that it names has not come yet: without it a fault would have fewer peers, or fewer exceptions, than were asked for. A set
+/// that cannot be read is here.
+pub fn awaits_sets(injection: &Injection, sets: &PeerSets, unread: &BTreeMap<(String, String), String>) -> bool {
+    let namespace = injection.metadata.namespace.clone().unwrap_or_default();
+    let mut names = injection.spec.peer_sets.iter().flat_map(|one| &one.sets);
+    names.any(|name| {
+        let key = (namespace.clone(), name.clone());
+        !sets.contains_key(&key) && !unread.contains_key(&key)
+    })
+}
+
 /// What the sets of an Injection stand for now: (fault, entry of its `except`, addresses), the sets of one place together.
 #[must_use]
 pub fn peers(
@@ -173,6 +184,16 @@ mod tests {
             set("two", &[address("10.1.0.4/32", None)]),
             set("spared", &[address("10.1.0.9/32", None)]),
         ])
+    }
+
+    #[test]
+    fn an_order_waits_for_the_sets_that_it_names() {
+        let (order, mut sets, unread) = (injection(|_| {}), sets(), BTreeMap::new());
+        assert!(!awaits_sets(&order, &sets, &unread));
+        let key = sets.keys().find(|(_, name)| name == "spared").unwrap().clone();
+        sets.remove(&key);
+        assert!(awaits_sets(&order, &sets, &unread), "what is spared is not known");
+        assert!(!awaits_sets(&order, &sets, &BTreeMap::from([(key, "no".to_owned())])), "it has an answer");
     }
 
     #[test]

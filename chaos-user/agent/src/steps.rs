@@ -44,6 +44,10 @@ impl Worker {
         if matches!(part.stage, Stage::Over(_)) {
             return;
         }
+        if part.stage == Stage::Waiting && part.injection.spec.stop.is_none() {
+            // For a set, which brings it here again.
+            return;
+        }
         match part.injection.spec.stop {
             Some(Stop::Abort) => return self.finish(part, Ending::Aborted("stopped".to_owned())),
             Some(Stop::Finish) => return self.finish(part, Ending::Finished),
@@ -88,6 +92,11 @@ impl Worker {
                 ))
             };
             return self.finish(part, ending);
+        }
+        if compile::readable(&part.injection, &self.unread).is_ok()
+            && compile::awaits_sets(&part.injection, &self.sets, &self.unread)
+        {
+            return;
         }
         if let Err(error) = self.prepare(part, &note) {
             return self.give_up(part, &error);
