@@ -74,14 +74,15 @@ pub fn readable(injection: &Injection, unread: &BTreeMap<(String, String), Strin
 }
 
 /// Whether a set that it names has not come yet: without it a fault would have fewer peers, or fewer exceptions, than were asked for. A set
-/// that cannot be read is here.
+/// or an order that cannot be read is here, to be refused.
 pub fn awaits_sets(injection: &Injection, sets: &PeerSets, unread: &BTreeMap<(String, String), String>) -> bool {
     let namespace = injection.metadata.namespace.clone().unwrap_or_default();
     let mut names = injection.spec.peer_sets.iter().flat_map(|one| &one.sets);
-    names.any(|name| {
-        let key = (namespace.clone(), name.clone());
-        !sets.contains_key(&key) && !unread.contains_key(&key)
-    })
+    injection.unread.is_none()
+        && names.any(|name| {
+            let key = (namespace.clone(), name.clone());
+            !sets.contains_key(&key) && !unread.contains_key(&key)
+        })
 }
 
 /// What the sets of an Injection stand for now: (fault, entry of its `except`, addresses), the sets of one place together.

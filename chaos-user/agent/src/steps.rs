@@ -41,11 +41,9 @@ impl Worker {
         if part.stage == Stage::Waiting {
             self.begin(part);
         }
-        if matches!(part.stage, Stage::Over(_)) {
-            return;
-        }
-        if part.stage == Stage::Waiting && part.injection.spec.stop.is_none() {
-            // For a set, which brings it here again.
+        // One that waits for a set is brought here again by it.
+        let waits = part.stage == Stage::Waiting && part.injection.spec.stop.is_none();
+        if waits || matches!(part.stage, Stage::Over(_)) {
             return;
         }
         match part.injection.spec.stop {
@@ -93,9 +91,7 @@ impl Worker {
             };
             return self.finish(part, ending);
         }
-        if compile::readable(&part.injection, &self.unread).is_ok()
-            && compile::awaits_sets(&part.injection, &self.sets, &self.unread)
-        {
+        if compile::awaits_sets(&part.injection, &self.sets, &self.unread) {
             return;
         }
         if let Err(error) = self.prepare(part, &note) {
