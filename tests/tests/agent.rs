@@ -116,6 +116,60 @@ fn with_both_directions_a_service_s_peers_are_hit_in_both_roles_of_its_port() {
     all.iter().for_each(|one| one.await_open());
 }
 
+/// Without a set a fault would have fewer exceptions than were asked for.
+#[test]
+fn an_order_waits_for_its_sets_and_keeps_them_when_they_go() {
+    let mut hosts = None;
+    let scene = Scene::open(|| vec![LocalPod::new(&hosts.insert(Hosts::new()).a.ns)]);
+    let (Some(scene), Some(hosts)) = (scene, hosts) else { return };
+    let (target, member) = (&hosts.a, &hosts.b);
+    let knocks = |port: u16| Knocks::start(&target.ns, &member.ns, member.at(Family::V4, port));
+    let [cut, spared] = [7000, 7001].map(knocks);
+    [&cut, &spared].into_iter().for_each(Knocks::await_open);
+    let set = |name: &str| {
+        json!({
+            "apiVersion": "chaos-ebpf.dev/v1alpha1", "kind": "PeerSet",
+            "metadata": { "namespace": "shop", "name": name, "uid": format!("uid-{name}") },
+            "spec": { "addresses": [{ "cidr": format!("{}/32", member.v4), "port": 7001 }] },
+        })
+    };
+    let order = |name: &str, except: Option<&str>, peer: String| {
+        let mut one = injection(name, 600, &scene.pods, &peer);
+        if let Some(set) = except {
+            one["spec"]["faults"][0]["network"]["match"]["except"] =
+                json!([{ "peers": [{ "service": { "name": "spared" } }] }]);
+            one["spec"]["peerSets"] = json!([{ "fault": 0, "except": 0, "sets": [set] }]);
+        }
+        scene.server.put("injections", one);
+    };
+    let phase = |name: &str| scene.server.get("injections", name)["status"]["phase"].clone();
+    let await_acts = |name: &str| {
+        assert!(wait_until(PATIENCE, || phase(name) == "Injected"), "{:#}", scene.server.get("injections", name));
+    };
+    let is_open = |one: &Knocks| {
+        let then = Instant::now();
+        wait_until(PATIENCE, || one.since(then) > 0)
+    };
+    order("waits", Some("late"), member.v4.to_string());
+    // What came later was carried out, so that the first was seen.
+    order("beside", None, "192.0.2.7".to_owned());
+    await_acts("beside");
+    assert!(phase("waits") != "Injected" && is_open(&cut) && is_open(&spared), "{}", phase("waits"));
+    scene.server.put("peersets", set("late"));
+    await_acts("waits");
+    cut.await_shut();
+    assert!(is_open(&spared));
+    scene.server.delete("peersets", "late");
+    scene.server.put("peersets", set("next"));
+    order("after", Some("next"), "192.0.2.7".to_owned());
+    await_acts("after");
+    assert!(is_open(&spared), "its exception went with the set");
+    cut.await_shut();
+    ["waits", "beside", "after"].into_iter().for_each(|name| scene.server.delete("injections", name));
+    scene.server.delete("peersets", "next");
+    cut.await_open();
+}
+
 /// A node has 127 sets of ports for all of its experiments.
 #[test]
 fn experiments_that_wait_for_a_first_pod_take_no_set_of_ports() {

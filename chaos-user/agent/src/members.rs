@@ -163,7 +163,8 @@ impl Worker {
 
     /// The peers as they are resolved now.
     pub(super) fn set_peers(&mut self, part: &mut Part) {
-        if part.active.is_none() {
+        // Where a set is gone or has not come, peers and exceptions stay as they are: with fewer exceptions the fault would mean more.
+        if part.active.is_none() || compile::awaits_sets(&part.injection, &self.sets, &self.unread) {
             return;
         }
         // Peers may have become many since the entry: those of before stay, and others keep their room.
